@@ -1,0 +1,2 @@
+/* Everything that C and Rust both see of the bridge: what src/abi/bindings.rs is generated from. */
+#include "crossing.h"

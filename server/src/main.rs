@@ -1,0 +1,2 @@
+//! The Sidestack script server.
+fn main() {}

@@ -1,0 +1,225 @@
+//! The one public error, and the way a host function raises an error that scripts can match on.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What a host function returns: any error becomes an error in the script.
+pub type HostResult<T> = anyhow::Result<T>;
+
+/// Why a call into a guest, or the building of an engine, failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The script raised an error and nobody in it caught it.
+    Script {
+        /// The message, without the traceback.
+        message: String,
+        /// The code that a host function, or the script, gave the error; see [`Raise`].
+        code: Option<String>,
+        /// The guest's own traceback, with chunk names and lines; empty where the guest has none.
+        traceback: String,
+        /// The host function's original error where that is what went through the script uncaught.
+        source: Option<anyhow::Error>,
+    },
+    /// A limit ended the call.
+    Limit {
+        /// Which one.
+        which: Limit,
+        /// Its value: milliseconds for times, bytes for sizes, a count otherwise.
+        value: u64,
+        /// The setting that changes it.
+        setting: &'static str,
+    },
+    /// The interpreters' queue is full: nothing was started.
+    QueueFull {
+        /// How many calls may wait.
+        capacity: usize,
+        /// A guess of when to try again.
+        retry_after: Duration,
+    },
+    /// The call was cancelled, or the engine is shutting down.
+    Cancelled,
+    /// The guest crashed (reserved for fault containment).
+    Crashed {
+        /// The signal or the panic.
+        fault: String,
+        /// The fiber it happened in.
+        fiber: u64,
+        /// Where.
+        backtrace: String,
+    },
+    /// The interpreter that ran the call, or that a bound value belongs to, is gone.
+    InterpreterLost {
+        /// Whether the call had begun: if so it may have had effects.
+        started: bool,
+    },
+    /// A value could not be turned into what the other side wants.
+    Convert {
+        /// Which function's which argument or result, and which field of it.
+        place: String,
+        /// What was expected and what was found.
+        message: String,
+    },
+    /// A use of the API that cannot work, told by a name that a program can match on.
+    Refused {
+        /// One of the constants in [`refused`].
+        name: &'static str,
+        /// The explanation.
+        message: String,
+    },
+    /// A stack, a thread or a file could not be had from the system.
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The names of [`Error::Refused`], which are also the `code` that a script sees.
+pub mod refused {
+    /// A wait where the guest cannot be suspended: in a finalizer.
+    pub const IN_FINALIZER: &str = "cannot_suspend_in_finalizer";
+    /// A wait or a guest call in a host call made by C that host code called.
+    pub const ON_THREAD: &str = "cannot_suspend_on_thread";
+    /// Blocking on an engine from one of its own interpreter threads.
+    pub const OWN_INTERPRETER: &str = "would_block_own_interpreter";
+    /// Values bound to two interpreters in one call.
+    pub const TWO_OWNERS: &str = "two_owners";
+    /// A value bound to one interpreter used in another.
+    pub const WRONG_OWNER: &str = "wrong_owner";
+    /// No script, export or function of this name.
+    pub const NOT_FOUND: &str = "not_found";
+    /// The engine has been shut down.
+    pub const SHUT_DOWN: &str = "shut_down";
+    /// A setting that makes no sense.
+    pub const BAD_SETTING: &str = "bad_setting";
+}
+
+/// The limits of [`Error::Limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Wall time from the start of the call, waiting included. Milliseconds.
+    Deadline,
+    /// Memory charged to the fiber, or the interpreter's cap. Bytes.
+    Memory,
+    /// The fiber's C stack. Bytes.
+    Stack,
+    /// Fibers alive in one interpreter. A count.
+    Fibers,
+    /// Processor time in total (reserved).
+    Cpu,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Limit::Deadline => "deadline",
+            Limit::Memory => "memory",
+            Limit::Stack => "stack",
+            Limit::Fibers => "fibers",
+            Limit::Cpu => "cpu",
+        })
+    }
+}
+
+impl Limit {
+    fn unit(self) -> &'static str {
+        match self {
+            Limit::Deadline | Limit::Cpu => " ms",
+            Limit::Memory | Limit::Stack => " bytes",
+            Limit::Fibers => "",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Script { message, .. } => f.write_str(message),
+            Error::Limit { which, value, setting } => {
+                write!(f, "{which} limit of {value}{} reached (setting: {setting})", which.unit())
+            }
+            Error::QueueFull { capacity, .. } => write!(f, "queue full: {capacity} calls are waiting"),
+            Error::Cancelled => f.write_str("cancelled"),
+            Error::Crashed { fault, fiber, .. } => write!(f, "the guest crashed in fiber {fiber}: {fault}"),
+            Error::InterpreterLost { started: true } => f.write_str("the interpreter was lost while it ran this call"),
+            Error::InterpreterLost { started: false } => f.write_str("the interpreter was lost"),
+            Error::Convert { place, message } => write!(f, "{place}: {message}"),
+            Error::Refused { message, .. } => f.write_str(message),
+            Error::System { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Script { source: Some(source), .. } => Some(source.as_ref()),
+            Error::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// Whether the same call may be tried again without the risk of doing something twice.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Error::QueueFull { .. } | Error::InterpreterLost { started: false })
+    }
+
+    /// The host function's original error, if it is an `E` and went through the script uncaught.
+    pub fn host<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
+        match self {
+            Error::Script { source: Some(source), .. } => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The code a script or a program can match on, where the error has one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::Script { code, .. } => code.as_deref(),
+            Error::Limit { which: Limit::Deadline, .. } => Some("deadline"),
+            Error::Limit { which: Limit::Memory, .. } => Some("memory"),
+            Error::Limit { .. } => Some("limit"),
+            Error::QueueFull { .. } => Some("queue_full"),
+            Error::Cancelled => Some("cancelled"),
+            Error::Crashed { .. } => Some("crashed"),
+            Error::InterpreterLost { .. } => Some("interpreter_lost"),
+            Error::Convert { .. } => Some("convert"),
+            Error::Refused { name, .. } => Some(name),
+            Error::System { .. } => Some("system"),
+        }
+    }
+}
+
+/// An error with a code, for a host function to return: `Err(Raise::new("not_found", "no user 7").into())`.
+///
+/// The script sees `code` and `message` on the error value that it catches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raise {
+    code: String,
+    message: String,
+}
+
+impl Raise {
+    /// An error with this code and message.
+    pub fn new(code: impl Into<String>, message: impl fmt::Display) -> Self {
+        Raise { code: code.into(), message: message.to_string() }
+    }
+
+    /// The code.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+}
+
+impl fmt::Display for Raise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Raise {}

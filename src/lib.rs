@@ -1,0 +1,6 @@
+//! Sidestack runs C scripting runtimes on fiber-safe C stacks.
+
+mod abi;
+pub mod error;
+
+pub use error::{Error, HostResult, Limit, Raise};

@@ -1,0 +1,1 @@
+//! C code that only the tests run.
