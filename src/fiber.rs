@@ -1,0 +1,32 @@
+//! C stacks, and the switch between them.
+//!
+//! ```text
+//! StackPool ── get ──► FiberStack ── Coroutine::new ──► Coroutine ── resume ──► Suspended | Done
+//!     ▲                                                     │
+//!     └──────── put ◄── FiberStack ◄── into_stack (done) ◄──┤
+//!                                  ◄── abandon (suspended) ◄┘      dropped while suspended: the stack is lost
+//! ```
+//!
+//! A fiber's stack holds C frames only. The one Rust frame below them, the coroutine's body, owns nothing that has a
+//! destructor, so a stack can be abandoned at any time as far as Rust is concerned; whether its C frames can be is for
+//! the caller to know.
+//!
+//! Everything here belongs to one interpreter thread. `switch` alone knows corosensei.
+
+mod guard;
+mod pool;
+mod saved;
+mod stack;
+mod switch;
+
+#[cfg(test)]
+mod child;
+#[cfg(test)]
+mod costs;
+#[cfg(test)]
+mod many;
+
+pub use guard::GuardKind;
+pub use pool::{PoolStats, StackPool, Trimmed};
+pub use stack::{FiberStack, StackConfig};
+pub use switch::{Coroutine, Link, Resumed, on_thread_stack, suspend};

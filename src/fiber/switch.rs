@@ -1,0 +1,241 @@
+//! The switch: corosensei's coroutines, cut down to what a C stack allows.
+//!
+//! Three rules make them fit for C. They are never dropped, because corosensei would unwind the stack, and C frames do not
+//! unwind; one that is suspended is resumed, abandoned or leaked. No value crosses in a switch; both sides know the [`Link`].
+//! And a panic never leaves a stack: `entry` is C, and [`on_thread_stack`] aborts.
+//!
+//! While a coroutine runs, [`Coroutine::resume`] holds it mutably; the code on its stack reaches its [`Link`] only.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::mem::{ManuallyDrop, needs_drop};
+use std::num::NonZeroUsize;
+use std::ptr;
+
+use super::saved::{Errno, Saved};
+use super::stack::FiberStack;
+use crate::sys::Float;
+
+type Yielder = corosensei::Yielder<(), ()>;
+
+// SAFETY: base and limit are 16-byte aligned and at least 16 KiB apart, with a guard at the low end; see `Layout` for
+// the sizes and `StackPool::make` for the guard.
+unsafe impl corosensei::stack::Stack for FiberStack {
+    #[inline]
+    fn base(&self) -> NonZeroUsize {
+        // SAFETY: an address in a mapping, of which none is at 0 (`Reservation::new`).
+        unsafe { NonZeroUsize::new_unchecked(FiberStack::base(self)) }
+    }
+
+    #[inline]
+    fn limit(&self) -> NonZeroUsize {
+        // SAFETY: as above.
+        unsafe { NonZeroUsize::new_unchecked(FiberStack::limit(self)) }
+    }
+}
+
+/// What the code on a coroutine's stack needs for leaving it. The owner keeps it at one address; it can be used for one
+/// coroutine after the other.
+#[derive(Debug)]
+pub struct Link {
+    /// Lies on the coroutine's stack; null until it is first resumed and after it has ended.
+    yielder: Cell<*const Yielder>,
+    /// The floating-point environment of the thread while the coroutine runs.
+    thread: Cell<Float>,
+    /// In `on_thread_stack`. Kept in debug builds only.
+    on_thread: Cell<bool>,
+}
+
+impl Link {
+    /// A link of no coroutine yet.
+    pub const fn new() -> Link {
+        Link { yielder: Cell::new(ptr::null()), thread: Cell::new(Float::FRESH), on_thread: Cell::new(false) }
+    }
+}
+
+/// Why [`Coroutine::resume`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Resumed {
+    /// It gave up the thread and can be resumed.
+    Suspended,
+    /// Its entry has returned: take the stack back with [`Coroutine::into_stack`].
+    Done,
+}
+
+/// C code on a stack of its own. Dropping one that has not ended loses its stack and does nothing else.
+pub struct Coroutine {
+    inner: ManuallyDrop<corosensei::Coroutine<(), (), (), FiberStack>>,
+    link: *const Link,
+    saved: Saved,
+}
+
+impl Coroutine {
+    /// Prepares `entry(data)` to run on `stack` at the first resume. Allocates nothing.
+    ///
+    /// # Safety
+    ///
+    /// - The stack's pool, and `link` at its address, outlive the last use of this coroutine, and until then no other
+    ///   coroutine uses the link.
+    /// - `entry(data)` is sound to call then. It returns normally, or never: nothing unwinds or jumps out of it.
+    #[inline]
+    pub unsafe fn new(
+        stack: FiberStack,
+        link: *const Link,
+        entry: unsafe extern "C" fn(*mut c_void),
+        data: *mut c_void,
+    ) -> Coroutine {
+        let body = owning_nothing(move |yielder: &Yielder, ()| {
+            // SAFETY: the caller of `new` keeps the link; nobody holds a mutable reference, since it is shared.
+            let link = unsafe { &*link };
+            link.yielder.set(yielder);
+            // SAFETY: the caller's promise on `entry`.
+            unsafe { entry(data) };
+            link.yielder.set(ptr::null());
+        });
+        let inner = ManuallyDrop::new(corosensei::Coroutine::with_stack(stack, body));
+        Coroutine { inner, link, saved: Saved::FRESH }
+    }
+
+    /// Runs it until it suspends or ends, with its own errno and floating-point environment; the thread's are back
+    /// afterwards.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    #[inline]
+    pub fn resume(&mut self) -> Resumed {
+        assert!(!self.inner.done(), "a coroutine that has ended cannot be resumed");
+        let errno = Errno::here();
+        let thread = Saved::read(errno);
+        // SAFETY: the caller of `new` keeps the link.
+        unsafe { (*self.link).thread.set(thread.float) };
+        // SAFETY: what runs next, beside the switch, is C code that had this state.
+        unsafe { self.saved.load(errno, thread) };
+        let result = self.inner.resume(());
+        self.saved = Saved::read(errno);
+        // SAFETY: this is the state that we were called with.
+        unsafe { thread.load_for_rust(errno, self.saved) };
+        match result {
+            corosensei::CoroutineResult::Yield(()) => Resumed::Suspended,
+            corosensei::CoroutineResult::Return(()) => Resumed::Done,
+        }
+    }
+
+    /// Whether its entry has returned.
+    pub fn done(&self) -> bool {
+        self.inner.done()
+    }
+
+    /// The stack of one that has ended.
+    ///
+    /// # Panics
+    ///
+    /// If it has not.
+    #[inline]
+    pub fn into_stack(self) -> FiberStack {
+        ManuallyDrop::into_inner(self.inner).into_stack()
+    }
+
+    /// Takes the stack from one that is suspended or was never resumed. Nothing on it is unwound.
+    ///
+    /// # Safety
+    ///
+    /// No C frame on the stack matters any more: nothing will return to one, points into one, waits for a lock that one
+    /// holds or for memory that one was to free.
+    pub unsafe fn abandon(mut self) -> FiberStack {
+        // SAFETY: of Rust there is only the body, which owns nothing to drop (`owning_nothing`); the C frames are the
+        // caller's promise.
+        unsafe { self.inner.force_reset() };
+        self.into_stack()
+    }
+}
+
+/// Checks when compiled that nothing has to drop what an abandoned stack holds.
+fn owning_nothing<F: FnOnce(&Yielder, ())>(body: F) -> F {
+    const { assert!(!needs_drop::<F>()) };
+    body
+}
+
+impl std::fmt::Debug for Coroutine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coroutine").field("done", &self.done()).finish_non_exhaustive()
+    }
+}
+
+/// Gives up the thread: `resume` returns, and this returns when it is called again.
+///
+/// # Safety
+///
+/// The link's coroutine is current, and this is called on its stack, or on one that its code made and entered itself; not
+/// within [`on_thread_stack`]. No Rust frame between here and the coroutine's entry owns anything: the stack may be abandoned.
+#[inline]
+pub unsafe fn suspend(link: &Link) {
+    debug_assert!(!link.on_thread.get(), "suspended while host code was on the thread's stack");
+    // SAFETY: the coroutine is current, so its body, whose frame holds the yielder, has begun and not ended.
+    unsafe { (*link.yielder.get()).suspend(()) };
+}
+
+/// Runs `f` on the thread's stack, below the frame of `resume`, in the thread's floating-point environment.
+///
+/// Neither `f` nor its result may need dropping: both pass over a stack that may be abandoned (checked when compiled). If `f`
+/// unwinds the process aborts.
+///
+/// # Safety
+///
+/// As for [`suspend`]; above all, `f` must not come here again for the same link: it would run over its own frames.
+#[inline]
+pub unsafe fn on_thread_stack<R, F: FnOnce() -> R>(link: &Link, f: F) -> R {
+    const { assert!(!needs_drop::<F>() && !needs_drop::<R>(), "a fiber's stack must own nothing") };
+    let (guest, thread) = (Float::read(), link.thread.get());
+    let differ = !guest.same_control(thread);
+    if differ {
+        // SAFETY: this is what `resume` was called with.
+        unsafe { thread.load_control(guest) };
+    }
+    if cfg!(debug_assertions) {
+        assert!(!link.on_thread.replace(true), "already on the thread's stack");
+    }
+    let call = Call { f };
+    // SAFETY: as in `suspend`.
+    let result = unsafe { &*link.yielder.get() }.on_parent_stack(move || call.run());
+    if cfg!(debug_assertions) {
+        link.on_thread.set(false);
+    }
+    if differ {
+        // SAFETY: what runs next is the C code that had it.
+        unsafe { guest.load(Float::read()) };
+    }
+    result
+}
+
+struct Call<F> {
+    f: F,
+}
+
+// SAFETY: the bound of `on_parent_stack` keeps yielders out of `f`, which would leave a stack that is not the current one.
+// The callers of `on_thread_stack` promise that. The thread stays the same.
+unsafe impl<F> Send for Call<F> {}
+
+impl<F: FnOnce() -> R, R> Call<F> {
+    #[inline]
+    fn run(self) -> R {
+        let trap = AbortOnUnwind;
+        let result = (self.f)();
+        std::mem::forget(trap);
+        result
+    }
+}
+
+/// Behind the callers' own catch: a panic must not reach C frames.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("sidestack: a panic was about to leave the host for C code");
+        std::process::abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+//! The few Linux calls that libc lacks, and all that is specific to a CPU. A leaf: it knows nothing of fibers.
+//!
+//! Another CPU is another file with the same items beside `x86_64.rs`.
+
+pub mod memory;
+pub mod valgrind;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::Float;
+#[cfg(target_arch = "x86_64")]
+use x86_64::valgrind_request;
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("sidestack supports x86-64 Linux; src/sys holds what another CPU needs");
