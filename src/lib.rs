@@ -2,7 +2,7 @@
 
 mod abi;
 pub mod error;
-#[cfg_attr(not(test), expect(dead_code, reason = "the worker, which uses it, is not there yet"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the worker, which uses it, is not there yet"))]
 mod fiber;
 #[cfg_attr(not(test), expect(dead_code, reason = "serves the fibers and faults to come"))]
 mod sys;

@@ -48,7 +48,7 @@ fn costs() {
     let link = Link::new();
     let data = (&raw const link).cast_mut().cast();
     // SAFETY: in each case below: pool and link outlive the coroutines, which use the link one after the other.
-    let new = |stack, entry| unsafe { Coroutine::new(stack, &raw const link, entry, data) };
+    let new = |stack: FiberStack, entry| unsafe { Coroutine::new(stack, &raw const link, entry, data) };
 
     let case = least(|| {
         let stack = black_box(pool.get()).unwrap();

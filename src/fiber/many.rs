@@ -70,8 +70,9 @@ fn a_hundred_thousand_fibers_wait_at_once() {
     }
     let made = start.elapsed();
     let count = fibers.len();
-    assert_eq!(pool.stats().in_use, count);
-    if pool.stats().guard == GuardKind::Marker {
+    let PoolStats { in_use, guard, .. } = pool.stats();
+    assert_eq!(in_use, count);
+    if guard == GuardKind::Marker {
         assert_eq!(count, wanted);
         // Other tests of this process map too.
         let maps = memory::map_count().unwrap();
@@ -89,7 +90,7 @@ fn a_hundred_thousand_fibers_wait_at_once() {
     while pool.trim() == Trimmed::More {}
     println!(
         "{count} fibers with {PATTERN} bytes each ({:?} guards): {:.1} us to make, {:.1} us to end",
-        pool.stats().guard,
+        guard,
         made.as_secs_f64() * 1e6 / count as f64,
         ended.as_secs_f64() * 1e6 / count as f64
     );

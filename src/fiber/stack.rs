@@ -43,6 +43,7 @@ impl Default for StackConfig {
 /// A stack of a pool: a plain token, given back by [`super::StackPool::put`]. One that is dropped is lost to its pool,
 /// which is what happens to the stacks of fibers that can never end.
 #[derive(Debug)]
+#[must_use = "dropping it loses it to its pool"]
 pub struct FiberStack {
     base: usize,
     limit: usize,

@@ -63,7 +63,8 @@ pub enum Resumed {
     Done,
 }
 
-/// C code on a stack of its own. Dropping one that has not ended loses its stack and does nothing else.
+/// C code on a stack of its own. Dropping one loses its stack and does nothing else.
+#[must_use = "dropping it loses its stack"]
 pub struct Coroutine {
     inner: ManuallyDrop<corosensei::Coroutine<(), (), (), FiberStack>>,
     link: *const Link,
@@ -176,7 +177,8 @@ pub unsafe fn suspend(link: &Link) {
     unsafe { (*link.yielder.get()).suspend(()) };
 }
 
-/// Runs `f` on the thread's stack, below the frame of `resume`, in the thread's floating-point environment.
+/// Runs `f` on the thread's stack, below the frame of `resume`, in the thread's rounding mode (where the guest changed its own
+/// by fenv.h; flush-to-zero, which is set in mxcsr alone, stays on in `f`, as in any callback).
 ///
 /// Neither `f` nor its result may need dropping: both pass over a stack that may be abandoned (checked when compiled). If `f`
 /// unwinds the process aborts.
@@ -187,9 +189,9 @@ pub unsafe fn suspend(link: &Link) {
 #[inline]
 pub unsafe fn on_thread_stack<R, F: FnOnce() -> R>(link: &Link, f: F) -> R {
     const { assert!(!needs_drop::<F>() && !needs_drop::<R>(), "a fiber's stack must own nothing") };
-    let (guest, thread) = (Float::read(), link.thread.get());
-    let differ = !guest.same_control(thread);
-    if differ {
+    let thread = link.thread.get();
+    let guest = if thread.same_fenv_now() { None } else { Some(Float::read()) };
+    if let Some(guest) = guest {
         // SAFETY: this is what `resume` was called with.
         unsafe { thread.load_control(guest) };
     }
@@ -202,7 +204,7 @@ pub unsafe fn on_thread_stack<R, F: FnOnce() -> R>(link: &Link, f: F) -> R {
     if cfg!(debug_assertions) {
         link.on_thread.set(false);
     }
-    if differ {
+    if let Some(guest) = guest {
         // SAFETY: what runs next is the C code that had it.
         unsafe { guest.load(Float::read()) };
     }

@@ -55,7 +55,7 @@ fn when_all_are_in_use_the_error_names_the_setting() {
     let error = pool.get().unwrap_err();
     assert_eq!(error.to_string(), "fibers limit of 3 reached (setting: fibers)");
     pool.put(held.pop().unwrap());
-    pool.get().unwrap();
+    let _ = pool.get().unwrap();
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn fallback_stops_before_the_map_limit() {
         let config = StackConfig { size: 16 << 10, ..protected(most) };
         let mut pools = [StackPool::new(config.clone()).unwrap(), StackPool::new(config).unwrap()];
         for _ in 0..most / 8 {
-            pools[0].get().unwrap();
+            let _ = pools[0].get().unwrap();
         }
         let error = loop {
             if let Err(error) = pools[1].get() {
@@ -186,7 +186,7 @@ fn fallback_stops_before_the_map_limit() {
             Reservation::new(4096).map(std::mem::forget).unwrap();
         }
         drop(pools);
-        StackPool::new(protected(8)).unwrap().get().unwrap();
+        let _ = StackPool::new(protected(8)).unwrap().get().unwrap();
         say(&format!("mprotect guards: {stacks} stacks, then {error}"));
     });
     if let Some(output) = child {
@@ -282,7 +282,7 @@ proptest! {
                 },
                 Step::Put(index) if !live.is_empty() => pool.put(live.swap_remove(index.index(live.len())).0),
                 Step::Lose(index) if !live.is_empty() && lost < 4 => {
-                    live.swap_remove(index.index(live.len()));
+                    let _ = live.swap_remove(index.index(live.len()));
                     lost += 1;
                 }
                 Step::Put(_) | Step::Lose(_) => {}

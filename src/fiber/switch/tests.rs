@@ -224,10 +224,11 @@ fn an_abandoned_stack_is_used_again() {
 fn a_dropped_one_only_loses_its_stack() {
     let mut pool = pool();
     let run = Run::new(0, 9);
-    let mut coroutine = run.start(&mut pool, count);
-    assert_eq!(coroutine.resume(), Resumed::Suspended);
-    drop(coroutine);
-    drop(run.start(&mut pool, count));
+    {
+        let _never_started = run.start(&mut pool, count);
+        let mut suspended = run.start(&mut pool, count);
+        assert_eq!(suspended.resume(), Resumed::Suspended);
+    }
     assert_eq!((pool.stats().in_use, run.log.borrow().len()), (2, 1));
 }
 
@@ -340,10 +341,9 @@ fn running_off_the_stack_faults() {
     }
     let child = in_child("fiber::switch::tests::running_off_the_stack_faults", || {
         let mut pool = pool();
-        let neighbours = [pool.get().unwrap(), pool.get().unwrap()];
+        let _neighbours = [pool.get().unwrap(), pool.get().unwrap()];
         let run = Run::new(0, 0);
         let _ = run.start(&mut pool, entry).resume();
-        drop(neighbours);
     });
     if let Some(output) = child {
         assert_faulted_after("going down", &output);
