@@ -38,8 +38,6 @@ typedef struct ss_thread {
   volatile int attached;       /* 1: this is an interpreter thread */
   void (*volatile guest_interrupt)(void); /* makes running guest code look up; async-signal-safe; may be NULL */
   void *guest;                 /* the guest's own anchor (Lua: its universe) */
-  volatile uint32_t host_function; /* id + 1 of the host function that runs now; 0: none (read by the watchdog) */
-  volatile uint32_t host_calls;    /* counts host calls and polls started, wrapping */
 } ss_thread;
 
 extern __thread ss_thread ss_thread_state __attribute__((tls_model("initial-exec")));

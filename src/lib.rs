@@ -1,10 +1,26 @@
 //! Sidestack runs C scripting runtimes on fiber-safe C stacks.
+//!
+//! Each script call is a fiber on a C stack of its own, on an interpreter thread; the host functions that it calls are
+//! async Rust and look blocking to the script.
 
 mod abi;
+mod call;
+mod crossing;
+mod engine;
 pub mod error;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the worker, which uses it, is not there yet"))]
 mod fiber;
-#[cfg_attr(not(test), expect(dead_code, reason = "serves the fibers and faults to come"))]
+pub mod guest;
+mod handle;
+mod host;
+mod signal;
 mod sys;
+pub mod value;
+mod worker;
 
+pub use call::{Call, Function};
+pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
+#[cfg(feature = "lua")]
+pub use guest::lua::Lua;
+pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
+pub use value::{Bytes, Value};

@@ -1,0 +1,69 @@
+/*
+ * The way in and out of the host, for the whole thread state: the in-host flag (deferred signals) changes here and
+ * nowhere else while a fiber runs. Only the outermost crossing touches it: host code that calls C that calls the host is in the
+ * host already, and stays there.
+ */
+#include "crossing.h"
+#include "signal.h"
+
+/* Defined in src/crossing. [as their namesakes in crossing.h; the flag is set] */
+int ss_cross_host_call(ss_thread *, uint32_t, ss_value *, uint32_t, ss_call *);
+int ss_cross_host_answer(ss_thread *, ss_call *, int, ss_value *, uint32_t);
+void ss_cross_host_end(ss_thread *, ss_call *);
+int ss_cross_poll(ss_thread *, ss_call *, int);
+void ss_cross_object_release(ss_thread *, uint64_t);
+void ss_cross_return(ss_thread *, int, ss_value *, uint32_t);
+
+/* Outermost: guest code on a fiber calls the host. */
+#define CROSSING(outermost, crossing)                                                                                            \
+  do {                                                                                                                   \
+    ss_thread *thread = &ss_thread_state;                                                                                \
+    int outermost = thread->place == SS_ON_FIBER;                                                                        \
+    if (outermost)                                                                                                       \
+      ss_enter_host(thread);                                                                                             \
+    crossing;                                                                                                            \
+    if (outermost)                                                                                                       \
+      ss_leave_host(thread);                                                                                             \
+  } while (0)
+
+int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
+  int status;
+  CROSSING(outermost, status = ss_cross_host_call(thread, function, args, nargs, call));
+  return status;
+}
+
+int ss_host_answer(ss_call *call, int answer, ss_value *values, uint32_t count) {
+  int status;
+  CROSSING(outermost, status = ss_cross_host_answer(thread, call, answer, values, count));
+  return status;
+}
+
+void ss_host_end(ss_call *call) {
+  if (call->reply)
+    CROSSING(outermost, ss_cross_host_end(thread, call));
+}
+
+int ss_poll(ss_call *call, int finalizer) {
+  int status;
+  CROSSING(outermost, status = ss_cross_poll(thread, call, finalizer));
+  return status;
+}
+
+void ss_object_release(uint64_t key) { CROSSING(outermost, ss_cross_object_release(thread, key)); }
+
+void ss_return(int status, ss_value *values, uint32_t count) {
+  CROSSING(outermost, ss_cross_return(thread, status, values, count));
+}
+
+/* What a fiber starts with: the worker's `start` block. [fiber; may suspend; does not raise] */
+struct ss_start {
+  void (*entry)(void *);
+  void *run;
+};
+
+void ss_fiber_main(void *start) {
+  struct ss_start *block = start;
+  ss_leave_host(&ss_thread_state);
+  block->entry(block->run);
+  ss_enter_host(&ss_thread_state);
+}

@@ -1,0 +1,11 @@
+//! One guest call as it travels: the [`Job`](job::Job) that goes in, the [`Call`] that waits for it, the
+//! [`Inbox`](inbox::Inbox) between them, and the wakers that come back to it.
+
+pub mod future;
+pub mod inbox;
+pub mod job;
+pub mod reference;
+pub mod wake;
+
+pub use future::Call;
+pub use reference::Function;

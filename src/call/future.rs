@@ -1,0 +1,269 @@
+//! The future of a call.
+
+use std::any::{Any, TypeId};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::inbox::{Inbox, Message};
+use super::job::{Completion, Job, Settings, Target, Work};
+use super::reference::Reference;
+use super::wake;
+use crate::Error;
+use crate::error::refused;
+use crate::value::{Flat, Results};
+
+/// A call into a guest: a future of its result.
+///
+/// It starts when it is first polled ([`Engine::spawn`](crate::Engine::spawn) starts it at once). Dropping it cancels the
+/// call: host futures are dropped, the script gets an error that it can clean up after, but not catch for good.
+#[must_use = "a call starts when it is first polled"]
+pub struct Call<R> {
+    state: State<R>,
+}
+
+enum State<R> {
+    New(Box<New>),
+    Running { slot: Arc<Slot<R>>, inbox: Arc<Inbox> },
+    Over,
+}
+
+struct New {
+    target: Target,
+    work: Result<Work, Error>,
+    settings: Settings,
+}
+
+impl<R: DeserializeOwned + Send + 'static> Call<R> {
+    pub(crate) fn new(target: Target, what: &str, args: impl Serialize, work: impl FnOnce(Flat) -> Work) -> Self {
+        let mut flat = Flat::new();
+        let work = match flat.push_args(&args) {
+            Ok(()) => Ok(work(flat)),
+            Err(e) => Err(Error::Convert { place: format!("arguments of {what}"), message: e.to_string() }),
+        };
+        Call { state: State::New(Box::new(New { target, work, settings: Settings::default() })) }
+    }
+
+    /// A call that fails.
+    pub(crate) fn failed(target: Target, error: Error) -> Self {
+        Call { state: State::New(Box::new(New { target, work: Err(error), settings: Settings::default() })) }
+    }
+
+    fn settings(&mut self, set: impl FnOnce(&mut Settings)) {
+        if let State::New(new) = &mut self.state {
+            set(&mut new.settings);
+        }
+    }
+
+    /// Ends the call with [`Error::Limit`] after this much wall time, waiting and queueing included.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.settings(|s| s.deadline = Some(after));
+        self
+    }
+
+    /// The most memory, in bytes, that may be charged to this call's fiber.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.settings(|s| s.memory = Some(bytes));
+        self
+    }
+
+    /// A value that host functions of this call can ask for as [`Ext<T>`](crate::Ext).
+    pub fn ext<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.settings(|s| {
+            s.extensions.insert(TypeId::of::<T>(), Arc::new(value) as Arc<dyn Any + Send + Sync>);
+        });
+        self
+    }
+
+    /// A name for people: it appears in logs.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.settings(|s| s.label = Some(label.into()));
+        self
+    }
+
+    /// Waits on the calling thread.
+    ///
+    /// On an interpreter thread that is refused as [`refused::OWN_INTERPRETER`]: it would keep the fibers there, and
+    /// perhaps the very call, from running.
+    pub fn blocking(self) -> Result<R, Error> {
+        if wake::on_interpreter_thread() {
+            return Err(Error::Refused {
+                name: refused::OWN_INTERPRETER,
+                message: "a blocking call on an interpreter thread would stop the fibers there; await the call instead".into(),
+            });
+        }
+        futures_executor::block_on(self)
+    }
+
+    /// Starts the call now, if it has not started.
+    pub(crate) fn start(&mut self) -> Result<(), Error> {
+        let State::New(_) = &self.state else { return Ok(()) };
+        let State::New(new) = std::mem::replace(&mut self.state, State::Over) else { unreachable!("just seen") };
+        let work = new.work?;
+        let inbox = route(&new.target, &work)?;
+        let slot = Arc::new(Slot::new());
+        inbox.submit(Job {
+            work,
+            settings: new.settings,
+            begun: Instant::now(),
+            completion: Some(slot.clone()),
+            started: false,
+        })?;
+        self.state = State::Running { slot, inbox };
+        Ok(())
+    }
+}
+
+/// Bound values among the arguments decide where a call runs; two owners are an error before anything is queued.
+fn route(target: &Target, work: &Work) -> Result<Arc<Inbox>, Error> {
+    let mut bound = match target {
+        Target::Bound(inbox) => Some(inbox.clone()),
+        _ => None,
+    };
+    if let Work::Function { token, .. } = work {
+        token.check()?;
+    }
+    for attachment in work.args().into_iter().flat_map(Flat::attachments) {
+        let Some(reference) = attachment.downcast_ref::<Reference>() else { continue };
+        reference.check()?;
+        match &bound {
+            Some(inbox) if !Arc::ptr_eq(inbox, &reference.inbox) => {
+                return Err(Error::Refused {
+                    name: refused::TWO_OWNERS,
+                    message: "the call carries values that are bound to two interpreters".into(),
+                });
+            }
+            Some(_) => {}
+            None => bound = Some(reference.inbox.clone()),
+        }
+    }
+    match (bound, target) {
+        (Some(inbox), _) => Ok(inbox),
+        (None, Target::Any(dispatch)) => dispatch.pick(),
+        (None, Target::Weak(dispatch)) => match dispatch.upgrade() {
+            Some(dispatch) => dispatch.pick(),
+            None => Err(Error::Refused { name: refused::SHUT_DOWN, message: "the engine is gone".into() }),
+        },
+        (None, Target::Bound(_)) => unreachable!("a bound target has an inbox"),
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> Future for Call<R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Err(error) = self.start() {
+            return Poll::Ready(Err(error));
+        }
+        let State::Running { slot, .. } = &self.state else { panic!("polled after it was ready") };
+        match slot.poll(cx) {
+            Poll::Ready(outcome) => {
+                self.state = State::Over;
+                Poll::Ready(outcome)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<R> Unpin for Call<R> {}
+
+impl<R> Drop for Call<R> {
+    fn drop(&mut self) {
+        if let State::Running { slot, inbox } = std::mem::replace(&mut self.state, State::Over)
+            && slot.abandon()
+        {
+            inbox.send(Message::Cancel(slot));
+        }
+    }
+}
+
+/// Where the outcome is left for the future.
+struct Slot<R> {
+    cell: Mutex<Cell<R>>,
+    abandoned: AtomicBool,
+    index: AtomicU64,
+    id: AtomicU64,
+}
+
+enum Cell<R> {
+    Empty(Option<Waker>),
+    Full(Result<R, Error>),
+    Taken,
+}
+
+impl<R> Slot<R> {
+    fn new() -> Self {
+        Slot {
+            cell: Mutex::new(Cell::Empty(None)),
+            abandoned: AtomicBool::new(false),
+            index: AtomicU64::new(0),
+            id: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cell<R>> {
+        // A caller's waker may panic in `clone` under this lock; the cell is whole all the same.
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Result<R, Error>> {
+        let mut cell = self.lock();
+        match &mut *cell {
+            Cell::Empty(waker) => {
+                match waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+            Cell::Full(_) => match std::mem::replace(&mut *cell, Cell::Taken) {
+                Cell::Full(outcome) => Poll::Ready(outcome),
+                _ => unreachable!("just seen"),
+            },
+            Cell::Taken => panic!("polled after it was ready"),
+        }
+    }
+
+    /// The caller is gone: true if the call may still be running.
+    fn abandon(&self) -> bool {
+        self.abandoned.store(true, Ordering::Release);
+        matches!(&*self.lock(), Cell::Empty(_))
+    }
+}
+
+impl<R: DeserializeOwned + Send + 'static> Completion for Slot<R> {
+    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+        let outcome = outcome.and_then(|mut results| {
+            results.decode().map_err(|e| Error::Convert { place: "result".into(), message: e.to_string() })
+        });
+        let waker = {
+            let mut cell = self.lock();
+            match &mut *cell {
+                Cell::Empty(waker) => {
+                    let waker = waker.take();
+                    *cell = Cell::Full(outcome);
+                    waker
+                }
+                Cell::Full(_) | Cell::Taken => None,
+            }
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    fn fiber(&self) -> (&AtomicU64, &AtomicU64) {
+        (&self.index, &self.id)
+    }
+}

@@ -1,0 +1,124 @@
+//! The way into an interpreter thread, for every other thread.
+//!
+//! One unbounded channel carries everything, so that wakes, cancels and releases never fail and never block. Only jobs are
+//! bounded: by a count of those that wait, checked before one is sent. The inbox outlives its interpreter's
+//! incarnations: a replacement goes on reading where the last one stopped, which is how queued jobs move to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::job::{Completion, Job};
+use super::wake::FiberKey;
+use crate::Error;
+use crate::error::refused;
+
+/// What an interpreter thread is told.
+pub enum Message {
+    /// Start a call.
+    Job(Job),
+    /// The caller gave up.
+    Cancel(Arc<dyn Completion>),
+    /// A host future of this fiber can go on.
+    Wake(FiberKey),
+    /// Rust dropped its last token of a guest value.
+    Release { incarnation: u32, slot: u64 },
+    /// Take no new work; cancel what still runs at `cancel_at`; then end.
+    Drain { cancel_at: Instant, done: Sender<()> },
+    /// The engine is gone: cancel everything and end.
+    End,
+}
+
+/// One interpreter's way in.
+pub struct Inbox {
+    /// The interpreter's number in its engine: the owner in its handles.
+    pub interpreter: u32,
+    /// Which incarnation serves it now; bound values of another one are lost.
+    pub incarnation: AtomicU32,
+    sender: Sender<Message>,
+    /// Jobs sent and not yet on a fiber.
+    queued: AtomicUsize,
+    /// Fibers alive.
+    live: AtomicUsize,
+    capacity: usize,
+    closed: AtomicBool,
+}
+
+impl Inbox {
+    /// An inbox where at most `capacity` jobs may wait, and the end that the interpreter thread reads.
+    pub fn new(interpreter: u32, capacity: usize) -> (Arc<Inbox>, Receiver<Message>) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let inbox = Inbox {
+            interpreter,
+            incarnation: AtomicU32::new(0),
+            sender,
+            queued: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+            capacity,
+            closed: AtomicBool::new(false),
+        };
+        (Arc::new(inbox), receiver)
+    }
+
+    /// Queues a job, or says at once why not.
+    pub fn submit(&self, job: Job) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(shut_down());
+        }
+        if self.queued.fetch_add(1, Ordering::Relaxed) >= self.capacity {
+            self.queued.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
+        }
+        self.sender.send(Message::Job(job)).map_err(|_| shut_down())
+    }
+
+    /// Sends a job again that its incarnation could not begin. `counted`: it still counts as queued.
+    pub fn requeue(&self, mut job: Job, counted: bool) {
+        job.started = false;
+        if !counted {
+            self.queued.fetch_add(1, Ordering::Relaxed);
+        }
+        self.send(Message::Job(job));
+    }
+
+    /// Sends what may never be refused. After the interpreter's end it is dropped.
+    pub fn send(&self, message: Message) {
+        let _ = self.sender.send(message);
+    }
+
+    /// No more jobs.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// A job left the queue and got a fiber (or was refused one).
+    pub fn started(&self) {
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Publishes how many fibers are alive.
+    pub fn set_live(&self, fibers: usize) {
+        self.live.store(fibers, Ordering::Relaxed);
+    }
+
+    /// Jobs that wait.
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Fibers alive, as last published.
+    pub fn live(&self) -> usize {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    /// How busy the interpreter is: what a new call is routed by.
+    pub fn load(&self) -> usize {
+        self.queued() + self.live()
+    }
+}
+
+fn shut_down() -> Error {
+    Error::Refused { name: refused::SHUT_DOWN, message: "the engine has been shut down".into() }
+}

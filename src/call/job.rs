@@ -1,0 +1,123 @@
+//! What an interpreter thread is asked to run, and where its outcome goes.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::inbox::Inbox;
+use super::reference::Reference;
+use crate::Error;
+use crate::value::{Flat, Results};
+
+/// Values that a caller attaches to a call: one of a type.
+pub type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// A text to run.
+#[derive(Debug)]
+pub struct Source {
+    /// The chunk's name as errors show it.
+    pub name: String,
+    /// The folder its own modules are looked for in.
+    pub folder: PathBuf,
+    /// The text.
+    pub text: Vec<u8>,
+}
+
+/// What to run.
+pub enum Work {
+    /// An export of a loaded script.
+    Export { script: u32, name: Arc<str>, args: Flat },
+    /// A function that the guest gave out.
+    Function { token: Arc<Reference>, args: Flat, by_reference: bool },
+    /// A text, for its results.
+    Eval { source: Arc<Source>, args: Flat },
+    /// A script, for its exports.
+    Load { script: u32, source: Arc<Source> },
+}
+
+impl Work {
+    /// The arguments, where there are any.
+    pub fn args(&self) -> Option<&Flat> {
+        match self {
+            Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
+            Work::Load { .. } => None,
+        }
+    }
+
+    /// As [`Work::args`].
+    pub fn args_mut(&mut self) -> Option<&mut Flat> {
+        match self {
+            Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
+            Work::Load { .. } => None,
+        }
+    }
+}
+
+/// What a caller may set on one call.
+#[derive(Default)]
+pub struct Settings {
+    /// Wall time from now on, waiting included.
+    pub deadline: Option<Duration>,
+    /// Bytes that may be charged to the call's fiber.
+    pub memory: Option<usize>,
+    /// A name for people.
+    pub label: Option<String>,
+    /// For [`Ext`](crate::Ext) extractors.
+    pub extensions: Extensions,
+}
+
+/// Where a call's outcome goes, and by which the call is known while it runs.
+pub trait Completion: Send + Sync {
+    /// Takes the outcome; only the first one counts. Runs on the interpreter thread; may run the caller's code
+    /// (deserialising, waking), so it is called behind the fence.
+    fn complete(&self, outcome: Result<Results<'_>, Error>);
+
+    /// Whether the caller has gone.
+    fn abandoned(&self) -> bool;
+
+    /// The key of the fiber that runs it, as (index, id); id 0 until it has one. Written and read by the worker only.
+    fn fiber(&self) -> (&AtomicU64, &AtomicU64);
+}
+
+/// One call on its way.
+pub struct Job {
+    /// What to run.
+    pub work: Work,
+    /// Limits and labels.
+    pub settings: Settings,
+    /// When the call began: deadlines count from here.
+    pub begun: Instant,
+    /// Where the outcome goes; `None` once it went there.
+    pub completion: Option<Arc<dyn Completion>>,
+    /// The fiber got started: what the caller is told if the interpreter is lost.
+    pub started: bool,
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // A job never vanishes silently: whoever loses it (a panic, a closed channel) has lost the interpreter.
+        if let Some(completion) = self.completion.take() {
+            completion.complete(Err(Error::InterpreterLost { started: self.started }));
+        }
+    }
+}
+
+/// Where a call goes.
+#[derive(Clone)]
+pub enum Target {
+    /// The interpreter that a value is bound to.
+    Bound(Arc<Inbox>),
+    /// Whichever the dispatcher finds best.
+    Any(Arc<dyn Dispatch>),
+    /// The same, for those who may not keep an engine alive.
+    Weak(Weak<dyn Dispatch>),
+}
+
+/// Picks an interpreter for a call that is bound to none.
+pub trait Dispatch: Send + Sync {
+    /// The interpreter to run the next call.
+    fn pick(&self) -> Result<Arc<Inbox>, Error>;
+}

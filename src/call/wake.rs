@@ -1,0 +1,126 @@
+//! Wakers of host futures (rule 9).
+//!
+//! A waker holds its interpreter's inbox and a fiber's key. It may outlive both: the key's id is never reused, so a late
+//! wake finds nobody and is ignored. `scheduled` lets any number of wakes before the next poll cost one message. The
+//! worker clears it *before* it polls, so a wake during the poll is not lost. On the interpreter's own thread the key goes
+//! to a local queue, on any other through the channel, which also unparks the worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures_util::task::ArcWake;
+
+use super::inbox::{Inbox, Message};
+
+/// Names a fiber: its place in the worker's table, and the id that tells whether it is still the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FiberKey {
+    /// Index in the worker's table.
+    pub index: u32,
+    /// Never reused in a process.
+    pub id: u64,
+}
+
+/// The scheduled flag: at most one wake of a record is under way.
+pub mod scheduled {
+    #[cfg(loom)]
+    use loom::sync::atomic::{AtomicBool, Ordering};
+    #[cfg(not(loom))]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// See the module.
+    #[derive(Debug, Default)]
+    pub struct Scheduled(AtomicBool);
+
+    impl Scheduled {
+        /// A wake: true if this one has to deliver the key.
+        #[must_use]
+        pub fn schedule(&self) -> bool {
+            // AcqRel: what the waking side wrote before is seen by the poll that follows `clear`.
+            !self.0.swap(true, Ordering::AcqRel)
+        }
+
+        /// Makes it the waker of another fiber. Nobody else holds it.
+    pub fn renew(&mut self, key: FiberKey) {
+        self.key = key;
+        self.scheduled = scheduled::Scheduled::default();
+    }
+
+    /// The worker took the key and polls next.
+        pub fn clear(&self) {
+            // A swap, not a store: it must see, and so order after, the writes of every wake that it swallows.
+            self.0.swap(false, Ordering::AcqRel);
+        }
+    }
+}
+
+thread_local! {
+    /// The inbox that this thread serves; null where it is no interpreter thread.
+    static SERVES: Cell<*const Inbox> = const { Cell::new(std::ptr::null()) };
+    static LOCAL: RefCell<VecDeque<FiberKey>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Makes the calling thread the one that serves `inbox` (null: none): wakes made on it take the short way.
+pub fn serve(inbox: *const Inbox) {
+    SERVES.set(inbox);
+    LOCAL.with_borrow_mut(VecDeque::clear);
+}
+
+/// Whether the calling thread is an interpreter thread.
+pub fn on_interpreter_thread() -> bool {
+    !SERVES.get().is_null()
+}
+
+/// The next fiber woken on this thread.
+#[inline]
+pub fn next_local() -> Option<FiberKey> {
+    LOCAL.with_borrow_mut(VecDeque::pop_front)
+}
+
+/// Whether any fiber was woken on this thread and not yet taken.
+pub fn any_local() -> bool {
+    LOCAL.with_borrow(|queue| !queue.is_empty())
+}
+
+/// The waker of all host futures of one fiber. Polling one that was not meant is harmless, and a fiber rarely has two.
+pub struct FiberWaker {
+    inbox: Arc<Inbox>,
+    /// The fiber.
+    pub key: FiberKey,
+    scheduled: scheduled::Scheduled,
+}
+
+impl FiberWaker {
+    /// A waker for a fiber of the interpreter behind `inbox`.
+    pub fn new(inbox: Arc<Inbox>, key: FiberKey) -> Self {
+        FiberWaker { inbox, key, scheduled: scheduled::Scheduled::default() }
+    }
+
+    /// Makes it the waker of another fiber. Nobody else holds it.
+    pub fn renew(&mut self, key: FiberKey) {
+        self.key = key;
+        self.scheduled = scheduled::Scheduled::default();
+    }
+
+    /// The worker took the key: later wakes have to be delivered again.
+    #[inline]
+    pub fn taken(&self) {
+        self.scheduled.clear();
+    }
+}
+
+// `ArcWake` rather than std's `Wake`: `waker_ref` lends a waker for a poll without counting.
+impl ArcWake for FiberWaker {
+    #[inline]
+    fn wake_by_ref(this: &Arc<Self>) {
+        if !this.scheduled.schedule() {
+            return;
+        }
+        if SERVES.get() == Arc::as_ptr(&this.inbox) {
+            LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));
+        } else {
+            this.inbox.send(Message::Wake(this.key));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Cancelling (rule 4, phases a and b): futures are dropped at once, then the guest unwinds.
+//!
+//! A cancel has a target: the whole fiber, or the frame of one host call whose guest call nobody awaits any more. Everything
+//! further in is cancelled: its futures are dropped, innermost first, its calls end with a `cancelled` error, which the
+//! guest may clean up after; calls that would wait get the same; Ready functions work. When the grace is over, the guest is
+//! killed: every look-up raises, and nothing catches it for long. The cancel is over when control reaches the target.
+//!
+//! All of this happens on the interpreter thread, never during a poll of the fiber's own futures.
+
+use std::time::Instant;
+
+use super::fence::drop_fenced;
+use super::host_call;
+use crate::Error;
+use crate::abi::SS_INTERRUPT_CANCEL;
+use crate::host::record::{Cancel, FiberRecord, Reason};
+
+/// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
+///
+/// # Safety
+///
+/// `record` is a live fiber's, on its interpreter thread; none of its futures is being polled.
+#[must_use]
+pub unsafe fn whole(record: *mut FiberRecord, reason: Reason) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if matches!((*record).cancel, Some(Cancel { target: None, .. })) {
+            return false;
+        }
+        begin(record, None, reason);
+        host_call::resumable(record)
+    }
+}
+
+/// Cancels what the guest does for the host call `id`, down to that call's frame.
+///
+/// # Safety
+///
+/// As [`whole`].
+pub unsafe fn down_to(record: *mut FiberRecord, id: u64) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if let Some(Cancel { target, .. }) = (*record).cancel {
+            let outer = target.is_none_or(|target| (*record).find(target) <= (*record).find(id));
+            if outer {
+                return;
+            }
+        }
+        begin(record, Some(id), Reason::Dropped);
+    }
+}
+
+unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
+    // SAFETY: passed on from the callers.
+    unsafe {
+        let mut at = (*record).calls.len();
+        let mut delivered = false;
+        while at > 0 {
+            at -= 1;
+            let Some(call) = (*record).calls.get_mut(at) else { continue };
+            if Some(call.id) == target {
+                break;
+            }
+            let future = call.future.take();
+            if call.outcome.is_none() {
+                call.outcome = Some(Err(error(record, reason).into()));
+                delivered = true;
+            }
+            drop_fenced(future);
+        }
+        let kill_at = Instant::now() + (*record).grace;
+        (*record).cancel = Some(Cancel { target, reason, delivered, kill: false, kill_at });
+    }
+}
+
+/// Control has reached the frame of host call `id`, or that frame is gone: a cancel down to it is over.
+///
+/// # Safety
+///
+/// As [`whole`].
+pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
+    // SAFETY: the caller's contract; the thread state is the fiber's own thread's.
+    unsafe {
+        if matches!((*record).cancel, Some(Cancel { target: Some(target), .. }) if target == id) {
+            (*record).cancel = None;
+            (*(*record).thread).interrupt &= !(SS_INTERRUPT_CANCEL as i32);
+            publish_limit(record);
+        }
+    }
+}
+
+/// Tells the tick when the fiber that runs now has to look up by itself.
+///
+/// # Safety
+///
+/// `record` is the current fiber's.
+pub unsafe fn publish_limit(record: *mut FiberRecord) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let clock = &FiberRecord::context(record).local.clock;
+        (*(*record).thread).deadline = (*record).next_limit().map_or(u64::MAX, |when| clock.nanos(when));
+    }
+}
+
+/// The error that the guest gets in phase a.
+pub unsafe fn error(record: *mut FiberRecord, reason: Reason) -> Error {
+    // SAFETY: passed on from the callers.
+    unsafe { (*record).cancel_error(reason) }
+}

@@ -1,0 +1,92 @@
+//! The end of a run, and the end of the guest's hold on an object.
+
+use std::ffi::c_int;
+
+use super::fence::{drop_fenced, fence};
+use crate::abi::{SS_ERROR, SS_OK, ss_value};
+use crate::host::record::{Cancel, FiberRecord};
+use crate::value::{Bytes, Results, Run};
+use crate::{Error, Limit};
+
+/// The fiber's entry says how its run ended: the outcome goes to the caller.
+///
+/// # Safety
+///
+/// `record` is the current fiber's; `values` is a run of `count`.
+pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_value, count: u32) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        (*record).returned = true;
+        // Host calls that are still in the set were longjmped past.
+        while let Some(call) = (*record).calls.pop() {
+            drop_fenced(call);
+        }
+        let failed = match ((*record).cancel, status as u32) {
+            (Some(Cancel { target: None, reason, .. }), _) => Some((*record).cancel_error(reason)),
+            (_, SS_OK) => None,
+            (_, SS_ERROR) => Some(script_error(record, values, count)),
+            _ => Some(Error::Cancelled),
+        };
+        let Some(mut job) = (*record).job.take() else { return };
+        let Some(completion) = job.completion.take() else { return };
+        let local = &FiberRecord::context(record).local;
+        let result = fence(|| {
+            let mut resolver = local.resolver();
+            completion.complete(match failed {
+                Some(error) => Err(error),
+                None => Ok(Results::new(values, count, &mut resolver)),
+            });
+        });
+        if let Err(panicked) = result {
+            // The caller's own code, in `Deserialize` or in its waker.
+            tracing::error!(target: "sidestack", message = %panicked.0, "taking a call's outcome panicked");
+            drop_fenced(fence(|| completion.complete(Err(Error::Convert {
+                place: "result".into(),
+                message: format!("taking it panicked: {}", panicked.0),
+            }))));
+        }
+        drop_fenced(completion);
+        drop_fenced(job);
+    }
+}
+
+/// An error of the guest's, from its four values.
+///
+/// # Safety
+///
+/// As [`returned`].
+#[cold]
+pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, count: u32) -> Error {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut run = Run::new(values, count);
+        let mut resolver = FiberRecord::context(record).local.resolver();
+        let mut text = || -> Option<String> {
+            let bytes: Option<Bytes> = run.next(&mut resolver).ok()?;
+            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let (code, message, traceback) = (text(), text(), text());
+        let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
+        if code.as_deref() == Some("memory") {
+            return Error::Limit { which: Limit::Memory, value: (*record).memory as u64, setting: "memory" };
+        }
+        Error::Script {
+            message: message.unwrap_or_default(),
+            code,
+            traceback: traceback.unwrap_or_default(),
+            source: (*record).take_error(id),
+        }
+    }
+}
+
+/// The guest dropped its last reference to a host object.
+///
+/// # Safety
+///
+/// `record` is the current fiber's.
+pub unsafe fn release(record: *mut FiberRecord, key: u64) {
+    // SAFETY: the caller's contract.
+    let local = unsafe { &FiberRecord::context(record).local };
+    let object = local.handles.borrow_mut().remove(key.into());
+    drop_fenced(object);
+}

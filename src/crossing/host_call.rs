@@ -1,0 +1,386 @@
+//! One host call, from its start to its return: Ready, Pending or CallGuest.
+//!
+//! All of this runs on the thread's stack. Host code is run with no reference into the record alive: it may call C that
+//! makes a host call of its own.
+
+use std::ffi::c_int;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_util::task::waker_ref;
+
+use super::cancel;
+use super::fence::{Panicked, drop_fenced, fence};
+use super::finish;
+use super::reply;
+use crate::Error;
+use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_OK, ss_call, ss_value};
+use crate::error::{HostResult, Raise, refused};
+use crate::host::args::Args;
+use crate::host::function::{HostFuture, Started};
+use crate::host::record::{CallRecord, FiberRecord, Suspended};
+use crate::value::{Flat, Run};
+
+/// What the upcall's entry does next.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Return this status to C.
+    Return(c_int),
+    /// Suspend the fiber.
+    Suspend,
+}
+
+const KILL: Step = Step::Return(SS_KILL as c_int);
+
+/// A host call begins.
+///
+/// # Safety
+///
+/// `record` is the current fiber's; `args` is a run of `nargs` values and `call` the shim's frame, both alive until the call
+/// returns to C.
+pub unsafe fn begin(
+    record: *mut FiberRecord,
+    function: u32,
+    args: *mut ss_value,
+    nargs: u32,
+    call: *mut ss_call,
+    direct: bool,
+) -> Step {
+    // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
+    unsafe {
+        end_frames_below(record, call, true);
+        if killed(record) {
+            return KILL;
+        }
+        let context = FiberRecord::context(record);
+        let local = &context.local;
+        let Some(entry) = local.registry.function(function) else {
+            return fail(record, call, Error::Refused {
+                name: refused::NOT_FOUND,
+                message: format!("there is no host function number {function}"),
+            });
+        };
+        local.activity.enter(function);
+        let started = fence(|| {
+            let mut args = Args::new(Run::new(args, nargs), local, &context.caller, &entry.name);
+            let started = entry.call.start(&mut args);
+            (started, args.shared)
+        });
+        let step = match started {
+            Ok((Started::Ready(outcome), _)) => Step::Return(reply::outcome(&mut *record, call, outcome)),
+            Ok((Started::Pending(future), shared)) => match poll(record, function, future) {
+                Polled::Over(outcome) => Step::Return(reply::outcome(&mut *record, call, outcome)),
+                Polled::Pending(future) => {
+                    (*record).next_call += 1;
+                    let id = (*record).next_call;
+                    (*record).calls.push(CallRecord {
+                        id,
+                        function,
+                        frame: call,
+                        future: Some(future),
+                        shared,
+                        outcome: None,
+                        in_guest: false,
+                    });
+                    (*call).id = id;
+                    settle(record, id, direct)
+                }
+            },
+            Err(panicked) => Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked))),
+        };
+        local.activity.leave();
+        step
+    }
+}
+
+/// The guest answers a request to call a function of its own.
+///
+/// # Safety
+///
+/// As [`begin`].
+pub unsafe fn answer(
+    record: *mut FiberRecord,
+    call: *mut ss_call,
+    status: c_int,
+    values: *mut ss_value,
+    count: u32,
+    direct: bool,
+) -> Step {
+    // SAFETY: as in `begin`.
+    unsafe {
+        end_frames_below(record, call, false);
+        end(record, call);
+        let id = (*call).id;
+        let Some(at) = (*record).find(id) else {
+            return fail(record, call, Error::Cancelled);
+        };
+        (*record).calls[at].in_guest = false;
+        cancel::reached(record, id);
+        if killed(record) {
+            drop_fenced((*record).calls.remove(at));
+            return KILL;
+        }
+        if (*record).calls[at].outcome.is_none() {
+            let results = results(record, status, values, count);
+            if let Some(shared) = (*record).calls[at].shared.clone() {
+                let waker = waker_ref(&(*record).waker);
+                if let Err(Panicked(message)) = fence(|| shared.answer(results, &waker)) {
+                    tracing::error!(target: "sidestack", %message, "a waker panicked");
+                }
+            }
+            poll_in_place(record, id);
+        }
+        settle(record, id, direct)
+    }
+}
+
+/// What the guest answered, owned.
+unsafe fn results(
+    record: *mut FiberRecord,
+    status: c_int,
+    values: *mut ss_value,
+    count: u32,
+) -> Result<Box<Flat>, Error> {
+    // SAFETY: passed on from `answer`.
+    unsafe {
+        match status as u32 {
+            SS_OK => {
+                let mut flat = crate::host::reply::take();
+                match flat.copy_run(values, count, &mut FiberRecord::context(record).local.resolver()) {
+                    Ok(()) => Ok(flat),
+                    Err(e) => Err(Error::Convert { place: "result of a guest call".into(), message: e.to_string() }),
+                }
+            }
+            SS_ERROR => Err(finish::script_error(record, values, count)),
+            _ => Err(Error::Cancelled),
+        }
+    }
+}
+
+/// The shim has copied what `call` points to.
+///
+/// # Safety
+///
+/// As [`begin`].
+pub unsafe fn end(record: *mut FiberRecord, call: *mut ss_call) {
+    // SAFETY: as in `begin`.
+    unsafe {
+        if (*call).reply.is_null() {
+            return;
+        }
+        let replies = &mut (*record).replies;
+        let found = replies.iter().rposition(|(_, flat)| std::ptr::addr_eq(&raw const **flat, (*call).reply));
+        (*call).reply = std::ptr::null_mut();
+        (*call).values = std::ptr::null();
+        (*call).count = 0;
+        if let Some(at) = found {
+            reply::give(replies.swap_remove(at).1);
+        }
+    }
+}
+
+/// A fiber's waker was used: polls its calls. True if the fiber can go on, with its status left in the record.
+///
+/// # Safety
+///
+/// `record` is a live fiber's, on its interpreter thread, and the fiber is not running.
+#[must_use]
+pub unsafe fn woken(record: *mut FiberRecord) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Innermost first: what an outer future decides about an inner call comes after the inner one's own news.
+        let mut at = (*record).calls.len();
+        while at > 0 {
+            at -= 1;
+            let Some(call) = (*record).calls.get(at) else { continue };
+            let (id, function) = (call.id, call.function);
+            let activity = &FiberRecord::context(record).local.activity;
+            activity.enter(function);
+            poll_in_place(record, id);
+            activity.leave();
+            let Some(call) = (*record).find(id).map(|at| &(*record).calls[at]) else { continue };
+            if call.in_guest && (call.outcome.is_some() || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
+                cancel::down_to(record, id);
+            }
+        }
+        resumable(record)
+    }
+}
+
+/// Whether a suspended fiber has what it waits for; if so it is left in the record and in the shim's frame.
+///
+/// # Safety
+///
+/// As [`woken`].
+#[must_use]
+pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let Suspended::Call(id) = (*record).suspended else { return false };
+        let Some(at) = (*record).find(id) else { return false };
+        let call = &(*record).calls[at];
+        if call.outcome.is_none() && !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
+            return false;
+        }
+        let Step::Return(status) = settle(record, id, false) else { return false };
+        (*record).status = status;
+        (*record).suspended = Suspended::No;
+        true
+    }
+}
+
+/// What a poll gave.
+enum Polled {
+    Pending(HostFuture),
+    Over(HostResult<Box<Flat>>),
+}
+
+/// Polls a host future, which is in nobody's hands meanwhile.
+unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) -> Polled {
+    // SAFETY: the record, and with it the waker, outlives the poll: it belongs to the fiber whose call this is.
+    let waker = waker_ref(unsafe { &(*record).waker });
+    let mut task = TaskContext::from_waker(&waker);
+    let outcome = match fence(|| future.as_mut().poll(&mut task)) {
+        Ok(Poll::Pending) => return Polled::Pending(future),
+        Ok(Poll::Ready(outcome)) => fence(|| drop(future)).map(|()| outcome),
+        Err(panicked) => {
+            drop_fenced(future);
+            Err(panicked)
+        }
+    };
+    // SAFETY: as above.
+    Polled::Over(outcome.unwrap_or_else(|panicked| unsafe { panic_outcome(record, function, &panicked) }))
+}
+
+/// Polls the future of a call in the set and leaves what came of it there.
+unsafe fn poll_in_place(record: *mut FiberRecord, id: u64) {
+    // SAFETY: passed on from the callers: `record` is a live fiber's. No reference into it lives through the poll.
+    unsafe {
+        let Some(at) = (*record).find(id) else { return };
+        let function = (*record).calls[at].function;
+        let Some(future) = (*record).calls[at].future.take() else { return };
+        let polled = poll(record, function, future);
+        // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
+        let Some(at) = (*record).find(id) else { return };
+        match polled {
+            Polled::Pending(future) => (*record).calls[at].future = Some(future),
+            Polled::Over(outcome) => (*record).calls[at].outcome = Some(outcome),
+        }
+    }
+}
+
+/// Decides what follows a poll: the call leaves the set, asks the guest for a call, or waits.
+unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
+    // SAFETY: as in `begin`; a call's frame is alive until the call returns to C.
+    unsafe {
+        let Some(at) = (*record).find(id) else { unreachable!("it was just put or found there") };
+        let call = (*record).calls[at].frame;
+        if (*record).calls[at].outcome.is_some() {
+            let mut over = (*record).calls.remove(at);
+            let outcome = over.outcome.take().expect("just seen");
+            return Step::Return(reply::outcome(&mut *record, call, outcome));
+        }
+        let shared = (*record).calls[at].shared.clone();
+        let requested = shared.as_ref().is_some_and(|shared| shared.requested());
+        if let Some(error) = refusal(record, at, requested, direct) {
+            drop_fenced((*record).calls.remove(at));
+            return fail(record, call, error);
+        }
+        if !requested {
+            (*record).suspended = Suspended::Call(id);
+            return Step::Suspend;
+        }
+        let shared = shared.expect("it made the request");
+        let (function, args, by_reference) = shared.take_request().expect("it was requested");
+        // The token may go at once: a release travels through the inbox, so the slot outlives this call into the guest.
+        let given = function.slot_in(&FiberRecord::context(record).local.inbox).and_then(|slot| {
+            (*call).function = slot;
+            (*call).flags = u32::from(by_reference);
+            reply::values(&mut *record, call, args)
+        });
+        match given {
+            Ok(()) => {
+                (*record).calls[at].in_guest = true;
+                Step::Return(SS_CALL_GUEST as c_int)
+            }
+            Err(error) => {
+                let waker = waker_ref(&(*record).waker);
+                shared.answer(Err(error), &waker);
+                poll_in_place(record, id);
+                settle(record, id, direct)
+            }
+        }
+    }
+}
+
+/// Why a call may not wait, or call the guest, here and now.
+unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: bool) -> Option<Error> {
+    // SAFETY: passed on from `settle`.
+    unsafe {
+        let function = (*record).calls[at].function;
+        if (*record).cancel.is_some() {
+            Some(Error::Cancelled)
+        } else if direct {
+            Some(Error::Refused {
+                name: refused::ON_THREAD,
+                message: format!("{} cannot wait here: host code called the C code that called it", name(record, function)),
+            })
+        } else if !requested && (FiberRecord::context(record).local.in_finalizer)() {
+            Some(Error::Refused {
+                name: refused::IN_FINALIZER,
+                message: format!("{} cannot wait in a finalizer", name(record, function)),
+            })
+        } else {
+            None
+        }
+    }
+}
+
+/// Ends the records of frames that were longjmped past: those further in than `call` on the same stack. With `own`, a
+/// record at the very same address too: its frame is gone and another call has taken its place.
+unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
+    // SAFETY: `record` is the current fiber's (the caller's contract).
+    unsafe {
+        if (*record).calls.is_empty() && (*record).replies.is_empty() {
+            return;
+        }
+        let (low, high) = ((*(*record).thread).stack_limit, (*(*record).thread).stack_base);
+        let on_stack = |frame: *mut ss_call| (low..high).contains(&frame.addr());
+        if !on_stack(call) {
+            return;
+        }
+        let dead = |frame: *mut ss_call| on_stack(frame) && (frame < call || (own && frame == call));
+        while let Some(at) = (*record).calls.iter().rposition(|c| dead(c.frame)) {
+            let ended = (*record).calls.remove(at);
+            cancel::reached(record, ended.id);
+            drop_fenced(ended);
+        }
+        while let Some(at) = (*record).replies.iter().rposition(|(frame, _)| dead(*frame)) {
+            reply::give((*record).replies.swap_remove(at).1);
+        }
+    }
+}
+
+unsafe fn killed(record: *mut FiberRecord) -> bool {
+    // SAFETY: the caller's record.
+    unsafe { (*record).cancel.is_some_and(|cancel| cancel.kill) }
+}
+
+unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
+    // SAFETY: passed on from the caller.
+    Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })
+}
+
+unsafe fn name(record: *mut FiberRecord, function: u32) -> String {
+    // SAFETY: passed on from the caller.
+    let registry = unsafe { &FiberRecord::context(record).local.registry };
+    registry.function(function).map_or_else(String::new, |entry| entry.name.clone())
+}
+
+#[cold]
+unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Box<Flat>> {
+    // SAFETY: passed on from the caller.
+    let name = unsafe { name(record, function) };
+    tracing::error!(target: "sidestack", function = %name, message = %panicked.0, "a host function panicked");
+    Err(Raise::new("panic", format!("host function {name} panicked: {}", panicked.0)).into())
+}

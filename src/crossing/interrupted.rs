@@ -1,0 +1,57 @@
+//! Running guest code looks up: time slices, deadlines, cancels.
+
+use std::time::Instant;
+
+use super::cancel;
+use super::host_call::Step;
+use super::reply;
+use crate::abi::{SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, ss_call};
+use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
+
+/// Reads the interrupt flags, and decides.
+///
+/// # Safety
+///
+/// `record` is the current fiber's, `call` the shim's frame.
+pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool) -> Step {
+    // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
+    unsafe {
+        let thread = (*record).thread;
+        let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as i32 != 0;
+        (*thread).interrupt = 0;
+        let now = Instant::now();
+        let deadline = FiberRecord::context(record).caller.deadline;
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            // It runs, so there is nothing to resume; what waits further out has its futures dropped.
+            let _ = cancel::whole(record, Reason::Deadline);
+            cancel::publish_limit(record);
+        }
+        if let Some(cancel) = &mut (*record).cancel {
+            if !cancel.kill && now >= cancel.kill_at {
+                cancel.kill = true;
+            }
+            if cancel.kill {
+                // Stays set: every later look-up raises again, until the target is reached.
+                (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;
+                cancel::publish_limit(record);
+                return Step::Return(SS_KILL as i32);
+            }
+            if !cancel.delivered {
+                if finalizer {
+                    // An error raised here would be swallowed: ask again after it.
+                    (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;
+                    return Step::Return(SS_OK as i32);
+                }
+                cancel.delivered = true;
+                let Cancel { reason, .. } = *cancel;
+                let error = cancel::error(record, reason);
+                return Step::Return(reply::error(&mut *record, call, error.into()));
+            }
+        }
+        if slice && !finalizer {
+            (*record).suspended = Suspended::Turn;
+            return Step::Suspend;
+        }
+        Step::Return(SS_OK as i32)
+    }
+}

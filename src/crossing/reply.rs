@@ -1,0 +1,80 @@
+//! Leaving results and errors where the shim finds them.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use crate::Error;
+use crate::abi::{SS_ERROR, SS_OK, ss_call};
+use crate::error::{HostResult, Raise};
+use crate::host::record::FiberRecord;
+use crate::host::reply;
+use crate::value::Flat;
+
+use super::fence::drop_fenced;
+
+/// Gives a run of values to the frame `call`, which keeps it until `ss_host_end`.
+#[inline]
+pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box<Flat>) -> Result<(), Error> {
+    record.context.local.bind(&mut flat)?;
+    let (first, count) = flat.as_raw();
+    // SAFETY: `call` is the shim's frame, alive while its fiber is in this host call (csrc/crossing.h).
+    unsafe {
+        (*call).count = count;
+        if count == 0 {
+            (*call).values = ptr::null();
+            (*call).reply = ptr::null_mut();
+            give(flat);
+        } else {
+            (*call).values = first;
+            (*call).reply = ptr::from_mut(&mut *flat).cast::<c_void>();
+            record.replies.push((call, flat));
+        }
+    }
+    Ok(())
+}
+
+/// The outcome of a host function: a status for the shim.
+#[inline]
+pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: HostResult<Box<Flat>>) -> i32 {
+    match outcome {
+        // SAFETY: passed on from the caller.
+        Ok(flat) => match unsafe { values(record, call, flat) } {
+            Ok(()) => SS_OK as i32,
+            // SAFETY: passed on from the caller.
+            Err(e) => unsafe { error(record, call, e.into()) },
+        },
+        // SAFETY: passed on from the caller.
+        Err(e) => unsafe { error(record, call, e) },
+    }
+}
+
+/// An error as the shim's four values.
+#[cold]
+pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow::Error) -> i32 {
+    let mut flat = reply::take();
+    {
+        let own = error.downcast_ref::<Error>();
+        let code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
+        let traceback = match own {
+            Some(Error::Script { traceback, .. }) if !traceback.is_empty() => Some(traceback.as_str()),
+            _ => None,
+        };
+        let message = format!("{error:#}");
+        flat.push_args(&(code, message, traceback)).expect("three strings can be encoded");
+    }
+    let id = record.keep_error(error);
+    flat.push(&id.cast_signed()).expect("a number can be encoded");
+    // SAFETY: passed on from the caller.
+    unsafe { values(record, call, flat) }.expect("an error holds no attachments");
+    SS_ERROR as i32
+}
+
+/// Gives a buffer back; what it holds may have a `Drop` of the host's.
+#[inline]
+pub fn give(flat: Box<Flat>) {
+    if flat.has_attachments() {
+        drop_fenced(flat);
+    } else {
+        reply::give(flat);
+    }
+}

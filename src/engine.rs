@@ -1,0 +1,220 @@
+//! The front: N interpreter threads behind one `Send + Sync + Clone` API.
+
+mod builder;
+mod script;
+mod watchdog;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures_channel::oneshot;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+use crate::call::Call;
+use crate::call::inbox::{Inbox, Message};
+use crate::call::job::{Dispatch, Source, Target, Work};
+use crate::error::refused;
+
+pub use builder::Builder;
+pub use script::Script;
+
+/// Interpreters of one guest, behind one handle. Cloning is cheap; when the last clone and the last [`Script`] are gone,
+/// the interpreters are told to end (and not waited for: see [`Engine::shutdown`]).
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    guest: &'static str,
+    inboxes: Vec<Arc<Inbox>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// What a replacement loads.
+    scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    next_script: AtomicU32,
+    next_pick: AtomicUsize,
+    quarantined: Arc<AtomicU64>,
+    closing: AtomicBool,
+    watchdog: watchdog::Watchdog,
+}
+
+impl Dispatch for Inner {
+    /// The least busy interpreter; among equals, in turn.
+    fn pick(&self) -> Result<Arc<Inbox>, Error> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Error::Refused { name: refused::SHUT_DOWN, message: "the engine has been shut down".into() });
+        }
+        let count = self.inboxes.len();
+        let first = self.next_pick.fetch_add(1, Ordering::Relaxed);
+        let best = (0..count).map(|i| &self.inboxes[(first + i) % count]).min_by_key(|inbox| inbox.load());
+        Ok(best.expect("an engine has an interpreter").clone())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for inbox in &self.inboxes {
+            inbox.close();
+            inbox.send(Message::End);
+        }
+    }
+}
+
+/// Counts at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Interpreters.
+    pub interpreters: usize,
+    /// Fibers alive.
+    pub fibers: usize,
+    /// Calls that wait for a fiber.
+    pub queued: usize,
+    /// Interpreters that were lost and replaced.
+    pub quarantined: u64,
+    /// Interpreters that did not end in a shutdown, and were left behind.
+    pub stuck: usize,
+    /// Host functions that held their interpreter for too long (50 ms).
+    pub slow_host_calls: u64,
+    /// The last of them, by name.
+    pub last_slow_host_call: Option<String>,
+}
+
+impl Engine {
+    /// Starts the configuration of an engine for a guest, for example `Lua::new()`.
+    pub fn builder<G: crate::guest::Guest>(guest: G) -> Builder<G> {
+        Builder::new(guest)
+    }
+
+    /// The guest's name and version.
+    pub fn guest(&self) -> &'static str {
+        self.0.guest
+    }
+
+    /// Reads a script and loads it on every interpreter. It is loaded again wherever an interpreter is replaced.
+    pub async fn load(&self, path: impl AsRef<Path>) -> Result<Script, Error> {
+        let path = path.as_ref();
+        let text = std::fs::read(path)
+            .map_err(|source| Error::System { what: format!("cannot read {}", path.display()), source })?;
+        let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
+        self.load_source(Source { name, folder, text }).await
+    }
+
+    /// Loads a script from memory; `name` is what errors call it. It finds no modules of its own.
+    pub async fn load_text(&self, name: &str, text: impl Into<Vec<u8>>) -> Result<Script, Error> {
+        self.load_source(Source { name: name.into(), folder: PathBuf::new(), text: text.into() }).await
+    }
+
+    async fn load_source(&self, source: Source) -> Result<Script, Error> {
+        let source = Arc::new(source);
+        let number = self.0.next_script.fetch_add(1, Ordering::Relaxed);
+        let loads: Vec<Call<()>> = self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
+        futures_util::future::try_join_all(loads).await?;
+        self.0.scripts.write().unwrap_or_else(PoisonError::into_inner).push((number, source.clone()));
+        Ok(Script::new(self.0.clone(), number, source))
+    }
+
+    fn load_on(&self, inbox: &Arc<Inbox>, script: u32, source: &Arc<Source>) -> Call<()> {
+        let source = source.clone();
+        Call::new(Target::Bound(inbox.clone()), "load", (), |_| Work::Load { script, source })
+    }
+
+    /// Runs a text once, on one interpreter, for its results. An expression counts as `return` of it.
+    pub fn eval<R: DeserializeOwned + Send + 'static>(&self, text: &str) -> Call<R> {
+        self.eval_with(text, ())
+    }
+
+    /// As [`Engine::eval`], with arguments.
+    pub fn eval_with<R: DeserializeOwned + Send + 'static>(&self, text: &str, args: impl Serialize) -> Call<R> {
+        self.run(Source { name: "eval".into(), folder: PathBuf::new(), text: text.into() }, args)
+    }
+
+    /// Runs a file once, on one interpreter, for its results.
+    pub fn run_file<R: DeserializeOwned + Send + 'static>(&self, path: impl AsRef<Path>, args: impl Serialize) -> Call<R> {
+        let path = path.as_ref();
+        match std::fs::read(path) {
+            Ok(text) => {
+                let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+                let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+                self.run(Source { name, folder, text }, args)
+            }
+            Err(source) => Call::failed(
+                Target::Any(self.0.clone()),
+                Error::System { what: format!("cannot read {}", path.display()), source },
+            ),
+        }
+    }
+
+    fn run<R: DeserializeOwned + Send + 'static>(&self, source: Source, args: impl Serialize) -> Call<R> {
+        let source = Arc::new(source);
+        Call::new(Target::Any(self.0.clone()), "eval", args, |args| Work::Eval { source, args })
+    }
+
+    /// Starts a call now instead of at its first poll.
+    pub fn spawn<R: DeserializeOwned + Send + 'static>(&self, mut call: Call<R>) -> Result<Call<R>, Error> {
+        call.start()?;
+        Ok(call)
+    }
+
+    /// Counts.
+    pub fn metrics(&self) -> Metrics {
+        let (slow_host_calls, last_slow_host_call) = self.0.watchdog.slow();
+        Metrics {
+            interpreters: self.0.inboxes.len(),
+            fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
+            queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
+            quarantined: self.0.quarantined.load(Ordering::Relaxed),
+            stuck: 0,
+            slow_host_calls,
+            last_slow_host_call,
+        }
+    }
+
+    /// Ends the engine: 1. no new calls; 2. those that run have `patience` to end; 3. then they are cancelled, and killed
+    /// after the grace; 4. interpreters close and their threads end. One that does not end within two seconds more is left
+    /// behind and counted as `stuck`.
+    pub async fn shutdown(&self, patience: Duration) -> Metrics {
+        self.0.closing.store(true, Ordering::Release);
+        let cancel_at = Instant::now() + patience;
+        let (done, ended) = crossbeam_channel::unbounded();
+        for inbox in &self.0.inboxes {
+            inbox.close();
+            inbox.send(Message::Drain { cancel_at, done: done.clone() });
+        }
+        drop(done);
+        let give_up = cancel_at + Duration::from_secs(2);
+        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = self.0.inboxes.len();
+        let (tell, told) = oneshot::channel();
+        // A thread of its own waits, with a limit that holds whatever the interpreters do and with any async runtime.
+        let waiter = std::thread::Builder::new().name("sidestack-shutdown".into()).spawn(move || {
+            let mut left = count;
+            while left > 0 && ended.recv_deadline(give_up).is_ok() {
+                left -= 1;
+            }
+            for thread in threads {
+                while !thread.is_finished() && Instant::now() < give_up {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            let _ = tell.send(left);
+        });
+        let stuck = match waiter {
+            Ok(_) => told.await.unwrap_or(0),
+            Err(_) => 0,
+        };
+        self.0.watchdog.stop();
+        Metrics { stuck, ..self.metrics() }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({}, {} interpreters)", self.0.guest, self.0.inboxes.len())
+    }
+}

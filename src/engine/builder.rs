@@ -1,0 +1,209 @@
+//! Building an engine.
+
+use std::any::{Any, TypeId};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::Duration;
+
+use super::watchdog::Watchdog;
+use super::{Engine, Inner};
+use crate::Error;
+use crate::call::inbox::Inbox;
+use crate::call::job::{Dispatch, Extensions};
+use crate::error::refused;
+use crate::guest::Guest;
+use crate::host::Module;
+use crate::host::local::Activity;
+use crate::host::registry::Registry;
+use crate::worker::thread::{Post, Runtime, Settings, spawn};
+
+/// The configuration of an engine. Every setting has a default; they are listed in ARCHITECTURE.md.
+pub struct Builder<G> {
+    guest: G,
+    threads: usize,
+    queue: usize,
+    modules: Vec<Module>,
+    states: Extensions,
+    settings: Settings,
+    fiber_memory: Option<usize>,
+}
+
+impl<G: Guest> Builder<G> {
+    pub(super) fn new(guest: G) -> Self {
+        Builder {
+            guest,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            queue: 65_536,
+            modules: Vec::new(),
+            states: Extensions::new(),
+            settings: Settings {
+                stack: 256 << 10,
+                fibers: 10_000,
+                memory: 256 << 20,
+                fiber_memory: 0,
+                deadline: None,
+                grace: Duration::from_millis(250),
+                tick: Duration::from_millis(5),
+            },
+            fiber_memory: None,
+        }
+    }
+
+    /// Interpreters, each with a thread of its own. Default: the processors of the machine.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Bytes that one interpreter's guest may hold. Default: 256 MiB.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.settings.memory = bytes;
+        self
+    }
+
+    /// Bytes that may be charged to one call. Default: as much as the interpreter may hold.
+    pub fn call_memory(mut self, bytes: usize) -> Self {
+        self.fiber_memory = Some(bytes);
+        self
+    }
+
+    /// Wall time of a call, waiting and queueing included. Default: none.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.settings.deadline = Some(after);
+        self
+    }
+
+    /// From a cancel, which the script can clean up after, to the kill, which it cannot. Default: 250 ms.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.settings.grace = grace;
+        self
+    }
+
+    /// How often running scripts are looked at; a time slice is one to two of these. Default: 5 ms.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.settings.tick = tick;
+        self
+    }
+
+    /// Usable bytes of a fiber's C stack; virtual, used as touched. Default: 256 KiB, at least 32 KiB.
+    pub fn stack(mut self, bytes: usize) -> Self {
+        self.settings.stack = bytes;
+        self
+    }
+
+    /// Fibers alive at once in one interpreter; further calls wait. Default: 10,000.
+    pub fn fibers(mut self, fibers: usize) -> Self {
+        self.settings.fibers = fibers;
+        self
+    }
+
+    /// Calls that may wait for one interpreter; the next is [`Error::QueueFull`]. Default: 65,536.
+    pub fn queue(mut self, calls: usize) -> Self {
+        self.queue = calls;
+        self
+    }
+
+    /// Adds host functions. Two modules of one name are merged.
+    pub fn module(mut self, module: Module) -> Self {
+        self.modules.push(module);
+        self
+    }
+
+    /// A value for [`State<T>`](crate::State) extractors: one of each type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(TypeId::of::<T>(), Arc::new(value) as Arc<dyn Any + Send + Sync>);
+        self
+    }
+
+    /// Starts the interpreters and waits until each is up.
+    ///
+    /// With the `tokio` feature, inside a tokio runtime, host functions may use it.
+    pub fn build(self) -> Result<Engine, Error> {
+        let settings = self.checked()?;
+        let registry = Arc::new(Registry::new(&self.modules)?);
+        let states = Arc::new(self.states);
+        let guest = Arc::new(self.guest);
+        let runtime = runtime();
+        let scripts = Arc::new(RwLock::new(Vec::new()));
+        let quarantined = Arc::new(AtomicU64::new(0));
+        let activities: Vec<Arc<Activity>> = (0..self.threads).map(|_| Arc::default()).collect();
+        let watchdog = Watchdog::start(activities.clone(), registry.clone())
+            .map_err(|source| Error::System { what: "cannot start the watchdog thread".into(), source })?;
+        let mut ends = Vec::new();
+        let mut inboxes = Vec::new();
+        for interpreter in 0..self.threads {
+            let (inbox, receiver) = Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue);
+            inboxes.push(inbox.clone());
+            ends.push((inbox, receiver));
+        }
+        let inner = Arc::new(Inner {
+            guest: guest.name(),
+            inboxes,
+            threads: Mutex::default(),
+            scripts: scripts.clone(),
+            next_script: AtomicU32::new(1),
+            next_pick: AtomicUsize::new(0),
+            quarantined: quarantined.clone(),
+            closing: AtomicBool::new(false),
+            watchdog,
+        });
+        let weak: Weak<Inner> = Arc::downgrade(&inner);
+        let dispatch: Weak<dyn Dispatch> = weak;
+        let (started, up) = crossbeam_channel::unbounded();
+        let mut threads = Vec::new();
+        for ((inbox, receiver), activity) in ends.into_iter().zip(activities) {
+            let post = Arc::new(Post {
+                guest: guest.clone(),
+                settings: settings.clone(),
+                registry: registry.clone(),
+                states: states.clone(),
+                inbox,
+                receiver,
+                scripts: scripts.clone(),
+                dispatch: dispatch.clone(),
+                activity,
+                quarantined: quarantined.clone(),
+                runtime: runtime.clone(),
+            });
+            threads.push(spawn(post, Some(started.clone())).map_err(|source| Error::System {
+                what: "cannot start an interpreter thread".into(),
+                source,
+            })?);
+        }
+        drop(started);
+        *inner.threads.lock().expect("nobody else has it yet") = threads;
+        for _ in 0..self.threads {
+            up.recv().unwrap_or(Err(Error::InterpreterLost { started: false }))?;
+        }
+        Ok(Engine(inner))
+    }
+
+    fn checked(&self) -> Result<Arc<Settings>, Error> {
+        let bad = |message: String| Err(Error::Refused { name: refused::BAD_SETTING, message });
+        if self.threads == 0 || self.threads > 1024 {
+            return bad(format!("threads must be 1 to 1024, not {}", self.threads));
+        }
+        if self.settings.stack < 32 << 10 {
+            return bad(format!("stack must be at least {} bytes, not {}", 32 << 10, self.settings.stack));
+        }
+        if self.settings.fibers == 0 {
+            return bad("fibers must be at least 1".into());
+        }
+        if self.settings.tick < Duration::from_micros(100) {
+            return bad("tick must be at least 100 µs".into());
+        }
+        let mut settings = self.settings.clone();
+        settings.fiber_memory = self.fiber_memory.unwrap_or(settings.memory);
+        Ok(Arc::new(settings))
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn runtime() -> Runtime {
+    Runtime { tokio: tokio::runtime::Handle::try_current().ok() }
+}
+
+#[cfg(not(feature = "tokio"))]
+fn runtime() -> Runtime {
+    Runtime::default()
+}

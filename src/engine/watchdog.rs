@@ -1,0 +1,88 @@
+//! The watchdog: a host function that holds its interpreter for too long is named, never a silent hang.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::host::local::Activity;
+use crate::host::registry::Registry;
+
+/// How long a host function may hold its interpreter before it is named.
+const TOO_LONG: Duration = Duration::from_millis(50);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub struct Watchdog(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    slow: AtomicU64,
+    last: Mutex<Option<String>>,
+}
+
+impl Watchdog {
+    /// Watches these interpreters until `stop`.
+    pub fn start(watched: Vec<Arc<Activity>>, registry: Arc<Registry>) -> std::io::Result<Watchdog> {
+        let shared = Arc::new(Shared::default());
+        let own = shared.clone();
+        std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || {
+            let mut seen: Vec<Seen> = watched.iter().map(|_| Seen::default()).collect();
+            while !own.stop.load(Ordering::Acquire) {
+                std::thread::park_timeout(LOOK);
+                for (activity, seen) in watched.iter().zip(&mut seen) {
+                    if let Some((function, held)) = seen.look(activity) {
+                        let name = registry.function(function).map_or("?", |entry| entry.name.as_str());
+                        tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
+                        own.slow.fetch_add(1, Ordering::Relaxed);
+                        *own.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
+                    }
+                }
+            }
+        })?;
+        Ok(Watchdog(shared))
+    }
+
+    /// Ends the thread, soon.
+    pub fn stop(&self) {
+        self.0.stop.store(true, Ordering::Release);
+    }
+
+    /// How many were named, and the last of them.
+    pub fn slow(&self) -> (u64, Option<String>) {
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        (self.0.slow.load(Ordering::Relaxed), last)
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What was seen of one interpreter.
+#[derive(Default)]
+struct Seen {
+    count: u32,
+    since: Option<Instant>,
+    named: bool,
+}
+
+impl Seen {
+    /// The function that has held the interpreter for too long, once for each time it does.
+    fn look(&mut self, activity: &Activity) -> Option<(u32, Duration)> {
+        let (function, count) = (activity.function.load(Ordering::Relaxed), activity.count.load(Ordering::Relaxed));
+        if function == 0 || count != self.count || self.since.is_none() {
+            *self = Seen { count, since: (function != 0).then(Instant::now), named: false };
+            return None;
+        }
+        let held = self.since?.elapsed();
+        if held < TOO_LONG || self.named {
+            return None;
+        }
+        self.named = true;
+        Some((function - 1, held))
+    }
+}

@@ -1,0 +1,18 @@
+//! Host functions: how they are declared, what they get, and what is known of a host call while it lasts.
+
+pub mod args;
+pub mod cx;
+pub mod function;
+pub mod local;
+pub mod module;
+pub mod object;
+pub mod record;
+pub mod registry;
+pub mod reply;
+pub mod timer;
+
+pub use args::{Args, Ext, FromCall, Rest, State};
+pub use cx::Cx;
+pub use function::HostFn;
+pub use module::Module;
+pub use object::{HostObject, Members, Object};

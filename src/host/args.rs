@@ -1,0 +1,145 @@
+//! Extractors: how a host function's parameters are made from a host call.
+
+use std::any::{Any, TypeId};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
+
+use super::cx::{CallShared, Cx};
+use super::local::Local;
+use super::record::Caller;
+use crate::Error;
+use crate::value::Run;
+
+/// The arguments of one host call, taken from the front.
+pub struct Args<'a> {
+    run: Run<'a>,
+    /// The interpreter it came from.
+    pub(crate) local: &'a Rc<Local>,
+    /// The fiber it came from.
+    pub(crate) caller: &'a Caller,
+    /// The function, for messages.
+    function: &'a str,
+    taken: u32,
+    /// Made if the function asks for a [`Cx`].
+    pub(crate) shared: Option<Rc<CallShared>>,
+}
+
+impl<'a> Args<'a> {
+    pub(crate) fn new(run: Run<'a>, local: &'a Rc<Local>, caller: &'a Caller, function: &'a str) -> Self {
+        Args { run, local, caller, function, taken: 0, shared: None }
+    }
+
+    /// The next argument.
+    #[inline]
+    pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        self.taken += 1;
+        match self.run.next(&mut self.local.resolver()) {
+            Ok(value) => Ok(value),
+            Err(e) => Err(self.error(&e)),
+        }
+    }
+
+    #[cold]
+    fn error(&self, e: &dyn std::fmt::Display) -> Error {
+        Error::Convert { place: format!("{}, argument {}", self.function, self.taken), message: e.to_string() }
+    }
+}
+
+/// What can be a parameter of a host function.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a host function",
+    note = "arguments are `Cx`, `State<T>`, `Ext<T>`, `Rest<T>`, or any type that implements `serde::Deserialize`"
+)]
+pub trait FromCall: Sized {
+    /// Takes what it needs from the call.
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error>;
+}
+
+impl<T: DeserializeOwned> FromCall for T {
+    #[inline]
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        args.take()
+    }
+}
+
+impl FromCall for Cx {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let shared = args.shared.get_or_insert_with(|| CallShared::new(args.local.clone(), args.caller));
+        Ok(Cx(shared.clone()))
+    }
+}
+
+/// A value given to [`Builder::state`](crate::Builder::state): one of each type, shared by all calls.
+#[derive(Debug)]
+pub struct State<T>(pub Arc<T>);
+
+impl<T: Send + Sync + 'static> FromCall for State<T> {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let found = args.local.states.get(&TypeId::of::<T>());
+        found.and_then(downcast).map(State).ok_or_else(|| missing::<T>(args, "state", "Builder::state"))
+    }
+}
+
+/// A value given to [`Call::ext`](crate::Call::ext): one of each type, for this call only.
+#[derive(Debug)]
+pub struct Ext<T>(pub Arc<T>);
+
+impl<T: Send + Sync + 'static> FromCall for Ext<T> {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let found = args.caller.extensions.get(&TypeId::of::<T>());
+        found.and_then(downcast).map(Ext).ok_or_else(|| missing::<T>(args, "extension", "Call::ext"))
+    }
+}
+
+fn downcast<T: Send + Sync + 'static>(any: &Arc<dyn Any + Send + Sync>) -> Option<Arc<T>> {
+    any.clone().downcast().ok()
+}
+
+fn missing<T>(args: &Args<'_>, kind: &str, setter: &str) -> Error {
+    Error::Convert {
+        place: args.function.to_string(),
+        message: format!("no {kind} of type {} was given ({setter})", std::any::type_name::<T>()),
+    }
+}
+
+/// All arguments that are left. As a function's result: that many results.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rest<T>(pub Vec<T>);
+
+impl<T: DeserializeOwned> FromCall for Rest<T> {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let mut rest = Vec::with_capacity(args.run.left() as usize);
+        while args.run.left() > 0 {
+            rest.push(args.take()?);
+        }
+        Ok(Rest(rest))
+    }
+}
+
+impl<T: Serialize> Serialize for Rest<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.0.len())?;
+        for item in &self.0 {
+            tuple.serialize_element(item)?;
+        }
+        tuple.end()
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Deref for Ext<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}

@@ -1,0 +1,160 @@
+//! What makes a closure a host function.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::args::{Args, FromCall};
+use super::reply;
+use crate::error::HostResult;
+use crate::value::Flat;
+
+/// A host future: polled on the interpreter thread, so it need not be `Send`.
+pub type HostFuture = Pin<Box<dyn Future<Output = HostResult<Box<Flat>>>>>;
+
+/// What starting a host function gives.
+pub enum Started {
+    /// It is over; the results are encoded.
+    Ready(HostResult<Box<Flat>>),
+    /// It is to be polled.
+    Pending(HostFuture),
+}
+
+/// A host function with its type erased. Runs on the interpreter thread, on the thread's stack, behind the fence.
+pub trait HostCall: Send + Sync {
+    /// Starts one call.
+    fn start(&self, args: &mut Args<'_>) -> Started;
+}
+
+/// Marks plain closures.
+#[derive(Debug)]
+pub struct Plain;
+/// Marks async closures and async fns.
+#[derive(Debug)]
+pub struct Suspending;
+/// Marks plain closures that run on a thread pool.
+#[derive(Debug)]
+pub struct Blocking;
+
+/// Closures that can be host functions: plain or async, with arguments that implement [`FromCall`], returning
+/// [`HostResult`].
+#[diagnostic::on_unimplemented(
+    message = "this closure cannot be a host function",
+    note = "arguments must be `Cx`, `State<T>`, `Ext<T>`, `Rest<T>` or `Deserialize`; it must return `anyhow::Result<T>` with `T: Serialize`"
+)]
+pub trait HostFn<M>: Send + Sync + 'static {
+    /// Erases the type.
+    #[doc(hidden)]
+    fn erase(self) -> Arc<dyn HostCall>;
+}
+
+/// Plain closures that may block: their arguments and result travel to a thread pool.
+#[diagnostic::on_unimplemented(
+    message = "this closure cannot be a blocking host function",
+    note = "arguments must be `Send` and `State<T>`, `Ext<T>`, `Rest<T>` or `Deserialize`; it must return `anyhow::Result<T>` with `T: Serialize + Send`"
+)]
+pub trait BlockingFn<M>: Send + Sync + 'static {
+    /// Erases the type.
+    #[doc(hidden)]
+    fn erase(self) -> Arc<dyn HostCall>;
+}
+
+/// Encodes a function's result: a tuple is several results, `()` none.
+pub fn encode<R: Serialize>(value: &R) -> HostResult<Box<Flat>> {
+    let mut flat = reply::take();
+    match flat.push_args(value) {
+        Ok(()) => Ok(flat),
+        Err(e) => {
+            reply::give(flat);
+            Err(crate::Error::Convert { place: "result of a host function".into(), message: e.to_string() }.into())
+        }
+    }
+}
+
+/// Erased shapes, shared by functions and methods: `start` extracts, then calls.
+pub struct Shape<S>(pub S);
+
+impl<S: Fn(&mut Args<'_>) -> Started + Send + Sync> HostCall for Shape<S> {
+    #[inline]
+    fn start(&self, args: &mut Args<'_>) -> Started {
+        (self.0)(args)
+    }
+}
+
+/// Pins a closure to the signature that [`Shape`] needs.
+pub fn shape<S: Fn(&mut Args<'_>) -> Started + Send + Sync + 'static>(start: S) -> Arc<dyn HostCall> {
+    Arc::new(Shape(start))
+}
+
+/// Takes one extractor from the call or returns its error.
+macro_rules! extract {
+    ($args:ident, $($A:ident),*) => {
+        $(#[allow(non_snake_case, reason = "a type parameter names its value")]
+        let $A = match $A::from_call($args) {
+            Ok(value) => value,
+            Err(e) => return Started::Ready(Err(e.into())),
+        };)*
+    };
+}
+pub(super) use extract;
+
+macro_rules! host_fns { ($($A:ident),*) => {
+    impl<F, R, $($A),*> HostFn<(Plain, R, $($A,)*)> for F
+    where
+        F: Fn($($A),*) -> HostResult<R> + Send + Sync + 'static,
+        R: Serialize,
+        $($A: FromCall,)*
+    {
+        fn erase(self) -> Arc<dyn HostCall> {
+            shape(move |_args: &mut Args<'_>| {
+                extract!(_args, $($A),*);
+                Started::Ready(self($($A),*).and_then(|value| encode(&value)))
+            })
+        }
+    }
+
+    impl<F, R, $($A),*> HostFn<(Suspending, R, $($A,)*)> for F
+    where
+        F: AsyncFn($($A),*) -> HostResult<R> + Send + Sync + 'static,
+        R: Serialize,
+        $($A: FromCall + 'static,)*
+    {
+        fn erase(self) -> Arc<dyn HostCall> {
+            // In an Arc, so that a future may borrow what the closure captured.
+            let this = Arc::new(self);
+            shape(move |_args: &mut Args<'_>| {
+                extract!(_args, $($A),*);
+                let this = this.clone();
+                Started::Pending(Box::pin(async move { encode(&(*this)($($A),*).await?) }))
+            })
+        }
+    }
+
+    impl<F, R, $($A),*> BlockingFn<(Blocking, R, $($A,)*)> for F
+    where
+        F: Fn($($A),*) -> HostResult<R> + Send + Sync + 'static,
+        R: Serialize + Send + 'static,
+        $($A: FromCall + Send + 'static,)*
+    {
+        fn erase(self) -> Arc<dyn HostCall> {
+            let this = Arc::new(self);
+            shape(move |_args: &mut Args<'_>| {
+                extract!(_args, $($A),*);
+                let this = this.clone();
+                Started::Pending(Box::pin(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
+            })
+        }
+    }
+}}
+
+host_fns!();
+host_fns!(A);
+host_fns!(A, B);
+host_fns!(A, B, C);
+host_fns!(A, B, C, D);
+host_fns!(A, B, C, D, E);
+host_fns!(A, B, C, D, E, G);
+host_fns!(A, B, C, D, E, G, H);
+host_fns!(A, B, C, D, E, G, H, I);

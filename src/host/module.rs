@@ -1,0 +1,63 @@
+//! Modules: named groups of host functions and object classes that scripts `require`.
+
+use std::sync::Arc;
+
+use super::function::{BlockingFn, HostCall, HostFn};
+use super::object::{ClassSpec, HostObject};
+
+/// One function of a module or class, as declared.
+#[derive(Clone)]
+pub struct FunctionSpec {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub call: Arc<dyn HostCall>,
+    /// Guest values cross uncopied (`SS_BY_REFERENCE`).
+    pub by_reference: bool,
+}
+
+/// A named group of host functions, given to [`Builder::module`](crate::Builder::module).
+#[derive(Clone)]
+pub struct Module {
+    pub(crate) name: String,
+    pub(crate) functions: Vec<FunctionSpec>,
+    pub(crate) classes: Vec<ClassSpec>,
+}
+
+impl Module {
+    /// An empty module that scripts know as `name`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Module { name: name.into(), functions: Vec::new(), classes: Vec::new() }
+    }
+
+    /// Adds a function: a plain closure, an async closure or an async fn.
+    ///
+    /// Its parameters are the script's arguments, or extractors. It runs on the interpreter thread: an async one suspends
+    /// only the fiber that called it; a plain one must not block (see [`Module::blocking_function`]).
+    pub fn function<M>(self, name: impl Into<String>, function: impl HostFn<M>) -> Self {
+        self.add(name, function.erase(), false)
+    }
+
+    /// Adds a plain closure that may block: it runs on a thread pool, and only the fiber that called it waits.
+    ///
+    /// A call that is cancelled does not stop the closure; its result is thrown away.
+    pub fn blocking_function<M>(self, name: impl Into<String>, function: impl BlockingFn<M>) -> Self {
+        self.add(name, function.erase(), false)
+    }
+
+    /// As `function`, with guest values passed uncopied, as references.
+    pub(crate) fn function_by_reference<M>(self, name: impl Into<String>, function: impl HostFn<M>) -> Self {
+        self.add(name, function.erase(), true)
+    }
+
+    /// Declares a class, so that its objects can be given to scripts even if no function of this module is called first.
+    pub fn object<T: HostObject>(mut self) -> Self {
+        self.classes.push(ClassSpec::of::<T>());
+        self
+    }
+
+    fn add(mut self, name: impl Into<String>, call: Arc<dyn HostCall>, by_reference: bool) -> Self {
+        self.functions.push(FunctionSpec { name: name.into(), call, by_reference });
+        self
+    }
+}

@@ -1,0 +1,207 @@
+//! What is known of a fiber and of the host calls that it has in flight.
+//!
+//! Host calls are a set, not a stack: with guests that switch stacks themselves the first entered may be the first to
+//! leave. The set is kept in the order of entry, so "further in" means "later in it". A fiber that is suspended is suspended
+//! in one place: in one host call or at the end of a slice. Only an event for that place resumes it; an event for another
+//! call waits in that call's record until control comes back to its frame.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cx::CallShared;
+use super::function::HostFuture;
+use super::local::Local;
+use crate::Error;
+use crate::abi::{ss_call, ss_thread};
+use crate::call::job::{Extensions, Job};
+use crate::call::wake::{FiberKey, FiberWaker};
+use crate::error::HostResult;
+use crate::fiber::Link;
+use crate::value::Flat;
+
+/// What host functions reach of their fiber: apart from the record, so that a reference to it lives through code that
+/// changes the record (host code that calls C that calls the host again).
+pub struct Context {
+    /// The interpreter.
+    pub local: Rc<Local>,
+    /// The call.
+    pub caller: Caller,
+}
+
+/// What extractors may ask of the fiber that called.
+#[derive(Default)]
+pub struct Caller {
+    /// The fiber's id.
+    pub id: u64,
+    /// When it will be ended.
+    pub deadline: Option<Instant>,
+    /// Its call's label.
+    pub label: Option<String>,
+    /// Its call's extensions.
+    pub extensions: Extensions,
+}
+
+/// Where a fiber is suspended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspended {
+    /// It is not: it runs, or has not begun.
+    No,
+    /// At the end of a time slice: it can go on at any time.
+    Turn,
+    /// In this host call.
+    Call(u64),
+}
+
+/// Why a fiber is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its caller gave up, or a group ended, or the engine shuts down.
+    Cancelled,
+    /// Its deadline passed.
+    Deadline,
+    /// It held most of the memory when the interpreter's cap was reached.
+    Memory,
+    /// A nested guest call was dropped by the host function that made it.
+    Dropped,
+}
+
+/// A cancel under way (rule 4, phases a and b).
+#[derive(Debug, Clone, Copy)]
+pub struct Cancel {
+    /// The host call down to whose frame the guest is cancelled; `None`: the whole fiber.
+    pub target: Option<u64>,
+    /// Why.
+    pub reason: Reason,
+    /// The guest got its ordinary error (phase a).
+    pub delivered: bool,
+    /// The grace is over: nothing is caught any more (phase b).
+    pub kill: bool,
+    /// When it will be.
+    pub kill_at: Instant,
+}
+
+/// One host call in flight.
+pub struct CallRecord {
+    /// Its key in the fiber.
+    pub id: u64,
+    /// The host function.
+    pub function: u32,
+    /// The shim's frame: address of its `ss_call`.
+    pub frame: *mut ss_call,
+    /// The future, unless it is being polled or is gone.
+    pub future: Option<HostFuture>,
+    /// What the future shares with the crossing, where it asked for a `Cx`.
+    pub shared: Option<Rc<CallShared>>,
+    /// The outcome, once there is one. It is kept while a guest call below has to leave first.
+    pub outcome: Option<HostResult<Box<Flat>>>,
+    /// The guest is running a function for it.
+    pub in_guest: bool,
+}
+
+/// A fiber, as the crossing and the worker know it.
+pub struct FiberRecord {
+    /// Its key.
+    pub key: FiberKey,
+    /// How its stack suspends.
+    pub link: Link,
+    /// Its thread's state; valid as long as the fiber: it never leaves its thread.
+    pub thread: *mut ss_thread,
+    /// Its interpreter and its call.
+    pub context: Rc<Context>,
+    /// The waker of its host futures.
+    pub waker: Arc<FiberWaker>,
+    /// The call that it runs; `None` once its outcome went to the caller.
+    pub job: Option<Job>,
+    /// Host calls in flight, outermost first.
+    pub calls: Vec<CallRecord>,
+    /// Results that the shim has not copied yet, by the frame that they were given to.
+    pub replies: Vec<(*mut ss_call, Box<Flat>)>,
+    /// The key of the next host call.
+    pub next_call: u64,
+    /// Where it is suspended.
+    pub suspended: Suspended,
+    /// The status that the frame it is suspended in will return.
+    pub status: i32,
+    /// A cancel under way.
+    pub cancel: Option<Cancel>,
+    /// How long after a cancel it is killed.
+    pub grace: std::time::Duration,
+    /// The most memory it may hold, for messages.
+    pub memory: usize,
+    /// Original errors of host functions that are on their way through the guest, newest last.
+    pub errors: Vec<(u64, anyhow::Error)>,
+    /// The entry called `ss_return`.
+    pub returned: bool,
+}
+
+/// More host errors than this on their way through one fiber are not kept: they were caught long ago.
+const KEPT_ERRORS: usize = 8;
+
+impl FiberRecord {
+    /// Keeps a host function's error, so that the caller gets the original if nobody catches it.
+    pub fn keep_error(&mut self, error: anyhow::Error) -> u64 {
+        if self.errors.len() == KEPT_ERRORS {
+            self.errors.remove(0);
+        }
+        let id = self.next_call;
+        self.next_call += 1;
+        self.errors.push((id, error));
+        id
+    }
+
+    /// Takes a kept error.
+    pub fn take_error(&mut self, id: u64) -> Option<anyhow::Error> {
+        let at = self.errors.iter().position(|(kept, _)| *kept == id)?;
+        Some(self.errors.remove(at).1)
+    }
+
+    /// What host functions may borrow of the fiber while the record changes.
+    ///
+    /// # Safety
+    ///
+    /// The record must hold its context for as long as the reference is used.
+    #[inline]
+    pub unsafe fn context<'a>(record: *const FiberRecord) -> &'a Context {
+        // SAFETY: the pointer is valid (the caller's record) and what an `Rc` points to does not move; the caller vouches for `'a`.
+        unsafe { &*Rc::as_ptr(&(*record).context) }
+    }
+
+    /// The place of a call in the set.
+    #[inline]
+    pub fn find(&self, id: u64) -> Option<usize> {
+        self.calls.iter().rposition(|call| call.id == id)
+    }
+
+    /// The caller's error for a fiber that was cancelled as a whole.
+    pub fn cancel_error(&self, reason: Reason) -> Error {
+        match reason {
+            Reason::Cancelled | Reason::Dropped => Error::Cancelled,
+            Reason::Deadline => Error::Limit {
+                which: crate::Limit::Deadline,
+                value: self.job.as_ref().and_then(|job| job.settings.deadline).map_or(0, |d| {
+                    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+                }),
+                setting: "deadline",
+            },
+            Reason::Memory => Error::Limit {
+                which: crate::Limit::Memory,
+                value: self.memory as u64,
+                setting: "memory",
+            },
+        }
+    }
+
+    /// The time of the next thing that happens to the fiber by itself: its deadline, or its kill.
+    pub fn next_limit(&self) -> Option<Instant> {
+        let whole = match self.cancel {
+            Some(Cancel { target: None, .. }) => None,
+            _ => self.context.caller.deadline,
+        };
+        let kill = self.cancel.filter(|cancel| !cancel.kill).map(|cancel| cancel.kill_at);
+        match (whole, kill) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}

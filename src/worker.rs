@@ -1,0 +1,143 @@
+//! The interpreter thread: it takes jobs, gives each a fiber, lets ready fibers run in turn, and sleeps when none is.
+//!
+//! ```text
+//! loop
+//!   a local wake    → poll that fiber's host futures; resume it if one it waits in is over
+//!   a ready fiber   → resume it for a slice
+//!   every so often, or when neither is there: intake
+//!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
+//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
+//! ```
+//!
+//! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
+//! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
+
+mod fiber;
+mod jobs;
+mod limits;
+mod messages;
+mod service;
+pub mod thread;
+mod turn;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::abi::ss_thread;
+use crate::call::inbox::Message;
+use crate::call::job::Job;
+use crate::fiber::StackPool;
+use crate::guest::Interpreter;
+use crate::host::local::Local;
+use crate::signal::Attached;
+
+use fiber::Fiber;
+use limits::Limits;
+use thread::Settings;
+
+/// One incarnation of one interpreter. See the module.
+pub struct Worker<I: Interpreter> {
+    settings: Arc<Settings>,
+    interpreter: Rc<std::cell::UnsafeCell<I>>,
+    local: Rc<Local>,
+    thread: *mut ss_thread,
+    attached: Attached,
+    inbox: Receiver<Message>,
+    pool: StackPool,
+    /// Fibers by index; a free place is `None`.
+    fibers: Vec<Option<Box<Fiber<I>>>>,
+    free: Vec<u32>,
+    /// Ended fibers, kept for their buffers.
+    spare: Vec<Box<Fiber<I>>>,
+    live: usize,
+    /// When each fiber is next looked at, by index.
+    limits: Limits,
+    ready: VecDeque<u32>,
+    /// Jobs that wait for a place, or for the scripts to be loaded.
+    backlog: VecDeque<Job>,
+    /// Slots of the reference table to give back.
+    releases: Vec<u64>,
+    /// Scripts that are loading: nothing else starts meanwhile.
+    loading: usize,
+    ending: Option<Ending>,
+}
+
+/// No new work.
+struct Ending {
+    cancel_at: Option<Instant>,
+    done: Option<Sender<()>>,
+}
+
+/// Units of work between two intakes: long enough to make a message's and a clock's cost small.
+const UNITS_PER_INTAKE: u32 = 61;
+
+impl<I: Interpreter> Worker<I> {
+    /// Works until told to end.
+    fn work(&mut self) {
+        let mut units = 0;
+        loop {
+            if units == 0 {
+                units = UNITS_PER_INTAKE;
+                self.intake();
+            }
+            units -= 1;
+            if let Some(key) = crate::call::wake::next_local() {
+                self.woken(key);
+                continue;
+            }
+            if let Some(index) = self.ready.pop_front() {
+                self.resume(index);
+                continue;
+            }
+            units = 0;
+            if self.intake() {
+                continue;
+            }
+            if self.ended() {
+                break;
+            }
+            self.park();
+        }
+        self.stop();
+    }
+
+    /// Looks at everything that comes from outside. True if it brought something to do.
+    fn intake(&mut self) -> bool {
+        let now = Instant::now();
+        self.run_timers(now);
+        self.run_limits(now);
+        let mut taken = 0;
+        while taken < 256 {
+            let Ok(message) = self.inbox.try_recv() else { break };
+            self.take(message);
+            taken += 1;
+        }
+        self.relieve_memory();
+        self.local.inbox.set_live(self.live);
+        taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
+    }
+
+    /// Nothing is ready: tidies up, then sleeps until something comes.
+    fn park(&mut self) {
+        self.release_slots();
+        self.pool.trim();
+        let timer = self.local.timers.borrow().next_due();
+        let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
+        let until = [timer, self.limits.earliest(), ending].into_iter().flatten().min();
+        let message = match until {
+            Some(until) => self.inbox.recv_deadline(until).ok(),
+            None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),
+        };
+        if let Some(message) = message {
+            self.take(message);
+        }
+    }
+
+    fn ended(&self) -> bool {
+        self.ending.is_some() && self.live == 0 && self.backlog.is_empty()
+    }
+}

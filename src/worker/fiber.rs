@@ -1,0 +1,153 @@
+//! A fiber as its worker keeps it.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::abi::ss_thread;
+use crate::call::wake::{FiberKey, FiberWaker};
+use crate::fiber::{Coroutine, FiberStack, Link};
+use crate::guest::Interpreter;
+use crate::host::local::Local;
+use crate::host::record::{Caller, Context, FiberRecord, Suspended};
+
+/// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
+pub struct Fiber<I: Interpreter> {
+    /// What the crossing knows of it.
+    pub record: FiberRecord,
+    /// The guest's record of the run.
+    pub run: I::Run,
+    /// What the last switch away from it saved.
+    pub saved: I::Saved,
+    /// Its C stack with its frames; `None` once it has ended.
+    pub coroutine: Option<Coroutine>,
+    /// Of the stack: base and lowest usable address.
+    pub bounds: (usize, usize),
+    /// Where it is on its way.
+    pub state: State,
+    /// It loads a script.
+    pub loads: bool,
+    /// It had the thread once.
+    pub begun: bool,
+    start: Start,
+}
+
+/// A fiber's way. `Queued` is a [`Job`](crate::call::job::Job) without a fiber yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// In the ready queue.
+    Ready,
+    /// It has the thread.
+    Running,
+    /// In a host call.
+    Waiting,
+    /// Its entry has returned.
+    Done,
+}
+
+/// What [`State::ready`] found.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueue {
+    /// Put it into the ready queue.
+    Now,
+    /// It is there already, or runs, or is over.
+    No,
+}
+
+impl State {
+    /// The fiber can go on.
+    pub fn ready(&mut self) -> Enqueue {
+        match self {
+            State::Waiting => {
+                *self = State::Ready;
+                Enqueue::Now
+            }
+            State::Ready | State::Running | State::Done => Enqueue::No,
+        }
+    }
+}
+
+/// What csrc/crossing.c starts a fiber with (`struct ss_start`).
+#[repr(C)]
+struct Start {
+    entry: unsafe extern "C" fn(*mut c_void),
+    run: *mut c_void,
+}
+
+/// An id that no other fiber of the process has had.
+pub fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl<I: Interpreter> Fiber<I> {
+    /// A fiber of no call yet.
+    pub fn new(run: I::Run, entry: unsafe extern "C" fn(*mut c_void), local: &Rc<Local>, thread: *mut ss_thread) -> Self {
+        Fiber {
+            record: FiberRecord {
+                key: FiberKey::default(),
+                link: Link::new(),
+                thread,
+                context: Rc::new(Context { local: local.clone(), caller: Caller::default() }),
+                waker: Arc::new(FiberWaker::new(local.inbox.clone(), FiberKey::default())),
+                job: None,
+                calls: Vec::new(),
+                replies: Vec::new(),
+                next_call: 0,
+                suspended: Suspended::No,
+                status: 0,
+                cancel: None,
+                grace: Duration::ZERO,
+                memory: 0,
+                errors: Vec::new(),
+                returned: false,
+            },
+            run,
+            saved: I::Saved::default(),
+            coroutine: None,
+            bounds: (0, 0),
+            state: State::Ready,
+            loads: false,
+            begun: false,
+            start: Start { entry, run: ptr::null_mut() },
+        }
+    }
+
+    /// Makes it the fiber `key`, on `stack`, with a run that is prepared.
+    pub fn begin(&mut self, key: FiberKey, stack: FiberStack, caller: Caller, local: &Rc<Local>) {
+        self.record.key = key;
+        match Rc::get_mut(&mut self.record.context) {
+            Some(context) => context.caller = caller,
+            None => self.record.context = Rc::new(Context { local: local.clone(), caller }),
+        }
+        // A waker that somebody still holds keeps naming the fiber that it was made for.
+        match Arc::get_mut(&mut self.record.waker) {
+            Some(waker) => waker.renew(key),
+            None => self.record.waker = Arc::new(FiberWaker::new(local.inbox.clone(), key)),
+        }
+        self.record.next_call = 0;
+        self.record.suspended = Suspended::No;
+        self.record.cancel = None;
+        self.record.errors.clear();
+        self.record.returned = false;
+        self.saved = I::Saved::default();
+        self.state = State::Ready;
+        self.begun = false;
+        self.bounds = (stack.base(), stack.usable_limit());
+        self.start.run = ptr::from_mut(&mut self.run).cast();
+        // SAFETY: the link and the start block live in this box, which the worker keeps until the coroutine has ended;
+        // `ss_fiber_main` returns normally because the guest's entry does (the contract of `Interpreter`).
+        self.coroutine = Some(unsafe {
+            Coroutine::new(
+                stack,
+                &raw const self.record.link,
+                crate::crossing::fiber_main(),
+                ptr::from_mut(&mut self.start).cast(),
+            )
+        });
+    }
+}

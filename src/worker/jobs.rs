@@ -1,0 +1,226 @@
+//! From a job to a fiber, and from a fiber's end to the next job.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::Worker;
+use super::fiber::{Fiber, State, next_id};
+use crate::call::job::{Job, Settings, Work};
+use crate::call::wake::FiberKey;
+use crate::crossing::fence::drop_fenced;
+use crate::guest::{FiberSetup, Interpreter, Task, Values};
+use crate::host::record::Caller;
+use crate::value::Flat;
+use crate::{Error, Limit};
+
+/// Ended fibers kept for reuse.
+const SPARE: usize = 1024;
+
+impl<I: Interpreter> Worker<I> {
+    /// Starts a job now, or puts it where it waits.
+    pub(super) fn accept(&mut self, job: Job) {
+        let load = matches!(job.work, Work::Load { .. });
+        if self.live >= self.settings.fibers || (self.loading > 0 && !load) {
+            self.backlog.push_back(job);
+        } else {
+            self.start(job);
+        }
+    }
+
+    /// Starts what waits, as far as there is room.
+    pub(super) fn accept_backlog(&mut self) {
+        while self.live < self.settings.fibers && self.loading == 0 {
+            let Some(job) = self.backlog.pop_front() else { return };
+            self.start(job);
+        }
+    }
+
+    /// Loads a script for this incarnation alone, with nobody to tell.
+    pub(super) fn start_load(&mut self, work: Work) {
+        let job = Job { work, settings: Settings::default(), begun: Instant::now(), completion: None, started: false };
+        let key = self.new_key();
+        self.place(key, job);
+    }
+
+    fn start(&mut self, mut job: Job) {
+        self.local.inbox.started();
+        if job.completion.as_ref().is_none_or(|completion| completion.abandoned()) {
+            job.completion = None;
+            return drop_fenced(job);
+        }
+        if let Err(error) = self.try_start(&mut job) {
+            if let Some(completion) = job.completion.take() {
+                drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(error))));
+            }
+            return drop_fenced(job);
+        }
+        let key = self.new_key();
+        self.place(key, job);
+    }
+
+    /// What can fail before a fiber exists.
+    fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
+        let deadline = job.settings.deadline.or(self.settings.deadline);
+        job.settings.deadline = deadline;
+        if let Some(deadline) = deadline
+            && job.begun.elapsed() >= deadline
+        {
+            let value = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+            return Err(Error::Limit { which: Limit::Deadline, value, setting: "deadline" });
+        }
+        if let Work::Function { token, .. } = &job.work {
+            token.slot_in(&self.local.inbox)?;
+        }
+        if let Some(args) = job.work.args_mut() {
+            self.local.bind(args)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a job its fiber.
+    fn place(&mut self, key: FiberKey, mut job: Job) {
+        let stack = match self.pool.get() {
+            Ok(stack) => stack,
+            Err(error) => {
+                self.free.push(key.index);
+                if let Some(completion) = job.completion.take() {
+                    drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(error))));
+                }
+                return drop_fenced(job);
+            }
+        };
+        job.started = true;
+        if let Some(completion) = &job.completion {
+            let (index, id) = completion.fiber();
+            index.store(u64::from(key.index), Ordering::Relaxed);
+            id.store(key.id, Ordering::Relaxed);
+        }
+        let mut fiber = self.new_fiber();
+        fiber.loads = matches!(job.work, Work::Load { .. });
+        self.loading += usize::from(fiber.loads);
+        let caller = Caller {
+            id: key.id,
+            deadline: job.settings.deadline.map(|after| job.begun + after),
+            label: job.settings.label.take(),
+            extensions: std::mem::take(&mut job.settings.extensions),
+        };
+        let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
+        fiber.begin(key, stack, caller, &self.local);
+        fiber.record.grace = self.settings.grace;
+        fiber.record.memory = memory;
+        fiber.record.job = Some(job);
+        let work = &fiber.record.job.as_ref().expect("just put there").work;
+        let setup = FiberSetup { id: key.id, memory };
+        // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now.
+        unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, &task(work)) };
+        let index = key.index as usize;
+        self.fibers[index] = Some(fiber);
+        self.live += 1;
+        self.set_limit(key.index);
+        self.ready.push_back(key.index);
+    }
+
+    /// A free place in the table and a new id.
+    pub(super) fn new_key(&mut self) -> FiberKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.fibers.push(None);
+            u32::try_from(self.fibers.len() - 1).expect("fewer fibers than that")
+        });
+        FiberKey { index, id: next_id() }
+    }
+
+    /// An ended fiber to reuse, or a new one.
+    pub(super) fn new_fiber(&mut self) -> Box<Fiber<I>> {
+        self.spare.pop().unwrap_or_else(|| {
+            // SAFETY: as in `place`.
+            let (run, entry) = unsafe {
+                let interpreter = &mut *self.interpreter.get();
+                (interpreter.new_run(), interpreter.entry())
+            };
+            Box::new(Fiber::new(run, entry, &self.local, self.thread))
+        })
+    }
+
+    /// A fiber's entry has returned.
+    pub(super) fn end(&mut self, index: u32) {
+        let Some(mut fiber) = self.fibers[index as usize].take() else { return };
+        self.free.push(index);
+        self.limits.set(index, None);
+        self.live -= 1;
+        fiber.state = State::Done;
+        // SAFETY: as in `place`.
+        unsafe { (*self.interpreter.get()).ended(&mut fiber.run, true) };
+        self.attached.fiber_end(fiber.record.key.id);
+        if let Some(coroutine) = fiber.coroutine.take() {
+            self.pool.put(coroutine.into_stack());
+        }
+        debug_assert!(fiber.record.returned, "an entry calls ss_return before it returns");
+        if fiber.record.calls.len() + fiber.record.errors.len() + fiber.record.replies.len() > 0
+            || fiber.record.job.is_some()
+        {
+            let record = &mut fiber.record;
+            let left = (
+                std::mem::take(&mut record.calls),
+                std::mem::take(&mut record.errors),
+                std::mem::take(&mut record.replies),
+                record.job.take(),
+            );
+            drop_fenced(left);
+        }
+        if self.loading > 0 {
+            self.loaded(&mut fiber);
+        }
+        if self.spare.len() < SPARE {
+            self.spare.push(fiber);
+        }
+        if !self.backlog.is_empty() {
+            self.accept_backlog();
+        }
+    }
+
+    /// Cancels every fiber, and refuses what has not begun.
+    pub(super) fn cancel_all(&mut self) {
+        let keys: Vec<FiberKey> = self.fibers.iter().flatten().map(|fiber| fiber.record.key).collect();
+        for key in keys {
+            self.cancel(key, crate::host::record::Reason::Cancelled);
+        }
+        while let Some(mut job) = self.backlog.pop_front() {
+            self.local.inbox.started();
+            if let Some(completion) = job.completion.take() {
+                drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(Error::Cancelled))));
+            }
+            drop_fenced(job);
+        }
+    }
+
+    /// The largest fiber gives way when the interpreter's memory is used up.
+    pub(super) fn relieve_memory(&mut self) {
+        // SAFETY: as in `place`.
+        let Some(id) = (unsafe { (*self.interpreter.get()).over_memory() }) else { return };
+        let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
+        if let Some(key) = found.map(|fiber| fiber.record.key) {
+            self.cancel(key, crate::host::record::Reason::Memory);
+        }
+    }
+}
+
+/// A job's work as the guest is told of it.
+fn task(work: &Work) -> Task<'_> {
+    match work {
+        Work::Export { script, name, args } => Task::Call { script: *script, export: name, args: values(args) },
+        Work::Function { token, args, by_reference } => {
+            Task::CallFunction { slot: token.slot, args: values(args), by_reference: *by_reference }
+        }
+        Work::Eval { source, args } => {
+            Task::Eval { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
+        }
+        Work::Load { script, source } => {
+            Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }
+        }
+    }
+}
+
+fn values(args: &Flat) -> Values {
+    let (first, count) = args.as_raw();
+    Values { first, count }
+}

@@ -1,0 +1,45 @@
+//! What an interpreter thread is told.
+
+use std::sync::atomic::Ordering;
+
+use super::{Ending, Worker};
+use crate::call::inbox::Message;
+use crate::call::wake::FiberKey;
+use crate::crossing::fence::drop_fenced;
+use crate::guest::Interpreter;
+use crate::host::record::Reason;
+
+impl<I: Interpreter> Worker<I> {
+    /// Acts on one message.
+    pub(super) fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => self.accept(job),
+            Message::Wake(key) => self.woken(key),
+            Message::Cancel(completion) => {
+                let (index, id) = completion.fiber();
+                let (index, id) = (index.load(Ordering::Relaxed), id.load(Ordering::Relaxed));
+                // Still in the backlog: `start` sees that the caller has gone.
+                if id != 0 {
+                    let index = u32::try_from(index).expect("written from a u32");
+                    self.cancel(FiberKey { index, id }, Reason::Cancelled);
+                }
+                drop_fenced(completion);
+            }
+            Message::Release { incarnation, slot } => {
+                if incarnation == self.local.incarnation {
+                    self.releases.push(slot);
+                    if self.releases.len() >= 256 {
+                        self.release_slots();
+                    }
+                }
+            }
+            Message::Drain { cancel_at, done } => {
+                self.ending = Some(Ending { cancel_at: Some(cancel_at), done: Some(done) });
+            }
+            Message::End => {
+                self.ending = Some(Ending { cancel_at: None, done: None });
+                self.cancel_all();
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The interpreter's own work on its guest: starting, giving slots back, collecting, closing. It allocates and may run
+//! finalizers, so it happens on a fiber too, one that has no caller and does not wait for others.
+
+use super::Worker;
+use super::fiber::Fiber;
+use crate::Error;
+use crate::call::job::{Completion, Job, Settings, Source, Work};
+use crate::crossing::cancel;
+use crate::guest::{FiberSetup, Interpreter, Task};
+use crate::host::record::{Caller, Reason, Suspended};
+use crate::value::{Flat, Results};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Where a service fiber's outcome goes.
+#[derive(Default)]
+struct Outcome {
+    result: Mutex<Option<Result<(), Error>>>,
+    fiber: (AtomicU64, AtomicU64),
+}
+
+impl Completion for Outcome {
+    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.map(|_| ()));
+    }
+
+    fn abandoned(&self) -> bool {
+        false
+    }
+
+    fn fiber(&self) -> (&AtomicU64, &AtomicU64) {
+        (&self.fiber.0, &self.fiber.1)
+    }
+}
+
+impl<I: Interpreter> Worker<I> {
+    /// Runs a task to its end.
+    pub(super) fn serve(&mut self, task: &Task<'_>) -> Result<(), Error> {
+        let outcome = Arc::new(Outcome::default());
+        let stack = self.pool.get()?;
+        let key = self.new_key();
+        let mut fiber = self.new_fiber();
+        fiber.begin(key, stack, Caller { id: key.id, ..Caller::default() }, &self.local);
+        fiber.record.grace = self.settings.grace;
+        fiber.record.memory = usize::MAX;
+        fiber.record.job = Some(Job {
+            // What a service runs is in `task`; the job only carries the completion.
+            work: Work::Eval {
+                source: Arc::new(Source { name: String::new(), folder: Default::default(), text: Vec::new() }),
+                args: Flat::new(),
+            },
+            settings: Settings::default(),
+            begun: Instant::now(),
+            completion: Some(outcome.clone()),
+            started: true,
+        });
+        let setup = FiberSetup { id: key.id, memory: usize::MAX };
+        // SAFETY: no fiber runs: nobody else uses the interpreter now.
+        unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, task) };
+        self.fibers[key.index as usize] = Some(fiber);
+        self.live += 1;
+        while self.is_live(key.index, key.id) {
+            if let Some(fiber) = self.fibers[key.index as usize].as_deref_mut()
+                && let Suspended::Call(_) = fiber.record.suspended
+            {
+                // Nothing here is to wait: what tries to gets an error.
+                // SAFETY: the fiber is suspended and this is the worker.
+                let _ = unsafe { cancel::whole(&raw mut fiber.record, Reason::Cancelled) };
+            }
+            self.ready.retain(|ready| *ready != key.index);
+            self.resume(key.index);
+        }
+        let result = outcome.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result.unwrap_or(Err(Error::InterpreterLost { started: true }))
+    }
+
+    fn is_live(&self, index: u32, id: u64) -> bool {
+        self.fibers[index as usize].as_ref().is_some_and(|fiber: &Box<Fiber<I>>| fiber.record.key.id == id)
+    }
+
+    /// Gives slots of the reference table back.
+    pub(super) fn release_slots(&mut self) {
+        if self.releases.is_empty() {
+            return;
+        }
+        let slots = std::mem::take(&mut self.releases);
+        if let Err(error) = self.serve(&Task::Release { slots: &slots }) {
+            tracing::error!(target: "sidestack", %error, "giving references back failed");
+        }
+    }
+
+    /// A load has ended, well or not.
+    pub(super) fn loaded(&mut self, fiber: &mut Fiber<I>) {
+        if std::mem::take(&mut fiber.loads) {
+            self.loading -= 1;
+        }
+    }
+
+    /// Closes the interpreter, reports what was leaked, and tells whoever waits.
+    pub(super) fn stop(&mut self) {
+        self.release_slots();
+        if let Err(error) = self.serve(&Task::Stop) {
+            tracing::error!(target: "sidestack", %error, "closing the interpreter failed");
+        }
+        let leaks = self.local.handles.borrow().leaks();
+        for leak in &leaks {
+            tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "host objects leaked");
+        }
+        self.local.inbox.set_live(0);
+        if let Some(done) = self.ending.as_mut().and_then(|ending| ending.done.take()) {
+            let _ = done.send(());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The life of an interpreter thread, and of the one that takes its place.
+//!
+//! 1. The thread attaches: in-host, alternate signal stack, tick timer. 2. The guest is made and started, on a fiber.
+//! 3. Scripts that the engine has are loaded. 4. It works. 5. It closes the guest and ends.
+//!
+//! A panic that reaches this file quarantines the incarnation: its fibers are leaked with whatever they hold, its started
+//! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
+//! calls run there.
+
+use std::cell::{RefCell, UnsafeCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::limits::Limits;
+use super::{Ending, Worker};
+use crate::Error;
+use crate::call::inbox::{Inbox, Message};
+use crate::call::job::{Dispatch, Extensions, Source, Work};
+use crate::call::wake;
+use crate::crossing::fence::{Panicked, drop_fenced, fence};
+use crate::fiber::{StackConfig, StackPool};
+use crate::guest::{Guest, Interpreter, Setup, Task};
+use crate::handle::Table;
+use crate::host::local::{Activity, Clock, Local};
+use crate::host::registry::Registry;
+use crate::host::timer::Timers;
+use crate::signal::Attached;
+
+/// What every interpreter of an engine is made with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Usable bytes of a fiber's C stack.
+    pub stack: usize,
+    /// Fibers alive at once.
+    pub fibers: usize,
+    /// Memory of an interpreter, in bytes.
+    pub memory: usize,
+    /// Memory that may be charged to one fiber, in bytes.
+    pub fiber_memory: usize,
+    /// Wall time of a call.
+    pub deadline: Option<Duration>,
+    /// From a cancel to the kill.
+    pub grace: Duration,
+    /// How often running guest code is looked at; a time slice is one to two ticks.
+    pub tick: Duration,
+}
+
+/// What outlives an incarnation.
+pub struct Post<G: Guest> {
+    /// The guest.
+    pub guest: Arc<G>,
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// The host functions.
+    pub registry: Arc<Registry>,
+    /// The builder's values.
+    pub states: Arc<Extensions>,
+    /// The way in.
+    pub inbox: Arc<Inbox>,
+    /// Its other end.
+    pub receiver: Receiver<Message>,
+    /// The scripts that the engine has loaded, by number.
+    pub scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    /// The engine.
+    pub dispatch: Weak<dyn Dispatch>,
+    /// What the watchdog reads.
+    pub activity: Arc<Activity>,
+    /// Incarnations that were quarantined.
+    pub quarantined: Arc<AtomicU64>,
+    /// What the thread runs in.
+    pub runtime: Runtime,
+}
+
+/// The async runtime that interpreter threads enter, if there is one.
+#[derive(Clone, Default)]
+pub struct Runtime {
+    /// Host futures that need tokio find it through this.
+    #[cfg(feature = "tokio")]
+    pub tokio: Option<tokio::runtime::Handle>,
+}
+
+/// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
+pub fn spawn<G: Guest>(post: Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) -> std::io::Result<JoinHandle<()>> {
+    let name = format!("sidestack-{}", post.inbox.interpreter);
+    std::thread::Builder::new().name(name).spawn(move || run(&post, started))
+}
+
+fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
+    #[cfg(feature = "tokio")]
+    let _entered = post.runtime.tokio.as_ref().map(tokio::runtime::Handle::enter);
+    let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
+    wake::serve(Arc::as_ptr(&post.inbox));
+    // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
+    let mut worker = std::mem::ManuallyDrop::new(match incarnate(post, incarnation) {
+        Ok(worker) => worker,
+        Err(error) => {
+            wake::serve(std::ptr::null());
+            return report(started, Err(error));
+        }
+    });
+    let outcome = fence(|| {
+        worker.serve(&Task::Start)?;
+        worker.reload(&post.scripts);
+        report(started.clone(), Ok(()));
+        worker.work();
+        Ok(())
+    });
+    wake::serve(std::ptr::null());
+    match outcome {
+        Ok(Ok(())) => {
+            let worker = std::mem::ManuallyDrop::into_inner(worker);
+            drop_fenced(worker);
+        }
+        Ok(Err(error)) => report(started, Err(error)),
+        Err(Panicked(message)) => {
+            post.quarantined.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                target: "sidestack", interpreter = post.inbox.interpreter, %message,
+                "an interpreter thread panicked; it is replaced"
+            );
+            let ending = worker.ending.take();
+            worker.lose();
+            // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
+            unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
+            replace(post, ending);
+        }
+    }
+}
+
+/// Starts the next incarnation.
+fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
+    match ending {
+        Some(Ending { cancel_at: Some(cancel_at), done: Some(done) }) => post.inbox.send(Message::Drain { cancel_at, done }),
+        Some(Ending { done: Some(done), .. }) => post.inbox.send(Message::Drain { cancel_at: Instant::now(), done }),
+        Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
+        None => {}
+    }
+    if let Err(error) = spawn(post.clone(), None) {
+        tracing::error!(target: "sidestack", %error, "no thread for the replacement of an interpreter");
+    }
+}
+
+fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>) {
+    match (started, result) {
+        (Some(started), result) => drop(started.send(result)),
+        (None, Err(error)) => tracing::error!(target: "sidestack", %error, "an interpreter could not be replaced"),
+        (None, Ok(())) => {}
+    }
+}
+
+/// Makes the worker, with a guest that has not started.
+fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
+    let settings = post.settings.clone();
+    // Service fibers come on top of those that calls may have.
+    let pool = StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    let setup = Setup { host: post.registry.desc(), memory: settings.memory };
+    let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
+    let attached = Attached::new()?;
+    // SAFETY: the interpreter is shared with this thread only; nobody holds a reference across a call.
+    attached.guest_interrupt(unsafe { (*interpreter.get()).interrupt() });
+    let asked = interpreter.clone();
+    let local = Rc::new(Local {
+        registry: post.registry.clone(),
+        states: post.states.clone(),
+        inbox: post.inbox.clone(),
+        incarnation,
+        // Far enough apart that keys of one incarnation are not those of the next.
+        handles: RefCell::new(Table::new(post.inbox.interpreter, incarnation.wrapping_shl(20) | 1)),
+        timers: RefCell::new(Timers::new()),
+        dispatch: post.dispatch.clone(),
+        activity: post.activity.clone(),
+        clock: Clock::new(),
+        // SAFETY: as above; asked from upcalls on this thread, while no method of it runs.
+        in_finalizer: Box::new(move || unsafe { (*asked.get()).in_finalizer() }),
+    });
+    Ok(Worker {
+        settings,
+        interpreter,
+        local,
+        thread: attached.thread(),
+        attached,
+        inbox: post.receiver.clone(),
+        pool,
+        fibers: Vec::new(),
+        free: Vec::new(),
+        spare: Vec::new(),
+        live: 0,
+        limits: Limits::default(),
+        ready: VecDeque::new(),
+        backlog: VecDeque::new(),
+        releases: Vec::new(),
+        loading: 0,
+        ending: None,
+    })
+}
+
+impl<I: Interpreter> Worker<I> {
+    /// Loads what the engine has loaded before this incarnation.
+    fn reload(&mut self, scripts: &RwLock<Vec<(u32, Arc<Source>)>>) {
+        let scripts = scripts.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        for (script, source) in scripts {
+            self.start_load(Work::Load { script, source });
+        }
+    }
+
+    /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
+    fn lose(&mut self) {
+        for fiber in self.fibers.iter_mut().flatten() {
+            let record = &mut fiber.record;
+            match record.job.take() {
+                Some(job) if !fiber.begun => self.local.inbox.requeue(job, false),
+                job => drop_fenced(job),
+            }
+            for call in record.calls.drain(..).rev() {
+                drop_fenced(call);
+            }
+        }
+        for job in self.backlog.drain(..) {
+            self.local.inbox.requeue(job, true);
+        }
+        // SAFETY: the thread's own state; no fiber is current any more.
+        unsafe {
+            (*self.thread).fiber = std::ptr::null_mut();
+            (*self.thread).fiber_id = 0;
+            (*self.thread).stack_limit = 0;
+            (*self.thread).place = crate::abi::SS_NO_FIBER as i32;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One turn of one fiber: the switch into it, and what comes of it.
+
+use std::time::Instant;
+
+use super::Worker;
+use super::fiber::{Enqueue, State};
+use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
+use crate::call::wake::FiberKey;
+use crate::crossing::fence::{Panicked, fence};
+use crate::crossing::{cancel, host_call};
+use crate::fiber::Resumed;
+use crate::guest::Interpreter;
+use crate::host::record::{FiberRecord, Reason, Suspended};
+
+impl<I: Interpreter> Worker<I> {
+    /// Gives the thread to a fiber until it suspends or ends.
+    pub(super) fn resume(&mut self, index: u32) {
+        let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
+        let fiber = std::ptr::from_mut(fiber);
+        self.attached.arm(self.settings.tick);
+        // SAFETY: the box stays where it is until `end`; while the fiber runs, upcalls reach its record and nothing else
+        // of it, through raw pointers, and this function does not touch it. The thread state is this thread's own.
+        let resumed = unsafe {
+            let thread = self.thread;
+            let record = &raw mut (*fiber).record;
+            (*thread).fiber = record.cast();
+            (*thread).fiber_id = (*record).key.id;
+            ((*thread).stack_base, (*thread).stack_limit) = (*fiber).bounds;
+            (*thread).epoch += 1;
+            (*thread).interrupt = match (*record).cancel {
+                Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
+                _ => 0,
+            };
+            cancel::publish_limit(record);
+            (*fiber).state = State::Running;
+            (*fiber).begun = true;
+            (*record).suspended = Suspended::No;
+            (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
+            self.attached.switch();
+            (*thread).place = SS_ON_FIBER as i32;
+            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume();
+            (*thread).place = SS_NO_FIBER as i32;
+            (*fiber).saved = (*self.interpreter.get()).save();
+            (*thread).fiber = std::ptr::null_mut();
+            (*thread).fiber_id = 0;
+            (*thread).stack_limit = 0;
+            (*thread).deadline = u64::MAX;
+            resumed
+        };
+        match resumed {
+            Resumed::Done => self.end(index),
+            Resumed::Suspended => {
+                // SAFETY: as above; it is suspended now.
+                let record = unsafe { &raw mut (*fiber).record };
+                // SAFETY: as above.
+                match unsafe { (*record).suspended } {
+                    Suspended::Call(_) => {
+                        // SAFETY: as above.
+                        unsafe { (*fiber).state = State::Waiting };
+                        self.set_limit(index);
+                    }
+                    _ => {
+                        // SAFETY: as above.
+                        unsafe { (*fiber).state = State::Ready };
+                        self.set_limit(index);
+                        self.ready.push_back(index);
+                        self.relieve_memory();
+                    }
+                }
+            }
+        }
+    }
+
+    /// A host future of a fiber was woken.
+    pub(super) fn woken(&mut self, key: FiberKey) {
+        let Some(record) = self.record(key) else { return };
+        // SAFETY: the record of a live fiber that is not running: this is the worker loop.
+        let go = unsafe {
+            (*record).waker.taken();
+            host_call::woken(record)
+        };
+        self.set_limit(key.index);
+        if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
+            self.resume(key.index);
+        }
+    }
+
+    /// Cancels a fiber as a whole.
+    pub(super) fn cancel(&mut self, key: FiberKey, reason: Reason) {
+        let Some(record) = self.record(key) else { return };
+        // SAFETY: as in `woken`.
+        let go = unsafe { cancel::whole(record, reason) };
+        self.set_limit(key.index);
+        if go {
+            self.enqueue(key.index);
+        }
+    }
+
+    /// Limits that have passed: deadlines, and graces that are over.
+    pub(super) fn run_limits(&mut self, now: Instant) {
+        for index in self.limits.due(now) {
+            let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { continue };
+            let (key, deadline) = (fiber.record.key, fiber.record.context.caller.deadline);
+            if let Some(cancel) = &mut fiber.record.cancel
+                && now >= cancel.kill_at
+            {
+                // It is ready or gets ready: nothing waits while a cancel is under way. It dies when it looks up.
+                cancel.kill = true;
+            }
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                self.cancel(key, Reason::Deadline);
+            }
+            self.set_limit(index);
+        }
+        let Some(ending) = &mut self.ending else { return };
+        if ending.cancel_at.is_some_and(|at| now >= at) {
+            ending.cancel_at = None;
+            self.cancel_all();
+        }
+    }
+
+    /// Timers that are due wake their futures.
+    pub(super) fn run_timers(&mut self, now: Instant) {
+        loop {
+            let due = self.local.timers.borrow_mut().due(now);
+            let Some(due) = due else { return };
+            for waker in due {
+                if let Err(Panicked(message)) = fence(|| waker.wake()) {
+                    tracing::error!(target: "sidestack", %message, "a waker panicked");
+                }
+            }
+        }
+    }
+
+    /// Puts a fiber that waits into the ready queue.
+    pub(super) fn enqueue(&mut self, index: u32) {
+        if self.fibers[index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now) {
+            self.ready.push_back(index);
+        }
+    }
+
+    /// Writes down when the fiber is next to be looked at.
+    pub(super) fn set_limit(&mut self, index: u32) {
+        let when = self.fibers[index as usize].as_ref().and_then(|fiber| fiber.record.next_limit());
+        self.limits.set(index, when);
+    }
+
+    /// The record of a fiber, if it still lives.
+    fn record(&mut self, key: FiberKey) -> Option<*mut FiberRecord> {
+        let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
+        (fiber.record.key == key).then_some(&raw mut fiber.record)
+    }
+}
