@@ -21,7 +21,7 @@ pub enum GuardKind {
     Protection,
 }
 
-/// Mappings left to the rest of the process, beyond those that it had when a pool was made.
+/// Mappings left to the rest of the process, beyond those that it had when they were last counted.
 const MAPS_LEFT: usize = 2_000;
 
 /// A protected guard is a mapping, and cuts off another.
@@ -35,8 +35,8 @@ static GUARD_MAPS: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Guards {
     kind: GuardKind,
     protected: usize,
-    /// The most that `GUARD_MAPS` may become; counted when the first protection is made.
-    ceiling: Option<usize>,
+    /// The most that `GUARD_MAPS` may become, counted anew at every 1,024th guard of the pool.
+    ceiling: usize,
 }
 
 impl Guards {
@@ -44,7 +44,7 @@ impl Guards {
     pub fn new(kind: Option<GuardKind>) -> Guards {
         // Valgrind does not know the markers' advice, and dies of the fault.
         let best = if valgrind::running() { GuardKind::Protection } else { GuardKind::Marker };
-        Guards { kind: kind.unwrap_or(best), protected: 0, ceiling: None }
+        Guards { kind: kind.unwrap_or(best), protected: 0, ceiling: 0 }
     }
 
     pub fn kind(&self) -> GuardKind {
@@ -71,9 +71,11 @@ impl Guards {
     }
 
     unsafe fn protect(&mut self, address: usize, size: usize) -> Result<(), Error> {
-        let ceiling = *self.ceiling.get_or_insert_with(ceiling);
+        if self.protected.is_multiple_of(1_024) {
+            self.ceiling = ceiling();
+        }
         let taken = GUARD_MAPS.fetch_add(MAPS_PER_GUARD, Ordering::Relaxed);
-        if taken + MAPS_PER_GUARD > ceiling {
+        if taken + MAPS_PER_GUARD > self.ceiling {
             GUARD_MAPS.fetch_sub(MAPS_PER_GUARD, Ordering::Relaxed);
             return Err(too_many(taken));
         }

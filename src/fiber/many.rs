@@ -1,6 +1,6 @@
 //! Very many fibers at once, on one thread of one process with the system's default settings.
 //!
-//! A million of them (about 10 GiB of memory), in release:
+//! A million of them (8.1 GB of memory), in release:
 //!
 //! ```text
 //! SIDESTACK_FIBERS=1000000 cargo test --release --lib fiber::many -- --nocapture

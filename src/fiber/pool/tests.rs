@@ -97,12 +97,11 @@ fn fault_below(config: StackConfig, offset: usize) {
 
 #[test]
 fn guard_faults() {
-    let kind = StackPool::new(small(1)).unwrap().stats().guard;
     let child = in_child("fiber::pool::tests::guard_faults", || fault_below(small(8), 8));
     if let Some(output) = child {
-        assert_faulted_after(&format!("writing below a stack with {kind:?}"), &output);
-        if kind == GuardKind::Protection {
-            say("note: no MADV_GUARD_INSTALL here (Linux before 6.13, or valgrind): both kinds of guard are mprotect");
+        assert_faulted_after("writing below a stack with", &output);
+        if !String::from_utf8_lossy(&output.stderr).contains("with Marker") {
+            say("note: no MADV_GUARD_INSTALL here (Linux before 6.13): both kinds of guard are mprotect");
         }
     }
 }
@@ -145,8 +144,9 @@ fn guards_outlive_trimming() {
 #[test]
 fn locked_memory_falls_back_to_protection() {
     let child = in_child("fiber::pool::tests::locked_memory_falls_back_to_protection", || {
+        // By number, since the sanitizer makes mlockall do nothing.
         // SAFETY: no memory is touched.
-        if unsafe { libc::mlockall(libc::MCL_FUTURE) } != 0 {
+        if unsafe { libc::syscall(libc::SYS_mlockall, libc::MCL_FUTURE) } != 0 {
             return say("skipped: mlockall is not permitted here");
         }
         let mut pool = StackPool::new(small(2)).unwrap();
@@ -179,7 +179,6 @@ fn fallback_stops_before_the_map_limit() {
         };
         let stacks = pools.iter().map(|pool| pool.stats().made).sum::<usize>();
         assert_eq!(error.to_string(), format!("fibers limit of {stacks} reached (setting: vm.max_map_count)"));
-        assert!(pools[0].get().is_err());
         let free = most - memory::map_count().unwrap();
         assert!((1_900..2_600).contains(&free), "{free} mappings left");
         for _ in 0..1_000 {
@@ -207,6 +206,22 @@ fn trim_keeps_the_warm_top_only() {
     trim_all(&mut pool);
     let left: Vec<_> = ends.iter().map(|&(low, high)| (resident(low), resident(high))).collect();
     assert_eq!(left, [(false, false), (false, false), (false, true), (false, true)]);
+}
+
+#[test]
+fn a_stack_used_after_a_trim_is_trimmed_again() {
+    for keep_warm in [0, 1] {
+        let mut pool = StackPool::new(StackConfig { keep_warm, ..small(1) }).unwrap();
+        for _ in 0..3 {
+            let stack = pool.get().unwrap();
+            let (low, high) = (stack.usable_limit(), stack.base() - 8);
+            write(low, 1);
+            write(high, 1);
+            pool.put(stack);
+            trim_all(&mut pool);
+            assert_eq!((resident(low), resident(high)), (false, keep_warm == 1));
+        }
+    }
 }
 
 #[test]
