@@ -2,8 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::registry::Registry;
@@ -30,6 +32,8 @@ pub struct Local {
     pub handles: RefCell<Table>,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
+    /// Fibers that wait for a module that another one loads, by its name.
+    pub loading: RefCell<HashMap<String, Vec<Waker>>>,
     /// The engine, for calls that host functions make.
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.

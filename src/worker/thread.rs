@@ -173,6 +173,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         // Far enough apart that keys of one incarnation are not those of the next.
         handles: RefCell::new(Table::new(post.inbox.interpreter, incarnation.wrapping_shl(20) | 1)),
         timers: RefCell::new(Timers::new()),
+        loading: RefCell::default(),
         dispatch: post.dispatch.clone(),
         activity: post.activity.clone(),
         clock: Clock::new(),

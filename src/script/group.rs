@@ -1,0 +1,114 @@
+//! Groups: tasks that end together. A group leaves when its body and all its tasks have ended; the first error cancels the
+//! rest; a group that is itself cancelled cancels its tasks.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use super::task::{Outlives, State, Task};
+use crate::Error;
+use crate::call::Function;
+use crate::error::{HostResult, Raise};
+use crate::host::{Cx, HostObject, Members, Module, Object, Rest};
+use crate::value::{Many, Value};
+
+pub fn add(module: Module) -> Module {
+    module.object::<Group>().function_by_reference("group", group)
+}
+
+/// Tasks that end together.
+#[derive(Default)]
+struct Group(Mutex<Tasks>);
+
+#[derive(Default)]
+struct Tasks {
+    running: Vec<Arc<State>>,
+    closed: bool,
+}
+
+impl HostObject for Group {
+    const NAME: &'static str = "Group";
+
+    fn members(members: &mut Members<Self>) {
+        members.method_by_reference("spawn", |this: &Self, cx: Cx, function: Function, Rest(args): Rest<Value>| {
+            let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if tasks.closed {
+                return Err(Raise::new("group_ended", "the group has ended").into());
+            }
+            let task = Task::start(&cx, &function, args, Outlives::Response)?;
+            tasks.running.push(task.0.clone());
+            Ok(Object::new(task))
+        });
+    }
+}
+
+impl Group {
+    /// Takes out tasks that have ended well; the first error of any; pending while there are others.
+    fn poll_tasks(&self, task: &Context<'_>) -> Poll<Result<(), Error>> {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).running.clone();
+        let mut ended = Vec::new();
+        let mut failed = None;
+        for state in &running {
+            match state.poll_end(task) {
+                Poll::Ready(Ok(_)) => ended.push(state.clone()),
+                Poll::Ready(Err(error)) => {
+                    ended.push(state.clone());
+                    failed.get_or_insert(error);
+                }
+                Poll::Pending => {}
+            }
+        }
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.running.retain(|state| !ended.iter().any(|over| Arc::ptr_eq(over, state)));
+        match failed {
+            Some(error) => Poll::Ready(Err(error)),
+            None if tasks.running.is_empty() => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    fn close(&self) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.closed = true;
+        tasks.running.iter().for_each(State::cancel);
+    }
+}
+
+/// Cancels what is left when the group's own future ends or is dropped.
+struct Scope(Arc<Group>);
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+async fn group(mut cx: Cx, body: Function) -> HostResult<Rest<Value>> {
+    let scope = Scope(Arc::new(Group::default()));
+    let group = &scope.0;
+    let result = {
+        let mut call = pin!(cx.call_by_reference::<Many<Value>>(&body, Object::new(group.clone())));
+        poll_fn(|task| {
+            if let Poll::Ready(result) = call.as_mut().poll(task) {
+                return Poll::Ready(result);
+            }
+            match group.poll_tasks(task) {
+                // Leaving drops the body's call, which cancels it.
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    };
+    let outcome = match result {
+        Ok(values) => poll_fn(|task| group.poll_tasks(task)).await.map(|()| values),
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        group.close();
+        // The others end too before the group leaves; their errors are the cancel's.
+        while poll_fn(|task| group.poll_tasks(task)).await.is_err() {}
+    }
+    Ok(Rest(outcome?.0))
+}

@@ -1,0 +1,191 @@
+//! Tasks: fibers that a script starts and may wait for.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use crate::Error;
+use crate::call::Function;
+use crate::call::inbox::Message;
+use crate::call::job::{Completion, Job, Settings, Work};
+use crate::call::reference::Reference;
+use crate::error::HostResult;
+use crate::host::{Cx, HostObject, Members, Module, Object, Rest};
+use crate::value::{Flat, Many, Results, Value};
+
+pub fn add(module: Module) -> Module {
+    module
+        .object::<Task>()
+        .function_by_reference("spawn", |cx: Cx, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&cx, &function, args, Outlives::Response)?))
+        })
+        .function_by_reference("background", |cx: Cx, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&cx, &function, args, Outlives::Deadline)?))
+        })
+}
+
+/// A fiber that a script started. Dropping it does not end the fiber.
+pub struct Task(pub Arc<State>);
+
+/// How long a task may live.
+pub enum Outlives {
+    /// It outlives the response, but keeps the deadline of the call that started it.
+    Response,
+    /// It outlives that too.
+    Deadline,
+}
+
+impl HostObject for Task {
+    const NAME: &'static str = "Task";
+
+    fn members(members: &mut Members<Self>) {
+        members
+            .method_by_reference("join", async |this: &Self| Ok(Rest(this.0.clone().ended().await?)))
+            .method("cancel", |this: &Self| {
+                this.0.cancel();
+                Ok(())
+            })
+            .get("done", |this: &Self| Ok(this.0.is_over()));
+    }
+}
+
+impl Task {
+    /// Starts a function on a fiber of its own, on this interpreter.
+    pub fn start(cx: &Cx, function: &Function, args: Vec<Value>, outlives: Outlives) -> HostResult<Task> {
+        let mut flat = Flat::new();
+        flat.push_args(&Rest(args))
+            .map_err(|e| Error::Convert { place: "arguments of a task".into(), message: e.to_string() })?;
+        let state = Arc::new(State {
+            function: function.0.clone(),
+            outcome: Mutex::default(),
+            cancelled: AtomicBool::new(false),
+            fiber: Default::default(),
+        });
+        let deadline = match outlives {
+            Outlives::Response => cx.deadline().map(|at| at.saturating_duration_since(Instant::now())),
+            Outlives::Deadline => Some(std::time::Duration::MAX),
+        };
+        function.0.inbox.submit(Job {
+            work: Work::Function { token: function.0.clone(), args: flat, by_reference: true },
+            settings: Settings { deadline, label: cx.label().map(String::from), ..Settings::default() },
+            begun: Instant::now(),
+            completion: Some(state.clone()),
+            started: false,
+        })?;
+        Ok(Task(state))
+    }
+}
+
+/// The task's outcome, for any number of fibers that wait for it.
+pub struct State {
+    function: Arc<Reference>,
+    outcome: Mutex<Outcome>,
+    cancelled: AtomicBool,
+    fiber: (AtomicU64, AtomicU64),
+}
+
+#[derive(Default)]
+struct Outcome {
+    result: Option<Result<Vec<Value>, Failure>>,
+    waiting: Vec<Waker>,
+}
+
+/// An error that several may get: the original source goes to the first.
+struct Failure {
+    error: Option<Error>,
+    message: String,
+    code: Option<String>,
+    traceback: String,
+}
+
+impl Failure {
+    fn new(error: Error) -> Self {
+        let traceback = match &error {
+            Error::Script { traceback, .. } => traceback.clone(),
+            _ => String::new(),
+        };
+        Failure { message: error.to_string(), code: error.code().map(String::from), traceback, error: Some(error) }
+    }
+
+    fn get(&mut self) -> Error {
+        self.error.take().unwrap_or_else(|| Error::Script {
+            message: self.message.clone(),
+            code: self.code.clone(),
+            traceback: self.traceback.clone(),
+            source: None,
+        })
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        self.lock().result.is_some()
+    }
+
+    /// Cancels it, if it has not ended.
+    pub fn cancel(self: &Arc<Self>) {
+        if !self.cancelled.swap(true, Ordering::AcqRel) && !self.is_over() {
+            self.function.inbox.send(Message::Cancel(self.clone()));
+        }
+    }
+
+    /// Polls for its end.
+    pub fn poll_end(&self, task: &Context<'_>) -> Poll<Result<Vec<Value>, Error>> {
+        let mut outcome = self.lock();
+        match &mut outcome.result {
+            Some(Ok(values)) => Poll::Ready(Ok(values.clone())),
+            Some(Err(failure)) => Poll::Ready(Err(failure.get())),
+            None => {
+                if !outcome.waiting.iter().any(|waker| waker.will_wake(task.waker())) {
+                    outcome.waiting.push(task.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for its end.
+    pub fn ended(self: Arc<Self>) -> impl Future<Output = Result<Vec<Value>, Error>> {
+        struct Ended(Arc<State>);
+        impl Future for Ended {
+            type Output = Result<Vec<Value>, Error>;
+            fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+                self.0.poll_end(task)
+            }
+        }
+        Ended(self)
+    }
+}
+
+impl Completion for State {
+    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+        let result = outcome.and_then(|mut results| {
+            let values = results.decode::<Many<Value>>();
+            values.map(|values| values.0).map_err(|e| Error::Convert { place: "results of a task".into(), message: e.to_string() })
+        });
+        let waiting = {
+            let mut outcome = self.lock();
+            if outcome.result.is_some() {
+                return;
+            }
+            outcome.result = Some(result.map_err(Failure::new));
+            std::mem::take(&mut outcome.waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn abandoned(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    fn fiber(&self) -> (&AtomicU64, &AtomicU64) {
+        (&self.fiber.0, &self.fiber.1)
+    }
+}
