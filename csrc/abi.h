@@ -1,2 +1,4 @@
 /* Everything that C and Rust both see of the bridge: what src/abi/bindings.rs is generated from. */
 #include "crossing.h"
+#include "signals.h"
+#include "tick.h"

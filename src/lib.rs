@@ -2,5 +2,7 @@
 
 mod abi;
 pub mod error;
+#[allow(dead_code, unused_imports, reason = "used by the worker and the crossing")]
+mod signal;
 
 pub use error::{Error, HostResult, Limit, Raise};

@@ -115,3 +115,45 @@ pub struct ss_host_desc {
     pub classes: *const ss_class_desc,
     pub nclasses: u32,
 }
+unsafe extern "C" {
+    pub fn ss_signal_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_signal_detach();
+}
+unsafe extern "C" {
+    pub fn ss_signal_drain(thread: *mut ss_thread);
+}
+unsafe extern "C" {
+    pub fn ss_signal_switch(thread: *mut ss_thread);
+}
+unsafe extern "C" {
+    pub fn ss_signal_fiber_end(thread: *mut ss_thread, fiber_id: u64) -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_signal_adopt(signo: ::core::ffi::c_int) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_mask_enter() -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_mask_leave(former: u64);
+}
+unsafe extern "C" {
+    pub fn ss_tick_set_signal(signo: ::core::ffi::c_int) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_signal() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_arm(period_ns: u64) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_armed() -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_tick_create() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_delete();
+}
