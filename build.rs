@@ -12,9 +12,22 @@ fn main() {
     bridge();
 }
 
-/// The C of the bridge itself: thread state, deferred signals.
+/// The C of the bridge itself: thread state, deferred signals, ticks.
 fn bridge() {
-    c_build().file("csrc/thread.c").compile("sidestack_bridge");
+    c_build()
+        .files(
+            [
+                "thread.c",
+                "crossing.c",
+                "native.c",
+                "signals.c",
+                "signals_attach.c",
+                "registration.c",
+                "tick.c",
+            ]
+                .map(|file| format!("csrc/{file}")),
+        )
+        .compile("sidestack_bridge");
 }
 
 /// Every C file of ours is built with these flags.

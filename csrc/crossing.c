@@ -4,7 +4,7 @@
  * host already, and stays there.
  */
 #include "crossing.h"
-#include "signal.h"
+#include "signals.h"
 
 /* Defined in src/crossing. [as their namesakes in crossing.h; the flag is set] */
 int ss_cross_host_call(ss_thread *, uint32_t, ss_value *, uint32_t, ss_call *);

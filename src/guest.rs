@@ -6,10 +6,11 @@ use std::ffi::c_void;
 use std::path::Path;
 
 use crate::Error;
-use crate::abi::{ss_host_desc, ss_value};
+pub use crate::abi::{ss_call, ss_host_desc, ss_value};
 
 #[cfg(feature = "lua")]
 pub mod lua;
+pub mod native;
 
 /// A kind of guest, with its settings: what [`Engine::builder`](crate::Engine::builder) takes.
 pub trait Guest: Send + Sync + 'static {

@@ -12,6 +12,7 @@ mod fiber;
 pub mod guest;
 mod handle;
 mod host;
+mod script;
 mod signal;
 mod sys;
 pub mod value;
@@ -22,5 +23,6 @@ pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[cfg(feature = "lua")]
 pub use guest::lua::Lua;
+pub use guest::native::Native;
 pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
 pub use value::{Bytes, Value};

@@ -124,7 +124,8 @@ impl<I: Interpreter> Worker<I> {
     /// Nothing is ready: tidies up, then sleeps until something comes.
     fn park(&mut self) {
         self.release_slots();
-        self.pool.trim();
+        // A batch: what is left comes at the next park.
+        let _ = self.pool.trim();
         let timer = self.local.timers.borrow().next_due();
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
         let until = [timer, self.limits.earliest(), ending].into_iter().flatten().min();

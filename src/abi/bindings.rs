@@ -28,8 +28,6 @@ pub struct ss_thread {
     pub attached: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
     pub guest: *mut ::core::ffi::c_void,
-    pub host_function: u32,
-    pub host_calls: u32,
 }
 unsafe extern "C" {
     pub static mut ss_thread_state: ss_thread;
@@ -114,4 +112,59 @@ pub struct ss_host_desc {
     pub nmodules: u32,
     pub classes: *const ss_class_desc,
     pub nclasses: u32,
+}
+pub type ss_native_function = ::core::option::Option<
+    unsafe extern "C" fn(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> ::core::ffi::c_int,
+>;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_native_run {
+    pub function: ss_native_function,
+    pub args: *mut ss_value,
+    pub nargs: u32,
+}
+unsafe extern "C" {
+    pub fn ss_native_entry(run: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn ss_signal_attach() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_signal_detach();
+}
+unsafe extern "C" {
+    pub fn ss_signal_drain(thread: *mut ss_thread);
+}
+unsafe extern "C" {
+    pub fn ss_signal_switch(thread: *mut ss_thread);
+}
+unsafe extern "C" {
+    pub fn ss_signal_fiber_end(thread: *mut ss_thread, fiber_id: u64) -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_signal_adopt(signo: ::core::ffi::c_int) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_mask_enter() -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_mask_leave(former: u64);
+}
+unsafe extern "C" {
+    pub fn ss_tick_set_signal(signo: ::core::ffi::c_int) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_signal() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_arm(period_ns: u64) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_armed() -> u64;
+}
+unsafe extern "C" {
+    pub fn ss_tick_create() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_tick_delete();
 }

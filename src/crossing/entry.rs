@@ -30,7 +30,7 @@ unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecor
     unsafe {
         let record = (*thread).fiber.cast::<FiberRecord>();
         if (*thread).place == SS_ON_FIBER as c_int {
-            fiber::on_thread_stack(&raw const (*record).link, || {
+            fiber::on_thread_stack(&(*record).link, || {
                 ptr::write_volatile(&raw mut (*thread).place, SS_ON_THREAD as c_int);
                 let result = work(record, false);
                 ptr::write_volatile(&raw mut (*thread).place, SS_ON_FIBER as c_int);
@@ -46,7 +46,7 @@ unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecor
 unsafe fn suspend(record: *mut FiberRecord) -> c_int {
     // SAFETY: the worker resumes only with a status, in the record, and keeps the record while the fiber lives.
     unsafe {
-        fiber::suspend(&raw const (*record).link);
+        fiber::suspend(&(*record).link);
         (*record).status
     }
 }
@@ -115,7 +115,7 @@ unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, f
             match on_thread(thread, |record, _| interrupted::look(record, call, finalizer != 0)) {
                 Step::Return(status) => return status,
                 // A turn for the others; then look again: the fiber may have been cancelled meanwhile.
-                Step::Suspend => fiber::suspend(&raw const (*(*thread).fiber.cast::<FiberRecord>()).link),
+                Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
             }
         }
     }

@@ -161,9 +161,12 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     let pool = StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
-    let attached = Attached::new()?;
-    // SAFETY: the interpreter is shared with this thread only; nobody holds a reference across a call.
-    attached.guest_interrupt(unsafe { (*interpreter.get()).interrupt() });
+    let attached = Attached::new()
+        .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
+    let thread = attached.thread().as_ptr();
+    // SAFETY: the thread's own state; the interpreter is shared with this thread only, and nobody holds a reference to it
+    // across a call.
+    unsafe { (*thread).guest_interrupt = (*interpreter.get()).interrupt() };
     let asked = interpreter.clone();
     let local = Rc::new(Local {
         registry: post.registry.clone(),
@@ -184,7 +187,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         settings,
         interpreter,
         local,
-        thread: attached.thread(),
+        thread,
         attached,
         inbox: post.receiver.clone(),
         pool,

@@ -17,7 +17,9 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn resume(&mut self, index: u32) {
         let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
         let fiber = std::ptr::from_mut(fiber);
-        self.attached.arm(self.settings.tick);
+        if let Err(error) = self.attached.arm(self.settings.tick) {
+            tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
+        }
         // SAFETY: the box stays where it is until `end`; while the fiber runs, upcalls reach its record and nothing else
         // of it, through raw pointers, and this function does not touch it. The thread state is this thread's own.
         let resumed = unsafe {
@@ -45,6 +47,9 @@ impl<I: Interpreter> Worker<I> {
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
             (*thread).deadline = u64::MAX;
+            self.attached.switch();
+            // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
+            (*thread).others_ready = 1;
             resumed
         };
         match resumed {

@@ -1,0 +1,16 @@
+//! Signals of an interpreter thread: guests' own are deferred while host code runs, and the tick ends slices and
+//! enforces deadlines.
+//!
+//! The work is done in C, on whatever stack a signal finds; the protocol and its races are told in `csrc/signals.c` and
+//! `csrc/tick.c`. This is the face of it: [`Attached`] makes the calling thread an interpreter thread, [`defer`] crosses
+//! the border, [`tick`] sets the timer.
+//!
+//! A resume does, in this order: [`Attached::arm`] where ticks are needed; `fiber_id`, `deadline` and the other fields of
+//! the fiber; [`Attached::switch`]; `epoch`, `place`; and last, on the fiber, [`defer::leave_host`]. A suspension, in host
+//! code already: `place`, `fiber_id = 0`, [`Attached::switch`]. A fiber that is over: [`Attached::fiber_end`] after that.
+
+mod attach;
+pub(crate) mod defer;
+pub(crate) mod tick;
+
+pub(crate) use attach::Attached;
