@@ -5,6 +5,7 @@ pub mod future;
 pub mod inbox;
 pub mod job;
 pub mod reference;
+pub mod scheduled;
 pub mod wake;
 
 pub use future::Call;

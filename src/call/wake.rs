@@ -12,6 +12,7 @@ use std::sync::Arc;
 use futures_util::task::ArcWake;
 
 use super::inbox::{Inbox, Message};
+use super::scheduled::Scheduled;
 
 /// Names a fiber: its place in the worker's table, and the id that tells whether it is still the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,39 +21,6 @@ pub struct FiberKey {
     pub index: u32,
     /// Never reused in a process.
     pub id: u64,
-}
-
-/// The scheduled flag: at most one wake of a record is under way.
-pub mod scheduled {
-    #[cfg(loom)]
-    use loom::sync::atomic::{AtomicBool, Ordering};
-    #[cfg(not(loom))]
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    /// See the module.
-    #[derive(Debug, Default)]
-    pub struct Scheduled(AtomicBool);
-
-    impl Scheduled {
-        /// A wake: true if this one has to deliver the key.
-        #[must_use]
-        pub fn schedule(&self) -> bool {
-            // AcqRel: what the waking side wrote before is seen by the poll that follows `clear`.
-            !self.0.swap(true, Ordering::AcqRel)
-        }
-
-        /// Makes it the waker of another fiber. Nobody else holds it.
-    pub fn renew(&mut self, key: FiberKey) {
-        self.key = key;
-        self.scheduled = scheduled::Scheduled::default();
-    }
-
-    /// The worker took the key and polls next.
-        pub fn clear(&self) {
-            // A swap, not a store: it must see, and so order after, the writes of every wake that it swallows.
-            self.0.swap(false, Ordering::AcqRel);
-        }
-    }
 }
 
 thread_local! {
@@ -88,19 +56,19 @@ pub struct FiberWaker {
     inbox: Arc<Inbox>,
     /// The fiber.
     pub key: FiberKey,
-    scheduled: scheduled::Scheduled,
+    scheduled: Scheduled,
 }
 
 impl FiberWaker {
     /// A waker for a fiber of the interpreter behind `inbox`.
     pub fn new(inbox: Arc<Inbox>, key: FiberKey) -> Self {
-        FiberWaker { inbox, key, scheduled: scheduled::Scheduled::default() }
+        FiberWaker { inbox, key, scheduled: Scheduled::default() }
     }
 
     /// Makes it the waker of another fiber. Nobody else holds it.
     pub fn renew(&mut self, key: FiberKey) {
         self.key = key;
-        self.scheduled = scheduled::Scheduled::default();
+        self.scheduled = Scheduled::default();
     }
 
     /// The worker took the key: later wakes have to be delivered again.
