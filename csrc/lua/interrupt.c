@@ -1,0 +1,97 @@
+/*
+ * Interrupts.
+ *
+ * The tick (a signal on the interpreter thread, or the worker) sets bits in ss_thread_state.interrupt and calls
+ * sslua_interrupt(), which arms the one hook on the Lua thread that runs now. The hook fires at the next VM instruction,
+ * takes itself off, and asks the host what to do: ss_poll(). Where no instruction runs, in loops of C functions, the
+ * polls of config.h find the bits.
+ *
+ *              where            slice        deadline, cancel
+ *   hook       VM instruction   may suspend  may raise
+ *   look_up    API, lstrlib.c   ignored      may raise
+ *
+ * Slices are given between VM instructions only: a library function may hold a FILE or an iterator over an API call.
+ * In a finalizer, and on the main state (where only finalizers run guest code), ss_poll() is told so and never suspends.
+ *
+ * The kill is a light userdata that is thrown past errfunc, so that no handler sees it. pcall, xpcall, coroutine.resume
+ * and close can catch it; each is a C function whose return enters the core through lua_lock, which finds the cancel bit
+ * still set, asks, and is told to kill again: a catcher runs not one instruction, whichever Lua thread it is on. Where
+ * a finalizer's caller catches, the hook, armed again, does the same. `allowhook`, which Lua turns off in finalizers
+ * and hooks, is turned on by the tick once the fiber is cancelled.
+ */
+#include "interrupt.h"
+
+#include "errors.h"
+
+__thread sslua_thread sslua_thread_state __attribute__((tls_model("initial-exec")));
+
+static const char kill_tag = 0;
+
+/* [fiber; no; no] */
+int sslua_is_kill(lua_State *L, int index) { return lua_touserdata(L, index) == (const void *)&kill_tag; }
+
+/* Raises what ss_poll() said, or returns. [fiber; may suspend; may raise] */
+static void poll_host(lua_State *L) {
+  sslua *u = sslua_of(L);
+  ss_call call = {0};
+  /* Nothing below is interrupted in its turn. A throw out of here is caught by LUAI_TRY, which sets `current` itself. */
+  sslua_thread_state.current = NULL;
+  int status = ss_poll(&call, L == u->L || sslua_in_finalizer(u));
+  if (status == SS_KILL) {
+    ss_host_end(&call);
+    sslua_kill(L);
+  }
+  if (status == SS_ERROR) {
+    luaL_checkstack(L, 8, NULL);
+    sslua_error_push(L, call.values);
+    ss_host_end(&call);
+    sslua_thread_state.current = L;
+    lua_error(L);
+  }
+  ss_host_end(&call);
+  sslua_thread_state.current = L;
+}
+
+/* The one hook function. [fiber; may suspend; may raise] */
+static void hook(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  if (ss_thread_state.interrupt == 0 || ss_thread_state.in_host || ss_thread_state.place != SS_ON_FIBER) return;
+  if (sslua_thread_state.current != L) return;
+  if (L == sslua_of(L)->L && !sslua_in_finalizer(sslua_of(L))) return;
+  poll_host(L);
+}
+
+/* [interpreter thread or its signal handler; no; no] */
+void sslua_arm(lua_State *L) {
+  if (ss_thread_state.interrupt & SS_INTERRUPT_CANCEL) L->allowhook = 1;
+  lua_sethook(L, hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+}
+
+/* [signal handler on the interpreter thread; no; no] */
+void sslua_interrupt(void) {
+  lua_State *L = sslua_thread_state.current;
+  if (L != NULL) sslua_arm(L);
+}
+
+/* [fiber; may suspend; may raise] */
+void sslua_look_up(lua_State *L) {
+  if (sslua_thread_state.current != L || L == NULL) return;
+  if (!(ss_thread_state.interrupt & (SS_INTERRUPT_DEADLINE | SS_INTERRUPT_CANCEL))) return;
+  if (ss_thread_state.in_host || ss_thread_state.place != SS_ON_FIBER) return;
+  if (L == sslua_of(L)->L && !sslua_in_finalizer(sslua_of(L))) return; /* the shim's own work */
+  poll_host(L);
+}
+
+/* [fiber; may suspend; may raise] */
+void sslua_look_up_current(void) { sslua_look_up(sslua_thread_state.current); }
+
+/* [fiber; no; raises] */
+_Noreturn void sslua_kill(lua_State *L) {
+  L->errfunc = 0;
+  sslua_thread_state.current = L;
+  sslua_arm(L);
+  setpvalue(s2v(L->top.p), (void *)&kill_tag); /* one of EXTRA_STACK's slots, as luaD_errerr does */
+  L->top.p++;
+  luaD_throw(L, LUA_ERRRUN);
+}

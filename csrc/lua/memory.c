@@ -1,0 +1,154 @@
+/*
+ * Memory, charged to the fiber that asked for it.
+ *
+ * Every block has a header that names the account it was made under, by index and generation. Closing an account adds what it holds
+ * to the interpreter's and changes the generation, so all its blocks pass to the interpreter without a walk. A block
+ * that grows or shrinks is settled with whoever makes it do so (a fiber that fills a shared table pays for the growth);
+ * a block that is freed, with its owner. Single accounts can so be off by what was grown in others' blocks, even
+ * negative; the total is exact at all times.
+ *
+ * Two limits. Over its own, a fiber gets NULL: Lua collects garbage, asks again, and raises a memory error. At the
+ * interpreter's cap Lua may collect first too; if that does not help, the largest fiber is named as the victim (the worker cancels it),
+ * a slice is forced so that the worker comes by, and the asker, unless it is that fiber, may go up to a quarter over the
+ * cap. Sizes are bytes as Lua asks for them, headers not counted.
+ */
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "interrupt.h"
+#include "universe.h"
+
+typedef struct header {
+  uint32_t owner;
+  uint32_t generation;
+  uint64_t unused; /* keeps blocks aligned to 16 bytes */
+} header;
+
+/* [interpreter thread; no; no] */
+int sslua_memory_open(sslua_memory *m, size_t cap) {
+  memset(m, 0, sizeof(*m));
+  m->capacity = 16;
+  m->accounts = calloc(m->capacity, sizeof(*m->accounts));
+  if (m->accounts == NULL) return 0;
+  m->count = 1;
+  m->accounts[0].limit = INT64_MAX;
+  m->accounts[0].generation = 1;
+  m->accounts[0].open = 1;
+  m->cap = cap == 0 || cap > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)cap;
+  return 1;
+}
+
+/* [interpreter thread; no; no] */
+void sslua_memory_close(sslua_memory *m) { free(m->accounts); }
+
+/* [interpreter thread; no; no] */
+uint32_t sslua_account_open(sslua_memory *m, uint64_t fiber, size_t limit) {
+  uint32_t index = m->free;
+  if (index != 0) {
+    m->free = m->accounts[index].next_free;
+  } else {
+    if (m->count == m->capacity) {
+      sslua_account *grown = realloc(m->accounts, (size_t)m->capacity * 2 * sizeof(*grown));
+      if (grown == NULL) return 0;
+      m->accounts = grown;
+      m->capacity *= 2;
+    }
+    index = m->count++;
+    m->accounts[index].generation = 1;
+  }
+  sslua_account *a = &m->accounts[index];
+  a->used = 0;
+  a->limit = limit == 0 || limit > INT64_MAX ? INT64_MAX : (int64_t)limit;
+  a->fiber = fiber;
+  a->open = 1;
+  return index;
+}
+
+/* [interpreter thread; no; no] */
+void sslua_account_close(sslua_memory *m, uint32_t index) {
+  if (index == 0) return;
+  sslua_account *a = &m->accounts[index];
+  m->accounts[0].used += a->used;
+  a->used = 0;
+  a->open = 0;
+  /* A block could outlive 2^32 runs of one index; it would then be charged to a stranger, in bytes, not in safety. */
+  if (++a->generation == 0) a->generation = 1;
+  a->next_free = m->free;
+  m->free = index;
+}
+
+/* The account to cancel at the cap: the one chosen before, while it lives, or the largest; 0: no fiber. [fiber; no; no] */
+static uint32_t victim(sslua_memory *m) {
+  if (m->victim_generation != 0 && m->accounts[m->victim].generation == m->victim_generation) return m->victim;
+  m->victim_generation = 0;
+  uint32_t largest = 0;
+  for (uint32_t i = 1; i < m->count; i++)
+    if (m->accounts[i].open && (largest == 0 || m->accounts[i].used > m->accounts[largest].used)) largest = i;
+  return largest;
+}
+
+/* Whether the asker is refused when the cap is reached. [fiber; no; no] */
+static int refused_at_cap(sslua *u, const void *p, size_t size, int64_t delta) {
+  sslua_memory *m = &u->memory;
+  int collects = u->L != NULL && completestate(G(u->L)) && !G(u->L)->gcstopem;
+  if (m->victim_generation == 0 && collects && !(m->refused == p && m->refused_size == size)) {
+    m->refused = p;
+    m->refused_size = size;
+    return 1; /* Lua collects all garbage and asks again */
+  }
+  uint32_t largest = victim(m);
+  if (largest == 0 || largest == m->current) return 1;
+  if (m->victim_generation == 0) {
+    m->victim = largest;
+    m->victim_generation = m->accounts[largest].generation;
+    m->victim_fiber = m->accounts[largest].fiber;
+  }
+  __atomic_fetch_or(&ss_thread_state.interrupt, SS_INTERRUPT_SLICE, __ATOMIC_RELAXED);
+  sslua_interrupt();
+  return m->total + delta > m->cap + m->cap / 4;
+}
+
+/* [fiber; no; no] */
+void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize) {
+  sslua *u = ud;
+  sslua_memory *m = &u->memory;
+  header *h = p == NULL ? NULL : (header *)p - 1;
+  if (nsize == 0) {
+    if (h == NULL) return NULL;
+    sslua_account *owner = &m->accounts[h->owner];
+    if (owner->generation != h->generation) owner = &m->accounts[0];
+    owner->used -= (int64_t)osize;
+    m->total -= (int64_t)osize;
+    free(h);
+    return NULL;
+  }
+  if (nsize > PTRDIFF_MAX - sizeof(header)) return NULL;
+  int64_t delta = (int64_t)nsize - (p == NULL ? 0 : (int64_t)osize); /* without a block osize is a type */
+  if (delta > 0) {
+    sslua_account *asker = &m->accounts[m->current];
+    if (delta > asker->limit - asker->used) return NULL;
+    if (m->total + delta > m->cap && refused_at_cap(u, p, nsize, delta)) return NULL;
+    m->refused_size = 0;
+  }
+  header *moved = realloc(h, sizeof(header) + nsize);
+  if (moved == NULL) return NULL;
+  if (h == NULL) {
+    moved->owner = m->current;
+    moved->generation = m->accounts[m->current].generation;
+  }
+  m->accounts[m->current].used += delta;
+  m->total += delta;
+  return moved + 1;
+}
+
+/* [interpreter thread; no; no] */
+uint64_t sslua_over_memory(sslua *u) {
+  uint64_t fiber = u->memory.victim_fiber;
+  u->memory.victim_fiber = 0;
+  return fiber;
+}
+
+/* [interpreter thread; no; no] */
+size_t sslua_memory_used(const sslua *u) { return u->memory.total > 0 ? (size_t)u->memory.total : 0; }
