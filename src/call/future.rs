@@ -30,7 +30,8 @@ pub struct Call<R> {
 
 enum State<R> {
     New(Box<New>),
-    Running { slot: Arc<Slot<R>>, inbox: Arc<Inbox> },
+    /// `slot` is there twice: erased for the cancel, which has no bounds on `R`.
+    Running { slot: Arc<Slot<R>>, erased: Arc<dyn Completion>, inbox: Arc<Inbox> },
     Over,
 }
 
@@ -108,14 +109,15 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         let work = new.work?;
         let inbox = route(&new.target, &work)?;
         let slot = Arc::new(Slot::new());
+        let erased: Arc<dyn Completion> = slot.clone();
         inbox.submit(Job {
             work,
             settings: new.settings,
             begun: Instant::now(),
-            completion: Some(slot.clone()),
+            completion: Some(erased.clone()),
             started: false,
         })?;
-        self.state = State::Running { slot, inbox };
+        self.state = State::Running { slot, erased, inbox };
         Ok(())
     }
 }
@@ -176,10 +178,10 @@ impl<R> Unpin for Call<R> {}
 
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {
-        if let State::Running { slot, inbox } = std::mem::replace(&mut self.state, State::Over)
+        if let State::Running { slot, erased, inbox } = std::mem::replace(&mut self.state, State::Over)
             && slot.abandon()
         {
-            inbox.send(Message::Cancel(slot));
+            inbox.send(Message::Cancel(erased));
         }
     }
 }

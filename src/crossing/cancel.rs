@@ -57,7 +57,10 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
         let mut delivered = false;
         while at > 0 {
             at -= 1;
-            let Some(call) = (*record).calls.get_mut(at) else { continue };
+            if at >= (*record).calls.len() {
+                continue;
+            }
+            let call = (*record).at_mut(at);
             if Some(call.id) == target {
                 break;
             }

@@ -114,15 +114,15 @@ pub unsafe fn answer(
         let Some(at) = (*record).find(id) else {
             return fail(record, call, Error::Cancelled);
         };
-        (*record).calls[at].in_guest = false;
+        (*record).at_mut(at).in_guest = false;
         cancel::reached(record, id);
         if killed(record) {
             drop_fenced((*record).calls.remove(at));
             return KILL;
         }
-        if (*record).calls[at].outcome.is_none() {
+        if (*record).at(at).outcome.is_none() {
             let results = results(record, status, values, count);
-            if let Some(shared) = (*record).calls[at].shared.clone() {
+            if let Some(shared) = (*record).at(at).shared.clone() {
                 let waker = waker_ref(&(*record).waker);
                 if let Err(Panicked(message)) = fence(|| shared.answer(results, &waker)) {
                     tracing::error!(target: "sidestack", %message, "a waker panicked");
@@ -192,13 +192,16 @@ pub unsafe fn woken(record: *mut FiberRecord) -> bool {
         let mut at = (*record).calls.len();
         while at > 0 {
             at -= 1;
-            let Some(call) = (*record).calls.get(at) else { continue };
-            let (id, function) = (call.id, call.function);
+            if at >= (*record).calls.len() {
+                continue;
+            }
+            let (id, function) = ((*record).at(at).id, (*record).at(at).function);
             let activity = &FiberRecord::context(record).local.activity;
             activity.enter(function);
             poll_in_place(record, id);
             activity.leave();
-            let Some(call) = (*record).find(id).map(|at| &(*record).calls[at]) else { continue };
+            let Some(place) = (*record).find(id) else { continue };
+            let call = (*record).at(place);
             if call.in_guest && (call.outcome.is_some() || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
                 cancel::down_to(record, id);
             }
@@ -218,7 +221,7 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
     unsafe {
         let Suspended::Call(id) = (*record).suspended else { return false };
         let Some(at) = (*record).find(id) else { return false };
-        let call = &(*record).calls[at];
+        let call = (*record).at(at);
         if call.outcome.is_none() && !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
             return false;
         }
@@ -257,14 +260,14 @@ unsafe fn poll_in_place(record: *mut FiberRecord, id: u64) {
     // SAFETY: passed on from the callers: `record` is a live fiber's. No reference into it lives through the poll.
     unsafe {
         let Some(at) = (*record).find(id) else { return };
-        let function = (*record).calls[at].function;
-        let Some(future) = (*record).calls[at].future.take() else { return };
+        let function = (*record).at(at).function;
+        let Some(future) = (*record).at_mut(at).future.take() else { return };
         let polled = poll(record, function, future);
         // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
         let Some(at) = (*record).find(id) else { return };
         match polled {
-            Polled::Pending(future) => (*record).calls[at].future = Some(future),
-            Polled::Over(outcome) => (*record).calls[at].outcome = Some(outcome),
+            Polled::Pending(future) => (*record).at_mut(at).future = Some(future),
+            Polled::Over(outcome) => (*record).at_mut(at).outcome = Some(outcome),
         }
     }
 }
@@ -274,13 +277,13 @@ unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
     // SAFETY: as in `begin`; a call's frame is alive until the call returns to C.
     unsafe {
         let Some(at) = (*record).find(id) else { unreachable!("it was just put or found there") };
-        let call = (*record).calls[at].frame;
-        if (*record).calls[at].outcome.is_some() {
+        let call = (*record).at(at).frame;
+        if (*record).at(at).outcome.is_some() {
             let mut over = (*record).calls.remove(at);
             let outcome = over.outcome.take().expect("just seen");
             return Step::Return(reply::outcome(&mut *record, call, outcome));
         }
-        let shared = (*record).calls[at].shared.clone();
+        let shared = (*record).at(at).shared.clone();
         let requested = shared.as_ref().is_some_and(|shared| shared.requested());
         if let Some(error) = refusal(record, at, requested, direct) {
             drop_fenced((*record).calls.remove(at));
@@ -300,7 +303,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
         });
         match given {
             Ok(()) => {
-                (*record).calls[at].in_guest = true;
+                (*record).at_mut(at).in_guest = true;
                 Step::Return(SS_CALL_GUEST as c_int)
             }
             Err(error) => {
@@ -317,7 +320,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
 unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: bool) -> Option<Error> {
     // SAFETY: passed on from `settle`.
     unsafe {
-        let function = (*record).calls[at].function;
+        let function = (*record).at(at).function;
         if (*record).cancel.is_some() {
             Some(Error::Cancelled)
         } else if direct {

@@ -173,6 +173,18 @@ impl FiberRecord {
         self.calls.iter().rposition(|call| call.id == id)
     }
 
+    /// The call in this place of the set.
+    #[inline]
+    pub fn at(&self, place: usize) -> &CallRecord {
+        &self.calls[place]
+    }
+
+    /// The call in this place of the set, to change.
+    #[inline]
+    pub fn at_mut(&mut self, place: usize) -> &mut CallRecord {
+        &mut self.calls[place]
+    }
+
     /// The caller's error for a fiber that was cancelled as a whole.
     pub fn cancel_error(&self, reason: Reason) -> Error {
         match reason {

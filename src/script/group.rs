@@ -88,7 +88,7 @@ async fn group(mut cx: Cx, body: Function) -> HostResult<Rest<Value>> {
     let scope = Scope(Arc::new(Group::default()));
     let group = &scope.0;
     let result = {
-        let mut call = pin!(cx.call_by_reference::<Many<Value>>(&body, Object::new(group.clone())));
+        let mut call = pin!(cx.call_by_reference::<Many<Value>>(&body, Object::<Group>::new(group.clone())));
         poll_fn(|task| {
             if let Poll::Ready(result) = call.as_mut().poll(task) {
                 return Poll::Ready(result);
