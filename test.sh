@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Every test and check of Sidestack. Runs on a fresh Debian 12 with Rust and gcc; what else it needs it installs itself
+# where CI=true, and names it otherwise.
+#
+#   ./test.sh              all steps
+#   ./test.sh STEP...      these only: see `./test.sh --help`
+set -euo pipefail
+cd "$(dirname "$0")"
+
+STEPS=(tools format bindings lint features unit docs server sanitizer valgrind loom benches)
+HOST=x86_64-unknown-linux-gnu
+RAN=()
+
+usage() {
+  sed -n '2,6s/^# \{0,1\}//p' "$0"
+  echo "steps: ${STEPS[*]}"
+}
+
+say() { printf '\n=== %s\n' "$*"; }
+
+# Installs Debian packages if their command, or file, is missing.
+need() { # what package
+  local what=$1 package=$2
+  if command -v "$what" >/dev/null || compgen -G "$what" >/dev/null; then return 0; fi
+  if [ "${CI:-}" != true ]; then
+    echo "missing: $what (Debian package $package); the steps that need it will say so"
+    return 0
+  fi
+  [ -n "${APT_UPDATED:-}" ] || { apt-get update -qq; APT_UPDATED=1; }
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null
+}
+
+step_tools() {
+  need wrk wrk
+  need valgrind valgrind
+  need "/usr/lib/llvm-*/lib/libclang*.so*" libclang-dev
+}
+
+step_format() {
+  cargo fmt --all -- --check
+}
+
+# The committed bindings are what bindgen makes of the headers.
+step_bindings() {
+  if ! compgen -G "/usr/lib/llvm-*/lib/libclang*.so*" >/dev/null; then
+    echo "SKIPPED: libclang is missing"
+    return 0
+  fi
+  SIDESTACK_CHECK_BINDINGS=1 cargo build --features bindgen
+}
+
+step_lint() {
+  cargo clippy --workspace --all-targets --features sidestack/tokio -- -D warnings
+}
+
+# Features are additive: the smallest set and each alone build.
+step_features() {
+  cargo check --no-default-features
+  cargo check --no-default-features --features tokio
+  cargo check --no-default-features --features lua
+}
+
+step_unit() {
+  cargo test --workspace --exclude sidestack-server --features sidestack/tokio --lib --tests
+}
+
+step_docs() {
+  cargo test --features tokio --doc
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sidestack/tokio
+}
+
+# The real binary, also under wrk with 256 connections.
+step_server() {
+  cargo test -p sidestack-server
+}
+
+# AddressSanitizer over everything that switches stacks or runs Lua; C and Rust both instrumented.
+step_sanitizer() {
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" CFLAGS="-fsanitize=address -fno-omit-frame-pointer" \
+    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 \
+    CARGO_TARGET_DIR=target/asan \
+    cargo test --target "$HOST" --features sanitizer --lib --tests
+}
+
+# What AddressSanitizer cannot see: uninitialised memory on fibers' stacks.
+step_valgrind() {
+  if ! command -v valgrind >/dev/null; then
+    echo "SKIPPED: valgrind is missing"
+    return 0
+  fi
+  PROPTEST_CASES=4 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9 --suppressions=tests/valgrind.supp" \
+    cargo test --test lua
+}
+
+# The wake state machine under every schedule.
+step_loom() {
+  CARGO_TARGET_DIR=target/loom RUSTFLAGS="--cfg loom" cargo test --manifest-path tests/loom/Cargo.toml
+}
+
+# Benches and peers compile; their figures are measured by hand (README).
+step_benches() {
+  cargo bench --no-run --features tokio
+  CARGO_TARGET_DIR=target/peers cargo build --release --manifest-path benches/peers/Cargo.toml
+}
+
+main() {
+  case "${1:-}" in -h | --help) usage; exit 0 ;; esac
+  local chosen=("$@")
+  [ $# -gt 0 ] || chosen=("${STEPS[@]}")
+  for step in "${chosen[@]}"; do
+    declare -F "step_$step" >/dev/null || { echo "no step $step"; usage; exit 2; }
+  done
+  for step in "${chosen[@]}"; do
+    say "$step"
+    local begun=$SECONDS
+    "step_$step"
+    RAN+=("$step ($((SECONDS - begun)) s)")
+  done
+  say "all steps passed"
+  printf '  %s\n' "${RAN[@]}"
+}
+
+main "$@"
