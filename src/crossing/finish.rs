@@ -28,7 +28,12 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
-        let Some(completion) = job.completion.take() else { return };
+        let Some(completion) = job.completion.take() else {
+            if let Some(error) = failed {
+                tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
+            }
+            return;
+        };
         let local = &FiberRecord::context(record).local;
         let result = fence(|| {
             let mut resolver = local.resolver();

@@ -204,12 +204,13 @@ impl<R: DeserializeOwned> Future for Nest<R> {
             Stage::New(asked) => {
                 match &mut *nested {
                     Nested::Idle => {}
-                    // An earlier call of this host call is still being cancelled.
-                    Nested::Abandoned(waker) => {
-                        *waker = Some(cx.waker().clone());
+                    // An earlier call of this host call is still being cancelled; or it runs on, because its future
+                    // was forgotten instead of dropped, and has to be.
+                    Nested::Abandoned(_) | Nested::Running(_) => {
+                        *nested = Nested::Abandoned(Some(cx.waker().clone()));
                         return Poll::Pending;
                     }
-                    _ => unreachable!("`Cx::call` borrows the Cx mutably"),
+                    Nested::Requested(_) | Nested::Answered(_) => *nested = Nested::Idle,
                 }
                 let (function, args, by_reference) = match asked.take().expect("a stage is left once") {
                     Ok(asked) => asked,

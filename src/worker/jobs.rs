@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::Worker;
+use super::{Ending, Worker};
 use super::fiber::{Fiber, State, next_id};
 use crate::call::job::{Job, Settings, Work};
 use crate::call::wake::FiberKey;
-use crate::crossing::fence::drop_fenced;
+use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
 use crate::host::record::Caller;
 use crate::value::Flat;
@@ -44,15 +44,12 @@ impl<I: Interpreter> Worker<I> {
 
     fn start(&mut self, mut job: Job) {
         self.local.inbox.started();
-        if job.completion.as_ref().is_none_or(|completion| completion.abandoned()) {
-            job.completion = None;
-            return drop_fenced(job);
+        let abandoned = job.completion.as_ref().is_none_or(|completion| completion.abandoned());
+        if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
+            return refuse(job, Error::Cancelled);
         }
         if let Err(error) = self.try_start(&mut job) {
-            if let Some(completion) = job.completion.take() {
-                drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(error))));
-            }
-            return drop_fenced(job);
+            return refuse(job, error);
         }
         let key = self.new_key();
         self.place(key, job);
@@ -83,10 +80,7 @@ impl<I: Interpreter> Worker<I> {
             Ok(stack) => stack,
             Err(error) => {
                 self.free.push(key.index);
-                if let Some(completion) = job.completion.take() {
-                    drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(error))));
-                }
-                return drop_fenced(job);
+                return refuse(job, error);
             }
         };
         job.started = true;
@@ -100,7 +94,7 @@ impl<I: Interpreter> Worker<I> {
         self.loading += usize::from(fiber.loads);
         let caller = Caller {
             id: key.id,
-            deadline: job.settings.deadline.map(|after| job.begun + after),
+            deadline: job.settings.deadline.and_then(|after| job.begun.checked_add(after)),
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
         };
@@ -184,12 +178,9 @@ impl<I: Interpreter> Worker<I> {
         for key in keys {
             self.cancel(key, crate::host::record::Reason::Cancelled);
         }
-        while let Some(mut job) = self.backlog.pop_front() {
+        while let Some(job) = self.backlog.pop_front() {
             self.local.inbox.started();
-            if let Some(completion) = job.completion.take() {
-                drop_fenced(crate::crossing::fence::fence(|| completion.complete(Err(Error::Cancelled))));
-            }
-            drop_fenced(job);
+            refuse(job, Error::Cancelled);
         }
     }
 
@@ -202,6 +193,16 @@ impl<I: Interpreter> Worker<I> {
             self.cancel(key, crate::host::record::Reason::Memory);
         }
     }
+}
+
+/// Tells a caller that its call did not start.
+fn refuse(mut job: Job, error: Error) {
+    if let Some(completion) = job.completion.take()
+        && let Err(Panicked(message)) = fence(|| completion.complete(Err(error)))
+    {
+        tracing::error!(target: "sidestack", %message, "a caller's waker panicked");
+    }
+    drop_fenced(job);
 }
 
 /// A job's work as the guest is told of it.
