@@ -46,7 +46,7 @@ step_bindings() {
     echo "SKIPPED: libclang is missing"
     return 0
   fi
-  SIDESTACK_CHECK_BINDINGS=1 cargo build --features bindgen
+  SIDESTACK_BINDINGS=check cargo check --features bindgen
 }
 
 step_lint() {

@@ -135,7 +135,11 @@ impl Engine {
     }
 
     /// Runs a file once, on one interpreter, for its results.
-    pub fn run_file<R: DeserializeOwned + Send + 'static>(&self, path: impl AsRef<Path>, args: impl Serialize) -> Call<R> {
+    pub fn run_file<R: DeserializeOwned + Send + 'static>(
+        &self,
+        path: impl AsRef<Path>,
+        args: impl Serialize,
+    ) -> Call<R> {
         let path = path.as_ref();
         match std::fs::read(path) {
             Ok(text) => {

@@ -31,7 +31,11 @@ pub struct Call<R> {
 enum State<R> {
     New(Box<New>),
     /// `slot` is there twice: erased for the cancel, which has no bounds on `R`.
-    Running { slot: Arc<Slot<R>>, erased: Arc<dyn Completion>, inbox: Arc<Inbox> },
+    Running {
+        slot: Arc<Slot<R>>,
+        erased: Arc<dyn Completion>,
+        inbox: Arc<Inbox>,
+    },
     Over,
 }
 
@@ -96,7 +100,8 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         if wake::on_interpreter_thread() {
             return Err(Error::Refused {
                 name: refused::OWN_INTERPRETER,
-                message: "a blocking call on an interpreter thread would stop the fibers there; await the call instead".into(),
+                message: "a blocking call on an interpreter thread would stop the fibers there; await the call instead"
+                    .into(),
             });
         }
         futures_executor::block_on(self)

@@ -64,8 +64,7 @@ unsafe extern "C" fn ss_cross_host_call(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step =
-            on_thread(thread, |record, direct| host_call::begin(record, function, args, nargs, call, direct));
+        let step = on_thread(thread, |record, direct| host_call::begin(record, function, args, nargs, call, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),

@@ -55,10 +55,14 @@ pub unsafe fn begin(
         let context = FiberRecord::context(record);
         let local = &context.local;
         let Some(entry) = local.registry.function(function) else {
-            return fail(record, call, Error::Refused {
-                name: refused::NOT_FOUND,
-                message: format!("there is no host function number {function}"),
-            });
+            return fail(
+                record,
+                call,
+                Error::Refused {
+                    name: refused::NOT_FOUND,
+                    message: format!("there is no host function number {function}"),
+                },
+            );
         };
         local.activity.enter(function);
         let started = fence(|| {
@@ -86,7 +90,9 @@ pub unsafe fn begin(
                     settle(record, id, direct)
                 }
             },
-            Err(panicked) => Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked))),
+            Err(panicked) => {
+                Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked)))
+            }
         };
         local.activity.leave();
         step
@@ -326,7 +332,10 @@ unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: 
         } else if direct {
             Some(Error::Refused {
                 name: refused::ON_THREAD,
-                message: format!("{} cannot wait here: host code called the C code that called it", name(record, function)),
+                message: format!(
+                    "{} cannot wait here: host code called the C code that called it",
+                    name(record, function)
+                ),
             })
         } else if !requested && (FiberRecord::context(record).local.in_finalizer)() {
             Some(Error::Refused {

@@ -165,10 +165,10 @@ impl<G: Guest> Builder<G> {
                 quarantined: quarantined.clone(),
                 runtime: runtime.clone(),
             });
-            threads.push(spawn(post, Some(started.clone())).map_err(|source| Error::System {
-                what: "cannot start an interpreter thread".into(),
-                source,
-            })?);
+            threads.push(
+                spawn(post, Some(started.clone()))
+                    .map_err(|source| Error::System { what: "cannot start an interpreter thread".into(), source })?,
+            );
         }
         drop(started);
         *inner.threads.lock().expect("nobody else has it yet") = threads;

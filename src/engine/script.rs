@@ -39,7 +39,11 @@ impl Script {
     }
 
     /// Calls an export and waits on the calling thread: see [`Call::blocking`].
-    pub fn call_blocking<R: DeserializeOwned + Send + 'static>(&self, name: &str, args: impl Serialize) -> Result<R, Error> {
+    pub fn call_blocking<R: DeserializeOwned + Send + 'static>(
+        &self,
+        name: &str,
+        args: impl Serialize,
+    ) -> Result<R, Error> {
         self.call(name, args).blocking()
     }
 }

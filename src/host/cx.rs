@@ -138,7 +138,12 @@ impl Cx {
         self.start(function, &args, true).await
     }
 
-    fn start<R: DeserializeOwned>(&mut self, function: &Function, args: &impl Serialize, by_reference: bool) -> Nest<R> {
+    fn start<R: DeserializeOwned>(
+        &mut self,
+        function: &Function,
+        args: &impl Serialize,
+        by_reference: bool,
+    ) -> Nest<R> {
         let mut flat = super::reply::take();
         let args = match flat.push_args(args) {
             Ok(()) => Ok(flat),
@@ -239,7 +244,8 @@ impl<R: DeserializeOwned> Future for Nest<R> {
                 Poll::Ready(outcome.and_then(|mut flat| {
                     let decoded = Results::of(&mut flat).decode();
                     super::reply::give(flat);
-                    decoded.map_err(|e| Error::Convert { place: "result of a guest call".into(), message: e.to_string() })
+                    decoded
+                        .map_err(|e| Error::Convert { place: "result of a guest call".into(), message: e.to_string() })
                 }))
             }
             Stage::Over => panic!("polled after it was ready"),

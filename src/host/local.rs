@@ -70,10 +70,11 @@ impl Local {
                 place: "host object".into(),
                 message: "its class was not declared with Module::object".into(),
             })?;
-            let key = self.handles.borrow_mut().insert(object).map_err(|e| Error::Convert {
-                place: "host object".into(),
-                message: e.to_string(),
-            })?;
+            let key = self
+                .handles
+                .borrow_mut()
+                .insert(object)
+                .map_err(|e| Error::Convert { place: "host object".into(), message: e.to_string() })?;
             entry.tag = SS_OBJECT;
             entry.len = class;
             entry.as_.key = key.into();

@@ -191,16 +191,16 @@ impl FiberRecord {
             Reason::Cancelled | Reason::Dropped => Error::Cancelled,
             Reason::Deadline => Error::Limit {
                 which: crate::Limit::Deadline,
-                value: self.job.as_ref().and_then(|job| job.settings.deadline).map_or(0, |d| {
-                    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
-                }),
+                value: self
+                    .job
+                    .as_ref()
+                    .and_then(|job| job.settings.deadline)
+                    .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
                 setting: "deadline",
             },
-            Reason::Memory => Error::Limit {
-                which: crate::Limit::Memory,
-                value: self.memory as u64,
-                setting: "memory",
-            },
+            Reason::Memory => {
+                Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
+            }
         }
     }
 

@@ -82,13 +82,8 @@ impl Registry {
             classes: class_descs.as_ptr(),
             nclasses: u32::try_from(class_descs.len()).expect("fewer classes than that"),
         });
-        let desc = Desc {
-            host,
-            _modules: module_descs,
-            _classes: class_descs,
-            _functions: build.descs,
-            _names: build.names,
-        };
+        let desc =
+            Desc { host, _modules: module_descs, _classes: class_descs, _functions: build.descs, _names: build.names };
         Ok(Registry { functions: build.entries, classes, class_names, desc })
     }
 

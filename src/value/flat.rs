@@ -110,10 +110,7 @@ impl Flat {
 
     /// Has `fill` set what the entry of each attachment says to the guest: nil, or a function, reference or object with
     /// its key.
-    pub fn bind(
-        &mut self,
-        mut fill: impl FnMut(&Attachment, &mut ss_value) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn bind(&mut self, mut fill: impl FnMut(&Attachment, &mut ss_value) -> Result<(), Error>) -> Result<(), Error> {
         for (index, attachment) in &self.attachments {
             // Filled in as a copy: an entry that said something else would break the shape of the run.
             let mut entry = self.values[*index];

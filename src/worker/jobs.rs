@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Ending, Worker};
 use super::fiber::{Fiber, State, next_id};
+use super::{Ending, Worker};
 use crate::call::job::{Job, Settings, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};

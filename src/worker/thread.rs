@@ -86,7 +86,10 @@ pub struct Runtime {
 }
 
 /// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
-pub fn spawn<G: Guest>(post: Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn<G: Guest>(
+    post: Arc<Post<G>>,
+    started: Option<Sender<Result<(), Error>>>,
+) -> std::io::Result<JoinHandle<()>> {
     let name = format!("sidestack-{}", post.inbox.interpreter);
     std::thread::Builder::new().name(name).spawn(move || run(&post, started))
 }
@@ -136,7 +139,9 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
 /// Starts the next incarnation.
 fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
     match ending {
-        Some(Ending { cancel_at: Some(cancel_at), done: Some(done) }) => post.inbox.send(Message::Drain { cancel_at, done }),
+        Some(Ending { cancel_at: Some(cancel_at), done: Some(done) }) => {
+            post.inbox.send(Message::Drain { cancel_at, done })
+        }
         Some(Ending { done: Some(done), .. }) => post.inbox.send(Message::Drain { cancel_at: Instant::now(), done }),
         Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
         None => {}
@@ -158,7 +163,8 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
-    let pool = StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    let pool =
+        StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
     let attached = Attached::new()
