@@ -1,0 +1,140 @@
+//! Cases in Lua.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use sidestack::{Call, Cx, Engine, Module, Script};
+
+use crate::native::nanoseconds;
+use crate::wait_once;
+
+const SCRIPT: &str = "
+local bench = require 'bench'
+local now = bench.now
+
+local function timed(f)
+  return function(n)
+    f(64)
+    local begun = now()
+    f(n)
+    return now() - begun
+  end
+end
+
+local nothing, add, wait, sleep = bench.nothing, bench.add, bench.wait, bench.sleep
+return {
+  nothing = timed(function(n) for _ = 1, n do nothing() end end),
+  add = timed(function(n) for i = 1, n do add(i, 1) end end),
+  wait = timed(function(n) for _ = 1, n do wait() end end),
+  empty = function() end,
+  gate = bench.gate,
+  now = now,
+  naps = function(n) for _ = 1, n do sleep() end end,
+  forever = bench.forever,
+}";
+
+/// Calls that are queued before the worker may start the first.
+const BATCH: u64 = 1000;
+/// Fibers alive at once.
+const FIBERS: usize = 10_000;
+
+/// An engine of one Lua interpreter.
+pub struct Lua {
+    script: Script,
+    open: Sender<()>,
+    engine: Engine,
+}
+
+/// Nanoseconds since the first call of this.
+fn now() -> i64 {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    i64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).expect("a short run")
+}
+
+impl Lua {
+    pub(crate) fn new(tick: Duration) -> Lua {
+        let (open, gate) = channel();
+        let gate: Arc<Mutex<Receiver<()>>> = Arc::new(Mutex::new(gate));
+        let module = Module::new("bench")
+            .function("now", || Ok(now()))
+            .function("nothing", || Ok(()))
+            .function("add", |a: i64, b: i64| Ok(a + b))
+            .function("wait", async || {
+                wait_once().await;
+                Ok(())
+            })
+            .function("gate", move || {
+                gate.lock().expect("never poisoned").recv()?;
+                Ok(now())
+            })
+            .function("sleep", async |cx: Cx| {
+                cx.sleep(Duration::from_millis(1)).await;
+                Ok(())
+            })
+            .function("forever", async || {
+                std::future::pending::<()>().await;
+                Ok(())
+            });
+        let engine = Engine::builder(sidestack::Lua::new())
+            .threads(1)
+            .tick(tick)
+            .fibers(FIBERS + 1)
+            .module(module)
+            .build()
+            .expect("a Lua engine");
+        let script = block_on(engine.load_text("bench", SCRIPT)).expect("the script loads");
+        Lua { script, open, engine }
+    }
+
+    /// A loop in Lua that times itself.
+    pub(crate) fn inside(&self, export: &str, n: u64) -> Duration {
+        nanoseconds(block_on(self.script.call::<i64>(export, n)).expect("a time"))
+    }
+
+    /// New calls of an empty function: what the worker spends on each, from its queue to the caller's slot. The calls are
+    /// queued while a host function holds the worker, so making and sending them is not in the figure.
+    pub(crate) fn new_calls(&self, n: u64) -> Duration {
+        let mut time = Duration::ZERO;
+        let mut left = n;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            left -= batch;
+            let first = self.started(self.script.call::<i64>("gate", ()));
+            let calls: Vec<_> = (0..batch).map(|_| self.started(self.script.call::<()>("empty", ()))).collect();
+            let last = self.started(self.script.call::<i64>("now", ()));
+            self.open.send(()).expect("the engine holds the gate");
+            let begun = block_on(first).expect("a time");
+            time += nanoseconds(block_on(last).expect("a time") - begun);
+            for call in calls {
+                block_on(call).expect("nothing");
+            }
+        }
+        time
+    }
+
+    fn started<R: DeserializeOwned + Send + 'static>(&self, call: Call<R>) -> Call<R> {
+        self.engine.spawn(call).expect("room in the queue")
+    }
+
+    /// 10,000 fibers, each of which sleeps `n` times for a millisecond, on the interpreter's own timers.
+    pub(crate) fn sleeps(&self, n: u64) -> Duration {
+        let begun = Instant::now();
+        for call in block_on(join_all((0..FIBERS).map(|_| self.script.call::<()>("naps", n)))) {
+            call.expect("sleeps");
+        }
+        begun.elapsed()
+    }
+
+    /// Suspends this many fibers in a host function, has `measure` look, and cancels them.
+    pub fn suspended(&self, fibers: usize, measure: impl FnOnce()) {
+        let calls: Vec<_> = (0..fibers).map(|_| self.started(self.script.call::<()>("forever", ()))).collect();
+        // Once this one has run, so have those that were queued before it, as far as they could.
+        block_on(self.script.call::<i64>("now", ())).expect("a time");
+        measure();
+        drop(calls);
+    }
+}
