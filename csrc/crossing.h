@@ -29,13 +29,16 @@ enum { SS_ERROR_VALUES = 4 };
  * further out on the same stack makes or answers a call, records of frames further in are ended (they were longjmped
  * past).
  */
+#define SS_FEW 2 /* entries that fit into the frame */
+
 typedef struct ss_call {
   uint64_t id;            /* the host's key of this call's record; 0: it has none */
   const ss_value *values; /* results, an error, or the guest call's arguments; valid until ss_host_end() */
   uint32_t count;         /* number of top-level values in `values` */
   uint32_t flags;         /* host's */
   uint64_t function;      /* SS_CALL_GUEST: slot of the function to call */
-  void *reply;            /* host's: owner of `values` */
+  void *reply;            /* host's: owner of `values`; NULL: they lie in `few`, or there are none */
+  ss_value few[SS_FEW];   /* host's: a short run of plain numbers, which needs no ss_host_end() */
 } ss_call;
 
 /*

@@ -58,7 +58,7 @@ pub struct Worker<I: Interpreter> {
     limits: Limits,
     ready: VecDeque<u32>,
     /// Jobs that wait for a place, or for the scripts to be loaded.
-    backlog: VecDeque<Job>,
+    backlog: VecDeque<Box<Job>>,
     /// Slots of the reference table to give back.
     releases: Vec<u64>,
     /// Scripts that are loading: nothing else starts meanwhile.
@@ -74,6 +74,9 @@ struct Ending {
 
 /// Units of work between two intakes: long enough to make a message's and a clock's cost small.
 const UNITS_PER_INTAKE: u32 = 61;
+/// Messages taken in one of them: few, so that calls that do not wait use the same few stacks, which are in the cache, one
+/// after the other, and no more than there are units to work off what they bring.
+const MESSAGES_PER_INTAKE: u32 = 32;
 
 impl<I: Interpreter> Worker<I> {
     /// Works until told to end.
@@ -111,7 +114,7 @@ impl<I: Interpreter> Worker<I> {
         self.run_timers(now);
         self.run_limits(now);
         let mut taken = 0;
-        while taken < 256 {
+        while taken < MESSAGES_PER_INTAKE {
             let Ok(message) = self.inbox.try_recv() else { break };
             self.take(message);
             taken += 1;

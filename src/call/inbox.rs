@@ -18,7 +18,7 @@ use crate::error::refused;
 /// What an interpreter thread is told.
 pub enum Message {
     /// Start a call.
-    Job(Job),
+    Job(Box<Job>),
     /// The caller gave up.
     Cancel(Arc<dyn Completion>),
     /// A host future of this fiber can go on.
@@ -71,11 +71,11 @@ impl Inbox {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
-        self.sender.send(Message::Job(job)).map_err(|_| shut_down())
+        self.sender.send(Message::Job(Box::new(job))).map_err(|_| shut_down())
     }
 
     /// Sends a job again that its incarnation could not begin. `counted`: it still counts as queued.
-    pub fn requeue(&self, mut job: Job, counted: bool) {
+    pub fn requeue(&self, mut job: Box<Job>, counted: bool) {
         job.started = false;
         if !counted {
             self.queued.fetch_add(1, Ordering::Relaxed);

@@ -94,6 +94,5 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
 pub unsafe fn release(record: *mut FiberRecord, key: u64) {
     // SAFETY: the caller's contract.
     let local = unsafe { &FiberRecord::context(record).local };
-    let object = local.handles.borrow_mut().remove(key.into());
-    drop_fenced(object);
+    drop_fenced(fence(|| local.release(key)));
 }

@@ -17,6 +17,7 @@ use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_OK, ss_call, ss_value};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
 use crate::host::function::{HostFuture, Started};
+use crate::host::reply::Reply;
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
 use crate::value::{Flat, Run};
 
@@ -77,6 +78,7 @@ pub unsafe fn begin(
                 Polled::Pending(future) => {
                     (*record).next_call += 1;
                     let id = (*record).next_call;
+                    let only_waits = shared.is_none();
                     (*record).calls.push(CallRecord {
                         id,
                         function,
@@ -87,7 +89,13 @@ pub unsafe fn begin(
                         in_guest: false,
                     });
                     (*call).id = id;
-                    settle(record, id, direct)
+                    if only_waits && !direct && (*record).cancel.is_none() && !(local.in_finalizer)() {
+                        // Nearly always; `settle` says the same at length.
+                        (*record).suspended = Suspended::Call(id);
+                        Step::Suspend
+                    } else {
+                        settle(record, id, direct)
+                    }
                 }
             },
             Err(panicked) => {
@@ -227,11 +235,18 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
     unsafe {
         let Suspended::Call(id) = (*record).suspended else { return false };
         let Some(at) = (*record).find(id) else { return false };
-        let call = (*record).at(at);
-        if call.outcome.is_none() && !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
-            return false;
-        }
-        let Step::Return(status) = settle(record, id, false) else { return false };
+        let call = (*record).at_mut(at);
+        let status = if let Some(outcome) = call.outcome.take() {
+            let frame = call.frame;
+            drop((*record).calls.remove(at));
+            reply::outcome(&mut *record, frame, outcome)
+        } else {
+            if !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
+                return false;
+            }
+            let Step::Return(status) = settle(record, id, false) else { return false };
+            status
+        };
         (*record).status = status;
         (*record).suspended = Suspended::No;
         true
@@ -241,7 +256,7 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
 /// What a poll gave.
 enum Polled {
     Pending(HostFuture),
-    Over(HostResult<Box<Flat>>),
+    Over(HostResult<Reply>),
 }
 
 /// Polls a host future, which is in nobody's hands meanwhile.
@@ -350,12 +365,20 @@ unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: 
 
 /// Ends the records of frames that were longjmped past: those further in than `call` on the same stack. With `own`, a
 /// record at the very same address too: its frame is gone and another call has taken its place.
+#[inline]
 unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
     // SAFETY: `record` is the current fiber's (the caller's contract).
     unsafe {
-        if (*record).calls.is_empty() && (*record).replies.is_empty() {
-            return;
+        if !(*record).calls.is_empty() || !(*record).replies.is_empty() {
+            end_dead_frames(record, call, own);
         }
+    }
+}
+
+#[cold]
+unsafe fn end_dead_frames(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
+    // SAFETY: passed on from `end_frames_below`.
+    unsafe {
         let (low, high) = ((*(*record).thread).stack_limit, (*(*record).thread).stack_base);
         let on_stack = |frame: *mut ss_call| (low..high).contains(&frame.addr());
         if !on_stack(call) {
@@ -390,7 +413,7 @@ unsafe fn name(record: *mut FiberRecord, function: u32) -> String {
 }
 
 #[cold]
-unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Box<Flat>> {
+unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Reply> {
     // SAFETY: passed on from the caller.
     let name = unsafe { name(record, function) };
     tracing::error!(target: "sidestack", function = %name, message = %panicked.0, "a host function panicked");

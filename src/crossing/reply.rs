@@ -4,10 +4,10 @@ use std::ffi::c_void;
 use std::ptr;
 
 use crate::Error;
-use crate::abi::{SS_ERROR, SS_OK, ss_call};
+use crate::abi::{SS_ERROR, SS_FEW, SS_OK, ss_call, ss_value};
 use crate::error::{HostResult, Raise};
 use crate::host::record::FiberRecord;
-use crate::host::reply;
+use crate::host::reply::{self, Reply};
 use crate::value::Flat;
 
 use super::fence::drop_fenced;
@@ -16,16 +16,16 @@ use super::fence::drop_fenced;
 #[inline]
 pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box<Flat>) -> Result<(), Error> {
     record.context.local.bind(&mut flat)?;
-    let (first, count) = flat.as_raw();
     // SAFETY: `call` is the shim's frame, alive while its fiber is in this host call (csrc/crossing.h).
     unsafe {
-        (*call).count = count;
-        if count == 0 {
-            (*call).values = ptr::null();
+        (*call).count = flat.count();
+        if let Some(few) = flat.numbers().filter(|entries| entries.len() <= SS_FEW as usize) {
+            ptr::copy_nonoverlapping(few.as_ptr(), (&raw mut (*call).few).cast::<ss_value>(), few.len());
+            (*call).values = (&raw const (*call).few).cast();
             (*call).reply = ptr::null_mut();
-            give(flat);
+            reply::give(flat);
         } else {
-            (*call).values = first;
+            (*call).values = flat.as_raw().0;
             (*call).reply = ptr::from_mut(&mut *flat).cast::<c_void>();
             record.replies.push((call, flat));
         }
@@ -33,12 +33,27 @@ pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box
     Ok(())
 }
 
+/// Tells the frame `call` that there are no results.
+#[inline]
+unsafe fn nothing(call: *mut ss_call) {
+    // SAFETY: as in `values`.
+    unsafe {
+        (*call).count = 0;
+        (*call).reply = ptr::null_mut();
+    }
+}
+
 /// The outcome of a host function: a status for the shim.
 #[inline]
-pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: HostResult<Box<Flat>>) -> i32 {
+pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: HostResult<Reply>) -> i32 {
     match outcome {
+        Ok(None) => {
+            // SAFETY: passed on from the caller.
+            unsafe { nothing(call) };
+            SS_OK as i32
+        }
         // SAFETY: passed on from the caller.
-        Ok(flat) => match unsafe { values(record, call, flat) } {
+        Ok(Some(flat)) => match unsafe { values(record, call, flat) } {
             Ok(()) => SS_OK as i32,
             // SAFETY: passed on from the caller.
             Err(e) => unsafe { error(record, call, e.into()) },

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::cx::{CallShared, Cx};
-use super::local::Local;
+use super::local::{Borrowed, Local};
+use super::object::{HostObject, Object};
 use super::record::Caller;
 use crate::Error;
 use crate::value::Run;
@@ -41,6 +42,17 @@ impl<'a> Args<'a> {
             Ok(value) => Ok(value),
             Err(e) => Err(self.error(&e)),
         }
+    }
+
+    /// The host object that is the next argument, lent for as long as the host function runs.
+    #[inline]
+    pub(crate) fn object<T: HostObject>(&mut self) -> Result<Borrowed<'a, T>, Error> {
+        if let Some(lent) = self.run.object().and_then(|key| self.local.lend(key)) {
+            self.run.pass_scalar();
+            self.taken += 1;
+            return Ok(lent);
+        }
+        Err(self.take::<Object<T>>().expect_err("what cannot be lent cannot be taken either"))
     }
 
     #[cold]

@@ -1,23 +1,24 @@
 //! What makes a closure a host function.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{Args, FromCall};
-use super::reply;
+use super::reply::{self, Reply};
 use crate::error::HostResult;
 use crate::value::Flat;
 
 /// A host future: polled on the interpreter thread, so it need not be `Send`.
-pub type HostFuture = Pin<Box<dyn Future<Output = HostResult<Box<Flat>>>>>;
+pub type HostFuture = Pin<Box<dyn Future<Output = HostResult<Reply>>>>;
 
 /// What starting a host function gives.
 pub enum Started {
     /// It is over; the results are encoded.
-    Ready(HostResult<Box<Flat>>),
+    Ready(HostResult<Reply>),
     /// It is to be polled.
     Pending(HostFuture),
 }
@@ -62,10 +63,20 @@ pub trait BlockingFn<M>: Send + Sync + 'static {
 }
 
 /// Encodes a function's result: a tuple is several results, `()` none.
-pub fn encode<R: Serialize>(value: &R) -> HostResult<Box<Flat>> {
+#[inline]
+pub fn encode<R: Serialize>(value: &R) -> HostResult<Reply> {
+    if size_of::<R>() == 0 {
+        // `()`, most likely. A buffer that stays empty costs nothing.
+        let mut flat = ManuallyDrop::new(Flat::new());
+        if flat.push_args(value).is_ok() && flat.count() == 0 {
+            // It holds no value and so no buffers: nothing to drop.
+            return Ok(None);
+        }
+        drop(ManuallyDrop::into_inner(flat));
+    }
     let mut flat = reply::take();
     match flat.push_args(value) {
-        Ok(()) => Ok(flat),
+        Ok(()) => Ok(Some(flat)),
         Err(e) => {
             reply::give(flat);
             Err(crate::Error::Convert { place: "result of a host function".into(), message: e.to_string() }.into())

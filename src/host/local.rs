@@ -1,8 +1,10 @@
 //! What one interpreter thread has of its own, as host functions reach it.
 
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -30,6 +32,8 @@ pub struct Local {
     pub incarnation: u32,
     /// Host objects that the guest holds.
     pub handles: RefCell<Table>,
+    /// Objects that are lent to host functions now; while there are any, none is dropped.
+    pub lent: Lent,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
     /// Fibers that wait for a module that another one loads, by its name.
@@ -45,6 +49,23 @@ pub struct Local {
 }
 
 impl Local {
+    /// Lends the object behind a key to a host function that gives it back before it returns: no count is touched. `None`:
+    /// it is none, or of another type.
+    #[inline]
+    pub fn lend<T: Any>(&self, key: u64) -> Option<Borrowed<'_, T>> {
+        let object = ptr::from_ref(self.handles.borrow().get::<T>(key.into()).ok()?);
+        self.lent.now.set(self.lent.now.get() + 1);
+        Some(Borrowed { lent: &self.lent, object })
+    }
+
+    /// Drops what the guest's last reference to an object is gone from, now or when nothing is lent any more.
+    pub fn release(&self, key: u64) {
+        let object = self.handles.borrow_mut().remove(key.into()).ok();
+        if self.lent.now.get() > 0 {
+            self.lent.released.borrow_mut().extend(object);
+        }
+    }
+
     /// Turns handles and slots back into what they stand for.
     #[inline]
     pub fn resolver(&self) -> LocalResolver<'_> {
@@ -85,6 +106,42 @@ impl Local {
     /// A builder's value.
     pub fn state(&self, type_id: TypeId) -> Option<&Arc<dyn Any + Send + Sync>> {
         self.states.get(&type_id)
+    }
+}
+
+/// How many objects are lent, and what was released meanwhile.
+#[derive(Default)]
+pub struct Lent {
+    now: Cell<u32>,
+    released: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// An object from the handle table, lent.
+pub struct Borrowed<'a, T> {
+    lent: &'a Lent,
+    object: *const T,
+}
+
+impl<T> Deref for Borrowed<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the table, or `Lent::released`, holds the object while it is lent (`Local::release`, the only one who takes
+        // objects out).
+        unsafe { &*self.object }
+    }
+}
+
+impl<T> Drop for Borrowed<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        let now = self.lent.now.get() - 1;
+        self.lent.now.set(now);
+        // While a panic unwinds, another one in an object's drop would end the process: the next one drops them.
+        if now == 0 && !self.lent.released.borrow().is_empty() && !std::thread::panicking() {
+            let released = self.lent.released.take();
+            drop(released);
+        }
     }
 }
 

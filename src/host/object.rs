@@ -73,7 +73,7 @@ macro_rules! methods { ($($A:ident),*) => {
     {
         fn erase(self) -> Arc<dyn HostCall> {
             shape(move |args: &mut Args<'_>| {
-                let this = match args.take::<Object<T>>() {
+                let this = match args.object::<T>() {
                     Ok(this) => this,
                     Err(e) => return Started::Ready(Err(e.into())),
                 };

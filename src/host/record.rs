@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::cx::CallShared;
 use super::function::HostFuture;
 use super::local::Local;
+use super::reply::Reply;
 use crate::Error;
 use crate::abi::{ss_call, ss_thread};
 use crate::call::job::{Extensions, Job};
@@ -94,7 +95,7 @@ pub struct CallRecord {
     /// What the future shares with the crossing, where it asked for a `Cx`.
     pub shared: Option<Rc<CallShared>>,
     /// The outcome, once there is one. It is kept while a guest call below has to leave first.
-    pub outcome: Option<HostResult<Box<Flat>>>,
+    pub outcome: Option<HostResult<Reply>>,
     /// The guest is running a function for it.
     pub in_guest: bool,
 }
@@ -112,7 +113,7 @@ pub struct FiberRecord {
     /// The waker of its host futures.
     pub waker: Arc<FiberWaker>,
     /// The call that it runs; `None` once its outcome went to the caller.
-    pub job: Option<Job>,
+    pub job: Option<Box<Job>>,
     /// Host calls in flight, outermost first.
     pub calls: Vec<CallRecord>,
     /// Results that the shim has not copied yet, by the frame that they were given to.

@@ -4,6 +4,9 @@ use std::cell::RefCell;
 
 use crate::value::Flat;
 
+/// What a host function gives its guest; `None`: no results.
+pub type Reply = Option<Box<Flat>>;
+
 /// More than this many idle buffers, or larger ones than this, are given back to the allocator.
 const KEPT: usize = 64;
 const KEPT_BYTES: usize = 64 << 10;

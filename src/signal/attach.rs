@@ -31,6 +31,7 @@ impl Attached {
     }
 
     /// To be called after `fiber_id` changed, also to 0, before `place` says that a fiber runs.
+    #[inline]
     pub(crate) fn switch(&self) {
         // SAFETY: `self` is bound to its thread, which is attached; the pointer is that thread's own.
         unsafe { abi::ss_signal_switch(self.thread.as_ptr()) }
@@ -44,8 +45,10 @@ impl Attached {
 
     /// Ticks from now on, until no fiber was current for two ticks; before each resume that needs ticks. A slice lasts one
     /// to two periods. Costs next to nothing while armed with the same period; zero disarms.
+    #[inline]
     pub(crate) fn arm(&self, period: Duration) -> io::Result<()> {
-        let nanoseconds = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        let whole = period.as_secs().saturating_mul(1_000_000_000);
+        let nanoseconds = whole.saturating_add(u64::from(period.subsec_nanos()));
         // SAFETY: `self` is bound to its thread, which is attached and so has a timer.
         check(unsafe { abi::ss_tick_arm(nanoseconds) })
     }

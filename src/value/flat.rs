@@ -93,6 +93,16 @@ impl Flat {
         (self.values.as_ptr(), self.count)
     }
 
+    /// All entries, if they are plain numbers, booleans, absence, or lists and maps of such: a copy of them needs nothing
+    /// of the `Flat`.
+    #[inline]
+    pub fn numbers(&self) -> Option<&[ss_value]> {
+        // An empty string leaves no bytes and its entry a pointer all the same.
+        let plain = |entry: &ss_value| !matches!(entry.tag, SS_STRING | SS_BYTES);
+        let found = self.bytes.is_empty() && self.attachments.is_empty() && self.values.len() <= 4;
+        (found && self.values.iter().all(plain)).then_some(&self.values)
+    }
+
     /// The entries, and what is attached to which of them.
     pub(super) fn parts(&self) -> (&[ss_value], &[(usize, Attachment)]) {
         (&self.values, &self.attachments)

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::DecodeError;
 use super::decode::{Decoder, Source};
 use super::fault::Shortened;
-use crate::abi::{SS_CLAIMED, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload};
+use crate::abi::{SS_CLAIMED, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload};
 
 /// Finds what a guest's entries that are not data stand for.
 pub trait Resolver {
@@ -124,6 +124,25 @@ impl Run<'_> {
     #[inline]
     pub fn left(&self) -> u32 {
         self.left
+    }
+
+    /// The handle that the next value is, if it is a host object.
+    #[inline]
+    pub fn object(&self) -> Option<u64> {
+        if self.left == 0 {
+            return None;
+        }
+        // SAFETY: `left` is not 0, so that `at` is at a value of a well-formed run; the tag says that the payload is a key.
+        unsafe { ((*self.at).kind() == SS_OBJECT).then(|| (*self.at).as_.key) }
+    }
+
+    /// Moves over a value that has been looked at and has no others inside.
+    #[inline]
+    pub fn pass_scalar(&mut self) {
+        debug_assert!(self.left > 0);
+        self.left -= 1;
+        // SAFETY: there was a value of one entry.
+        self.at = unsafe { self.at.add(1) };
     }
 
     /// Decodes the next value; nil if there is none. The cursor moves on in any case.

@@ -18,7 +18,7 @@ const SPARE: usize = 1024;
 
 impl<I: Interpreter> Worker<I> {
     /// Starts a job now, or puts it where it waits.
-    pub(super) fn accept(&mut self, job: Job) {
+    pub(super) fn accept(&mut self, job: Box<Job>) {
         let load = matches!(job.work, Work::Load { .. });
         if self.live >= self.settings.fibers || (self.loading > 0 && !load) {
             self.backlog.push_back(job);
@@ -39,10 +39,10 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn start_load(&mut self, work: Work) {
         let job = Job { work, settings: Settings::default(), begun: Instant::now(), completion: None, started: false };
         let key = self.new_key();
-        self.place(key, job);
+        self.place(key, Box::new(job));
     }
 
-    fn start(&mut self, mut job: Job) {
+    fn start(&mut self, mut job: Box<Job>) {
         self.local.inbox.started();
         let abandoned = job.completion.as_ref().is_none_or(|completion| completion.abandoned());
         if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
@@ -75,7 +75,7 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// Gives a job its fiber.
-    fn place(&mut self, key: FiberKey, mut job: Job) {
+    fn place(&mut self, key: FiberKey, mut job: Box<Job>) {
         let stack = match self.pool.get() {
             Ok(stack) => stack,
             Err(error) => {
@@ -196,7 +196,7 @@ impl<I: Interpreter> Worker<I> {
 }
 
 /// Tells a caller that its call did not start.
-fn refuse(mut job: Job, error: Error) {
+fn refuse(mut job: Box<Job>, error: Error) {
     if let Some(completion) = job.completion.take()
         && let Err(Panicked(message)) = fence(|| completion.complete(Err(error)))
     {

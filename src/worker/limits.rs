@@ -18,6 +18,9 @@ impl Limits {
     #[inline]
     pub fn set(&mut self, index: u32, when: Option<Instant>) {
         let index = index as usize;
+        if when == self.at.get(index).copied().flatten() {
+            return;
+        }
         if index >= self.at.len() {
             self.at.resize(index + 1, None);
         }

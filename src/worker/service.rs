@@ -44,7 +44,7 @@ impl<I: Interpreter> Worker<I> {
         fiber.begin(key, stack, Caller { id: key.id, ..Caller::default() }, &self.local);
         fiber.record.grace = self.settings.grace;
         fiber.record.memory = usize::MAX;
-        fiber.record.job = Some(Job {
+        fiber.record.job = Some(Box::new(Job {
             // What a service runs is in `task`; the job only carries the completion.
             work: Work::Eval {
                 source: Arc::new(Source { name: String::new(), folder: Default::default(), text: Vec::new() }),
@@ -54,7 +54,7 @@ impl<I: Interpreter> Worker<I> {
             begun: Instant::now(),
             completion: Some(outcome.clone()),
             started: true,
-        });
+        }));
         let setup = FiberSetup { id: key.id, memory: usize::MAX };
         // SAFETY: no fiber runs: nobody else uses the interpreter now.
         unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, task) };

@@ -27,7 +27,7 @@ use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
-use crate::host::local::{Activity, Clock, Local};
+use crate::host::local::{Activity, Clock, Local, Lent};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
 use crate::signal::Attached;
@@ -181,6 +181,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         incarnation,
         // Far enough apart that keys of one incarnation are not those of the next.
         handles: RefCell::new(Table::new(post.inbox.interpreter, incarnation.wrapping_shl(20) | 1)),
+        lent: Lent::default(),
         timers: RefCell::new(Timers::new()),
         loading: RefCell::default(),
         dispatch: post.dispatch.clone(),
