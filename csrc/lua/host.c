@@ -70,7 +70,9 @@ static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
 /* [fiber; may suspend; may raise] */
 int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
   sslua_encoded args;
-  ss_call call = {0};
+  ss_call call;
+  call.id = 0;
+  call.reply = NULL; /* the host fills in the rest */
   sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
   int status = ss_host_call(id, args.values, args.count, &call);
   while (status == SS_CALL_GUEST) status = call_guest(L, &call, flags);

@@ -94,6 +94,7 @@ static int loaded(lua_State *L, int status, lua_KContext context) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_scripts);
   lua_pushvalue(L, 1);
   lua_rawseti(L, -2, (lua_Integer)number + 1);
+  u->scripts[number].exports = (Table *)lua_topointer(L, 1);
   /* Its globals stay: they pass from the run to the script. */
   u->scripts[number].globals = run->globals;
   run->outer = run->globals != NULL ? run->globals : (void *)u->base;
@@ -157,6 +158,16 @@ static int not_found(lua_State *L, const sslua *u, const sslua_run *run) {
 /* [fiber; may suspend; may raise] */
 static int call_export(lua_State *L, sslua *u, sslua_run *run) {
   sslua_env_begin(u, run, run->script + 1);
+  if (run->script <= u->nscripts && u->scripts[run->script - 1].exports != NULL) {
+    /* Nearly always the export is a function in a plain field; the rest of this function says the same at length. */
+    lua_pushlstring(L, run->name, run->name_len);
+    const TValue *export = luaH_get(u->scripts[run->script - 1].exports, s2v(L->top.p - 1));
+    if (ttisfunction(export)) {
+      setobj2s(L, L->top.p - 1, export);
+      return call_and_finish(L, run);
+    }
+    lua_settop(L, 0);
+  }
   lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_scripts);
   if (lua_rawgeti(L, 1, (lua_Integer)run->script) != LUA_TTABLE) {
     lua_replace(L, 1);

@@ -36,6 +36,7 @@ extern const char sslua_key_anchors; /* set of tables that C points to */
 /* A loaded script. */
 typedef struct sslua_script {
   Table *globals; /* what its chunk set as globals, anchored; NULL: none */
+  Table *exports; /* anchored in the registry's scripts; NULL: not loaded */
   char *folder;   /* malloc'ed; NULL: not loaded */
   const char *name; /* in the same block */
   size_t folder_len;

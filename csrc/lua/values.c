@@ -295,7 +295,13 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
   if (count <= SSLUA_SMALL) {
     uint32_t i = 0;
     const StackValue *value = L->ci->func.p + first;
-    while (i < count && scalar(s2v(value + i), &out->small[i])) i++;
+    for (; i < count; i++) {
+      const TValue *o = s2v(value + i);
+      if (ttisinteger(o))
+        out->small[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
+      else if (!scalar(o, &out->small[i]))
+        break;
+    }
     if (i == count) {
       out->values = out->small;
       out->entries = count;
@@ -398,6 +404,20 @@ static const ss_value *decode(lua_State *L, const ss_value *v, int depth) {
 
 /* [fiber; no; may raise] */
 void sslua_decode(lua_State *L, const ss_value *values, uint32_t count) {
+  /* A few numbers fit into what a C function has anyway. */
+  while (count > 0 && count < SSLUA_SMALL && L->top.p < L->ci->top.p) {
+    if (values->tag == SS_INT) {
+      setivalue(s2v(L->top.p), values->as.integer);
+    } else if (values->tag == SS_FLOAT) {
+      setfltvalue(s2v(L->top.p), values->as.number);
+    } else {
+      break;
+    }
+    L->top.p++;
+    values++;
+    count--;
+  }
+  if (count == 0) return;
   luaL_checkstack(L, (int)(count < 1000000 ? count + 4 : 1000000), "too many values");
   for (uint32_t i = 0; i < count; i++) values = decode(L, values, 0);
 }

@@ -30,7 +30,7 @@ unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecor
     unsafe {
         let record = (*thread).fiber.cast::<FiberRecord>();
         if (*thread).place == SS_ON_FIBER as c_int {
-            fiber::on_thread_stack(&(*record).link, || {
+            fiber::on_thread_stack(&(*record).link, move || {
                 ptr::write_volatile(&raw mut (*thread).place, SS_ON_THREAD as c_int);
                 let result = work(record, false);
                 ptr::write_volatile(&raw mut (*thread).place, SS_ON_FIBER as c_int);
@@ -64,7 +64,7 @@ unsafe extern "C" fn ss_cross_host_call(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step = on_thread(thread, |record, direct| host_call::begin(record, function, args, nargs, call, direct));
+        let step = on_thread(thread, move |record, direct| host_call::begin(record, function, args, nargs, call, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),
@@ -85,7 +85,7 @@ unsafe extern "C" fn ss_cross_host_answer(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step = on_thread(thread, |record, direct| host_call::answer(record, call, answer, values, count, direct));
+        let step = on_thread(thread, move |record, direct| host_call::answer(record, call, answer, values, count, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),
@@ -98,7 +98,7 @@ unsafe extern "C" fn ss_cross_host_end(thread: *mut ss_thread, call: *mut ss_cal
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, |record, _| host_call::end(record, call));
+            on_thread(thread, move |record, _| host_call::end(record, call));
         }
     }
 }
@@ -111,7 +111,7 @@ unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, f
             return crate::abi::SS_OK as c_int;
         }
         loop {
-            match on_thread(thread, |record, _| interrupted::look(record, call, finalizer != 0)) {
+            match on_thread(thread, move |record, _| interrupted::look(record, call, finalizer != 0)) {
                 Step::Return(status) => return status,
                 // A turn for the others; then look again: the fiber may have been cancelled meanwhile.
                 Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
@@ -125,7 +125,7 @@ unsafe extern "C" fn ss_cross_object_release(thread: *mut ss_thread, key: u64) {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, |record, _| finish::release(record, key));
+            on_thread(thread, move |record, _| finish::release(record, key));
         }
     }
 }
@@ -135,7 +135,7 @@ unsafe extern "C" fn ss_cross_return(thread: *mut ss_thread, status: c_int, valu
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, |record, _| finish::returned(record, status, values, count));
+            on_thread(thread, move |record, _| finish::returned(record, status, values, count));
         }
     }
 }

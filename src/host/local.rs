@@ -116,6 +116,16 @@ pub struct Lent {
     released: RefCell<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
+impl Lent {
+    #[cold]
+    fn drop_released(&self) {
+        // While a panic unwinds, another one in an object's drop would end the process: the next one drops them.
+        if !std::thread::panicking() {
+            drop(self.released.take());
+        }
+    }
+}
+
 /// An object from the handle table, lent.
 pub struct Borrowed<'a, T> {
     lent: &'a Lent,
@@ -133,14 +143,12 @@ impl<T> Deref for Borrowed<'_, T> {
 }
 
 impl<T> Drop for Borrowed<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let now = self.lent.now.get() - 1;
         self.lent.now.set(now);
-        // While a panic unwinds, another one in an object's drop would end the process: the next one drops them.
-        if now == 0 && !self.lent.released.borrow().is_empty() && !std::thread::panicking() {
-            let released = self.lent.released.take();
-            drop(released);
+        if now == 0 && !self.lent.released.borrow().is_empty() {
+            self.lent.drop_released();
         }
     }
 }

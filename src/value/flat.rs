@@ -53,6 +53,7 @@ impl Flat {
     }
 
     /// Empties the run and lets its attachments go; the buffers stay.
+    #[inline]
     pub fn clear(&mut self) {
         self.values.clear();
         self.bytes.clear();
@@ -137,6 +138,7 @@ impl Flat {
     }
 
     /// How much memory the buffers take.
+    #[inline]
     pub fn capacity_bytes(&self) -> usize {
         self.values.capacity() * size_of::<ss_value>()
             + self.bytes.capacity()
