@@ -8,9 +8,9 @@ pub mod valgrind;
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::Float;
-#[cfg(target_arch = "x86_64")]
 use x86_64::valgrind_request;
+#[cfg(target_arch = "x86_64")]
+pub use x86_64::{Float, prefetch};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("sidestack supports x86-64 Linux; src/sys holds what another CPU needs");

@@ -88,7 +88,8 @@ impl<I: Interpreter> Worker<I> {
                 self.intake();
             }
             units -= 1;
-            if let Some(key) = crate::call::wake::next_local() {
+            if let Some((key, following)) = crate::call::wake::next_local() {
+                self.expect(following);
                 self.woken(key);
                 continue;
             }

@@ -40,10 +40,13 @@ pub fn on_interpreter_thread() -> bool {
     !SERVES.get().is_null()
 }
 
-/// The next fiber woken on this thread.
+/// The next fiber woken on this thread, and the two after it.
 #[inline]
-pub fn next_local() -> Option<FiberKey> {
-    LOCAL.with_borrow_mut(VecDeque::pop_front)
+pub fn next_local() -> Option<(FiberKey, [Option<FiberKey>; 2])> {
+    LOCAL.with_borrow_mut(|queue| {
+        let next = queue.pop_front()?;
+        Some((next, [queue.front().copied(), queue.get(1).copied()]))
+    })
 }
 
 /// Whether any fiber was woken on this thread and not yet taken.

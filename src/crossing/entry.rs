@@ -64,7 +64,8 @@ unsafe extern "C" fn ss_cross_host_call(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step = on_thread(thread, move |record, direct| host_call::begin(record, function, args, nargs, call, direct));
+        let step =
+            on_thread(thread, move |record, direct| host_call::begin(record, function, args, nargs, call, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),
@@ -85,7 +86,8 @@ unsafe extern "C" fn ss_cross_host_answer(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step = on_thread(thread, move |record, direct| host_call::answer(record, call, answer, values, count, direct));
+        let step =
+            on_thread(thread, move |record, direct| host_call::answer(record, call, answer, values, count, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),

@@ -17,8 +17,8 @@ use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_OK, ss_call, ss_value};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
 use crate::host::function::{HostFuture, Started};
-use crate::host::reply::Reply;
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
+use crate::host::reply::Reply;
 use crate::value::{Flat, Run};
 
 /// What the upcall's entry does next.

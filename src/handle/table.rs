@@ -108,6 +108,16 @@ impl Table {
         self.get_any(key)?.downcast_ref().ok_or(wrong)
     }
 
+    /// The object behind a key if it is a `T`: what [`Table::get`] finds, without saying why not.
+    #[inline]
+    pub fn find<T: Any>(&self, key: Key) -> Option<&T> {
+        let slot = self.slots.get(key.index())?;
+        if slot.generation != key.generation() || key.owner() != self.owner {
+            return None;
+        }
+        slot.object.as_ref()?.downcast_ref()
+    }
+
     /// Takes the object out: its key is stale from now on.
     pub fn remove(&mut self, key: Key) -> Result<Shared, HandleError> {
         let index = self.check(key)?;
@@ -155,7 +165,10 @@ mod tests {
         assert_eq!(table.get::<i32>(Key::new(3, 1, 7)), Err(HandleError::Forged));
         assert_eq!(table.get::<i32>(Key::new(3, 0, 8)), Err(HandleError::Forged));
         assert_eq!(table.get::<i32>(Key::new(3, 0, 6)), Err(HandleError::Stale), "an earlier incarnation's");
+        assert_eq!((table.find::<i32>(key), table.find::<String>(key)), (Some(&1), None));
+        assert_eq!((table.find::<i32>(Key::new(4, 0, 7)), table.find::<i32>(Key::new(3, 1, 7))), (None, None));
         table.remove(key).expect("live");
+        assert_eq!(table.find::<i32>(key), None);
         assert_eq!(table.get::<i32>(key), Err(HandleError::Stale));
         assert_eq!(table.remove(key).err(), Some(HandleError::Stale), "released twice");
     }

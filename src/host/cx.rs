@@ -158,7 +158,7 @@ impl Cx {
 
     /// Waits on the interpreter thread's own timers, to the millisecond; no async runtime is needed.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + use<> {
-        Sleep::new(self.0.local.clone(), Instant::now() + duration)
+        Sleep::new(self.0.local.clone(), duration)
     }
 
     /// When the call that this fiber runs will be ended.

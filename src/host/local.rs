@@ -53,7 +53,7 @@ impl Local {
     /// it is none, or of another type.
     #[inline]
     pub fn lend<T: Any>(&self, key: u64) -> Option<Borrowed<'_, T>> {
-        let object = ptr::from_ref(self.handles.borrow().get::<T>(key.into()).ok()?);
+        let object = ptr::from_ref(self.handles.borrow().find::<T>(key.into())?);
         self.lent.now.set(self.lent.now.get() + 1);
         Some(Borrowed { lent: &self.lent, object })
     }

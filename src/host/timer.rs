@@ -96,14 +96,17 @@ impl Timers {
 /// A wait on the interpreter thread's timers.
 pub struct Sleep {
     local: Rc<Local>,
+    begun: Instant,
     until: Instant,
+    polled: bool,
     key: Option<TimerKey>,
 }
 
 impl Sleep {
-    /// Done at `until`, to the millisecond.
-    pub fn new(local: Rc<Local>, until: Instant) -> Self {
-        Sleep { local, until, key: None }
+    /// Done after `duration`, to the millisecond.
+    pub fn new(local: Rc<Local>, duration: Duration) -> Self {
+        let begun = Instant::now();
+        Sleep { local, begun, until: begun + duration, polled: false, key: None }
     }
 }
 
@@ -111,9 +114,11 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.until {
+        // The first poll follows `new` at once, as a rule, and need not look; if not, the timer is due at once.
+        if (self.polled || self.until <= self.begun) && Instant::now() >= self.until {
             return Poll::Ready(());
         }
+        self.polled = true;
         // A spurious poll finds its wait in place; the waker of one fiber's futures is always the same one, but a
         // combinator may have moved the future to another of its own.
         if let Some(key) = self.key.take() {

@@ -1,6 +1,7 @@
 //! x86-64: the floating-point environment, and how valgrind is addressed.
 
 use std::arch::asm;
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 /// What a switch saves of the floating-point environment. The x87 status word is not among it: nothing that compilers
 /// emit for `float` and `double` sets it.
@@ -90,6 +91,20 @@ unsafe fn write_x87_control(value: u16) {
     // SAFETY: reads a local; the caller of `load` answers for the new environment. fnclex first: an exception flag that
     // another fiber left behind would raise SIGFPE at the next x87 instruction if this word unmasks it.
     unsafe { asm!("fnclex", "fldcw [{}]", in(reg) &raw const value, options(nostack, readonly, preserves_flags)) };
+}
+
+/// Has the cache fetch these bytes, at most 1 KiB of them. Any address will do: nothing is read as far as the program can
+/// tell.
+#[inline]
+pub fn prefetch(address: usize, size: usize) {
+    const LINE: usize = 64;
+    let mut at = address & !(LINE - 1);
+    let end = address.saturating_add(size.min(1024));
+    while at < end {
+        // SAFETY: a hint that does not fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(at)) };
+        at += LINE;
+    }
 }
 
 /// Sends valgrind a request. On a bare CPU the instructions do nothing (the rotations add up to 128 bits) and `default`

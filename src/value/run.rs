@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use super::DecodeError;
 use super::decode::{Decoder, Source};
 use super::fault::Shortened;
-use crate::abi::{SS_CLAIMED, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload};
+use crate::abi::{
+    SS_CLAIMED, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload,
+};
 
 /// Finds what a guest's entries that are not data stand for.
 pub trait Resolver {

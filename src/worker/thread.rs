@@ -27,7 +27,7 @@ use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
-use crate::host::local::{Activity, Clock, Local, Lent};
+use crate::host::local::{Activity, Clock, Lent, Local};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
 use crate::signal::Attached;

@@ -1,16 +1,21 @@
 //! One turn of one fiber: the switch into it, and what comes of it.
 
+use std::ptr;
 use std::time::Instant;
 
 use super::Worker;
 use super::fiber::{Enqueue, State};
-use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
+use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER, ss_call};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
 use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::sys::prefetch;
+
+/// About what lies on a fiber's stack between the shim's frame and the switch.
+const FRAMES: usize = 320;
 
 impl<I: Interpreter> Worker<I> {
     /// Gives the thread to a fiber until it suspends or ends.
@@ -87,6 +92,23 @@ impl<I: Interpreter> Worker<I> {
         self.set_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
             self.resume(key.index);
+        }
+    }
+
+    /// Has the cache fetch what the fibers that are woken next will touch: with thousands of them waiting it holds none of it.
+    /// The second one's record, and what the first one's, fetched a turn ago, leads to.
+    #[inline]
+    pub(super) fn expect(&self, [first, second]: [Option<FiberKey>; 2]) {
+        let fiber = |key: Option<FiberKey>| self.fibers.get(key?.index as usize)?.as_deref();
+        if let Some(fiber) = fiber(second) {
+            prefetch(ptr::from_ref(fiber).addr(), size_of_val(fiber));
+        }
+        if let Some(call) = fiber(first).and_then(|fiber| fiber.record.calls.last()) {
+            // The frames between the shim's and the switch: what runs first.
+            prefetch(call.frame.addr().saturating_sub(FRAMES), FRAMES + size_of::<ss_call>());
+            if let Some(future) = &call.future {
+                prefetch(ptr::from_ref(&**future).addr(), size_of_val(&**future));
+            }
         }
     }
 

@@ -90,8 +90,12 @@ pub struct Native {
 impl Native {
     pub(crate) fn new(tick: Duration) -> Native {
         let numbers = Numbers::default();
-        let loops: [(&str, NativeFunction); 4] =
-            [("raw", Some(bench_raw)), ("flag", Some(bench_flag)), ("mask", Some(bench_mask)), ("host", Some(bench_host))];
+        let loops: [(&str, NativeFunction); 4] = [
+            ("raw", Some(bench_raw)),
+            ("flag", Some(bench_flag)),
+            ("mask", Some(bench_mask)),
+            ("host", Some(bench_host)),
+        ];
         let mut guest = sidestack::Native::new();
         for (name, function) in loops {
             // SAFETY: loops.c keeps to native.h.
@@ -109,7 +113,8 @@ impl Native {
             })
             .object::<Thing>();
         let guest = Numbering { guest, numbers: numbers.clone() };
-        let engine = Engine::builder(guest).threads(1).tick(tick).module(module).build().expect("an engine of C functions");
+        let engine =
+            Engine::builder(guest).threads(1).tick(tick).module(module).build().expect("an engine of C functions");
         let script = block_on(engine.load_text("native", "")).expect("nothing to load");
         Native { script, numbers, _engine: engine }
     }

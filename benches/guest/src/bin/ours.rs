@@ -9,7 +9,7 @@ use sidestack_bench_guest::Suite;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [case, n] = &arguments[..] {
-        run(&Suite::unticked(), case, n);
+        println!("{}", run(&Suite::unticked(), case, n));
         return;
     }
     let suite = Suite::new();
