@@ -2,5 +2,6 @@
 
 mod abi;
 pub mod error;
+pub mod value;
 
 pub use error::{Error, HostResult, Limit, Raise};
