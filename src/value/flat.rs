@@ -13,8 +13,8 @@ use super::run::{Entry, KeySegment, Resolver, shape_of};
 use super::{DecodeError, EncodeError};
 use crate::Error;
 use crate::abi::{
-    SS_BYTES, SS_FUNCTION, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_REFERENCE, SS_STRING, ss_value,
-    ss_value__bindgen_ty_1 as Payload,
+    SS_BOOL, SS_BYTES, SS_FLOAT, SS_FUNCTION, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_NULL, SS_OBJECT, SS_REFERENCE,
+    SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload,
 };
 
 /// An owned run of values, in the form that a guest's shim reads.
@@ -194,7 +194,10 @@ impl Flat {
                     left += shape_of(entry);
                     self.values.push(ss_value { tag, ..*entry });
                 }
-                tag => self.values.push(ss_value { tag, ..*entry }),
+                tag @ (SS_NIL | SS_NULL | SS_BOOL | SS_INT | SS_FLOAT) => {
+                    self.values.push(ss_value { tag, ..*entry });
+                }
+                tag => return Err(DecodeError::new(format_args!("a value with the unknown tag {tag}"))),
             }
         }
         Ok(())
