@@ -129,7 +129,14 @@ Table *sslua_anchor(lua_State *L) {
 
 /* [fiber; no; may raise] */
 static int new_thread(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_threads);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_threads) == LUA_TNIL) { /* the first one */
+    lua_newtable(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &sslua_key_anchors);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &sslua_key_threads);
+    lua_replace(L, 2);
+  }
   lua_State *T = lua_newthread(L);
   lua_pushboolean(L, 1);
   lua_rawset(L, -3);
