@@ -29,7 +29,7 @@ mod many;
 #[cfg(test)]
 pub use guard::GuardKind;
 #[cfg(test)]
-pub use pool::PoolStats;
+pub use pool::{PoolStats, Trimmed};
 pub use pool::StackPool;
 pub use stack::{FiberStack, StackConfig};
 pub use switch::{Coroutine, Link, Resumed, on_thread_stack, suspend};
