@@ -106,13 +106,15 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         Ok(worker) => worker,
         Err(error) => {
             wake::serve(std::ptr::null());
-            return report(started, Err(error));
+            return give_up(post, started, error);
         }
     });
+    let mut up = false;
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
         worker.reload(&post.scripts);
         report(started.clone(), Ok(()));
+        up = true;
         worker.work();
         let leaked = worker.stop();
         post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
@@ -125,7 +127,11 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             let worker = std::mem::ManuallyDrop::into_inner(worker);
             drop_fenced(worker);
         }
-        Ok(Err(error)) => report(started, Err(error)),
+        Ok(Err(error)) => give_up(post, started, error),
+        // One that cannot even start would be replaced for ever.
+        Err(Panicked(message)) if !up => {
+            give_up(post, started, Error::Crashed { fault: message, fiber: 0, backtrace: String::new() });
+        }
         Err(Panicked(message)) => {
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
@@ -151,9 +157,19 @@ fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
         Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
         None => {}
     }
-    if let Err(error) = spawn(post.clone(), None) {
-        tracing::error!(target: "sidestack", %error, "no thread for the replacement of an interpreter");
+    if let Err(source) = spawn(post.clone(), None) {
+        give_up(post, None, Error::System { what: "no thread for the replacement of an interpreter".into(), source });
     }
+}
+
+/// There will be no interpreter behind this inbox: nothing gets in any more, and what waits there is lost.
+fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>, error: Error) {
+    post.inbox.close();
+    // Dropping a job tells its caller; what comes in even now is dropped with the receiver.
+    while let Ok(message) = post.receiver.try_recv() {
+        drop_fenced(message);
+    }
+    report(started, Err(error));
 }
 
 fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>) {
