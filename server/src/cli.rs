@@ -1,5 +1,6 @@
 //! The command line. Flags win over the environment.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,7 +55,7 @@ When the script has returned, the tasks that it started are waited for. SIGTERM 
 Examples:
   sidestack run job.lua
   sidestack run job.lua first second
-  sidestack run --deadline 1m --allow io job.lua -- --an-option-of-the-script";
+  sidestack run --deadline 1m --allow io job.lua --an-option-of-the-script";
 
 /// `sidestack serve`.
 #[derive(Debug, Args)]
@@ -103,13 +104,9 @@ pub struct Serve {
 /// `sidestack run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The script
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-
-    /// What the script gets as its arguments (`...`)
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    pub args: Vec<String>,
+    /// The script, and what it gets as its arguments (`...`); options of `sidestack` come before the script
+    #[arg(value_names = ["FILE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub file_and_args: Vec<OsString>,
 
     /// Wall time of the script and the tasks that it starts; `none` for no limit
     #[arg(long, value_name = "TIME", default_value = "none", env = "SIDESTACK_DEADLINE")]
@@ -167,7 +164,7 @@ mod tests {
     fn what_follows_the_file_is_the_scripts_own() {
         let cli = Cli::try_parse_from(["sidestack", "run", "job.lua", "--deadline", "x", "-v"]).expect("parses");
         let Command::Run(run) = cli.command else { panic!("run was asked for") };
-        assert_eq!(run.args, ["--deadline", "x", "-v"]);
+        assert_eq!(run.file_and_args, ["job.lua", "--deadline", "x", "-v"]);
         assert_eq!(run.deadline, Deadline(None));
     }
 

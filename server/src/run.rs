@@ -1,11 +1,13 @@
 //! `sidestack run`: one script, from its start to the end of the last task that it started.
 
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::de::{self, Deserialize, Deserializer};
-use sidestack::{Engine, Error, Limit, Rest, Value};
+use sidestack::{Bytes, Engine, Error, Limit, Rest, Value};
 
 use crate::cli::Run;
 use crate::output::{self, Style};
@@ -35,14 +37,16 @@ pub async fn run(options: Run) -> ExitCode {
 
 async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen to signals")?;
-    let path = guest::script_path(&options.file)?;
+    let mut args = options.file_and_args.into_iter();
+    let file = PathBuf::from(args.next().context("no script to run")?);
+    let args: Vec<Bytes> = args.map(|arg| Bytes(arg.into_vec())).collect();
+    let path = guest::script_path(&file)?;
     let sources = Sources::of(&path);
     let Deadline(deadline) = options.deadline;
     let begun = Instant::now();
     let engine = guest::engine(Some(1), None, deadline, &options.limits)?;
     let mut work = std::pin::pin!(async {
-        let status =
-            engine.run_file::<Status>(&path, Rest(options.args)).label(options.file.display().to_string()).await?;
+        let status = engine.run_file::<Status>(&path, Rest(args)).label(file.display().to_string()).await?;
         tasks(&engine).await;
         Ok::<_, Error>(status)
     });
@@ -71,7 +75,7 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
         () = tokio::time::sleep(LAST_WORDS) => {}
         again = signals.next() => return Ok(again.status()),
     }
-    let about = options.file.display().to_string();
+    let about = file.display().to_string();
     Ok(match ended {
         Ended::Itself(Ok(Status(status))) => ExitCode::from(status),
         Ended::Itself(Err(error)) => {
