@@ -84,9 +84,10 @@ fn lua(csrc: &std::path::Path) {
     // SAFETY: a build script of one thread; nobody reads the environment at the same time.
     unsafe { env::set_var("CFLAGS", flags) };
     let artifacts = lua_src::Build::new().build(lua_src::Lua54);
-    // SAFETY: as above.
     match before {
+        // SAFETY: as above.
         Some(flags) => unsafe { env::set_var("CFLAGS", flags) },
+        // SAFETY: as above.
         None => unsafe { env::remove_var("CFLAGS") },
     }
 

@@ -7,7 +7,7 @@ mod watchdog;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Source, Target, Work};
+use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
 use crate::error::refused;
 
 pub use builder::Builder;
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     inboxes: Vec<Arc<Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What a replacement loads.
-    scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    scripts: Arc<Scripts>,
     next_script: AtomicU32,
     next_pick: AtomicUsize,
     quarantined: Arc<AtomicU64>,
@@ -72,6 +72,8 @@ pub struct Metrics {
     pub interpreters: usize,
     /// Fibers alive.
     pub fibers: usize,
+    /// Stacks in use, those of interpreters' own work included.
+    pub stacks: usize,
     /// Calls that wait for a fiber.
     pub queued: usize,
     /// Interpreters that were lost and replaced.
@@ -171,6 +173,7 @@ impl Engine {
         Metrics {
             interpreters: self.0.inboxes.len(),
             fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
+            stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.quarantined.load(Ordering::Relaxed),
             stuck: 0,

@@ -85,6 +85,15 @@ impl<G: Guest> Builder<G> {
         self
     }
 
+    /// The real-time signal that ticks use, one for the process. Default: `SIGRTMIN + 3`. Guests cannot take it.
+    ///
+    /// An error once any engine of the process has started.
+    pub fn tick_signal(self, signal: i32) -> Result<Self, Error> {
+        crate::signal::tick::set_signal(signal)
+            .map_err(|source| Error::System { what: format!("signal {signal} cannot be the tick's"), source })?;
+        Ok(self)
+    }
+
     /// Usable bytes of a fiber's C stack; virtual, used as touched. Default: 256 KiB, at least 32 KiB.
     pub fn stack(mut self, bytes: usize) -> Self {
         self.settings.stack = bytes;

@@ -5,8 +5,6 @@ use std::io;
 
 /// Linux 6.13; in `asm-generic/mman-common.h`, not yet in libc.
 const MADV_GUARD_INSTALL: c_int = 102;
-/// Linux 6.13; see above.
-const MADV_GUARD_REMOVE: c_int = 103;
 
 /// Makes every access to these pages fault, without a mapping of their own: a marker in each page table entry. EINVAL
 /// from a kernel before 6.13 and for locked memory.
@@ -17,16 +15,6 @@ const MADV_GUARD_REMOVE: c_int = 103;
 pub unsafe fn guard_install(address: usize, size: usize) -> io::Result<()> {
     // SAFETY: the caller's promise.
     unsafe { advise(address, size, MADV_GUARD_INSTALL) }
-}
-
-/// Takes markers away again: the pages read as zero.
-///
-/// # Safety
-///
-/// As for [`guard_install`].
-pub unsafe fn guard_remove(address: usize, size: usize) -> io::Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { advise(address, size, MADV_GUARD_REMOVE) }
 }
 
 /// Gives the memory of these pages back to the system; they read as zero afterwards. Markers stay.

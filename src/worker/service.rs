@@ -76,7 +76,7 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn is_live(&self, index: u32, id: u64) -> bool {
-        self.fibers[index as usize].as_ref().is_some_and(|fiber: &Box<Fiber<I>>| fiber.record.key.id == id)
+        self.fibers[index as usize].as_ref().is_some_and(|fiber| fiber.record.key.id == id)
     }
 
     /// Gives slots of the reference table back.
@@ -107,7 +107,7 @@ impl<I: Interpreter> Worker<I> {
         for leak in &leaks {
             tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "host objects leaked");
         }
-        self.local.inbox.set_live(0);
+        self.local.inbox.set_live(0, self.pool.stats().in_use);
         if let Some(done) = self.ending.as_mut().and_then(|ending| ending.done.take()) {
             let _ = done.send(());
         }

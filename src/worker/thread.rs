@@ -11,7 +11,7 @@ use std::cell::{RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Extensions, Source, Work};
+use crate::call::job::{Dispatch, Extensions, Scripts, Work};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{StackConfig, StackPool};
@@ -66,7 +66,7 @@ pub struct Post<G: Guest> {
     /// Its other end.
     pub receiver: Receiver<Message>,
     /// The scripts that the engine has loaded, by number.
-    pub scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    pub scripts: Arc<Scripts>,
     /// The engine.
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
@@ -165,6 +165,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     // Service fibers come on top of those that calls may have.
     let pool =
         StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, stacks = ?pool.stats(), "stacks are reserved");
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
     let attached = Attached::new()
@@ -212,7 +213,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
 
 impl<I: Interpreter> Worker<I> {
     /// Loads what the engine has loaded before this incarnation.
-    fn reload(&mut self, scripts: &RwLock<Vec<(u32, Arc<Source>)>>) {
+    fn reload(&mut self, scripts: &Scripts) {
         let scripts = scripts.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         for (script, source) in scripts {
             self.start_load(Work::Load { script, source });
