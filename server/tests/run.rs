@@ -141,8 +141,8 @@ fn the_sandbox_opens_by_name() {
 
 #[test]
 fn the_log_goes_to_stderr() {
-    let done = run("require('sidestack').log('info', 'got it', { n = 1 })", &[], &[]);
+    let done = run("require('sidestack').log.info('got it', { n = 1 })", &[], &[]);
     assert!(done.stderr.contains("info  got it") && done.stderr.contains(r#"{"n":1}"#), "{}", done.stderr);
-    let quiet = run("require('sidestack').log('info', 'got it')", &["--log", "warn"], &[]);
+    let quiet = run("require('sidestack').log.info('got it')", &["--log", "warn"], &[]);
     assert_eq!(quiet.stderr, "");
 }

@@ -299,11 +299,11 @@ fn many_requests_wait_on_one_thread() {
 fn a_script_requests_its_own_server_on_one_thread() {
     let server = Server::start(
         "local ss = require 'sidestack'
-         local get = ss.http_request or ss.http.request
+         local http = ss.http
          return function(request)
            local n = tonumber(request.query.n)
            if n == 0 then return 'bottom' end
-           local answer = get { url = 'http://' .. request.headers.host .. '/?n=' .. n - 1 }
+           local answer = http.request { url = 'http://' .. request.headers.host .. '/?n=' .. n - 1 }
            return n .. ' ' .. answer.body
          end",
         &["--threads", "1"],
@@ -370,14 +370,14 @@ fn a_taken_port_names_its_holder_and_the_way_out() {
 #[test]
 fn flags_win_over_the_environment() {
     let folder = Folder::new();
-    let path = folder.script("app.lua", "return 1");
+    let path = folder.script("app.lua", "return 9");
     let run = |flags: &[&str]| {
         let out =
             sidestack().arg("run").args(flags).arg(&path).env("SIDESTACK_DEADLINE", "soon").output().expect("a run");
         out.status.code()
     };
     assert_eq!(run(&[]), Some(2));
-    assert_eq!(run(&["--deadline", "5s"]), Some(1));
+    assert_eq!(run(&["--deadline", "5s"]), Some(9));
 }
 
 #[test]

@@ -43,14 +43,17 @@ where
         };
         let mut parts = Parts::default();
         event.record(&mut parts);
-        let Parts { message, rest } = &parts;
-        writeln!(writer, "  {colour}{level:<5}{reset} {}{dim}{}{reset}", printable(message), printable(rest))
+        let Parts { message, fields, rest } = &parts;
+        let (message, fields, rest) = (printable(message), printable(fields), printable(rest));
+        writeln!(writer, "  {colour}{level:<5}{reset} {message}{fields}{dim}{rest}{reset}")
     }
 }
 
 #[derive(Default)]
 struct Parts {
     message: String,
+    /// What a script logs with it: a JSON object.
+    fields: String,
     rest: String,
 }
 
@@ -59,8 +62,9 @@ impl Visit for Parts {
         match field.name() {
             "message" => self.message.push_str(value),
             _ if value.is_empty() => {}
-            // What scripts log: a JSON object, and the call's label.
-            "fields" | "label" => _ = write!(self.rest, "  {value}"),
+            "fields" => _ = write!(self.fields, "  {value}"),
+            // The call's: it speaks for itself.
+            "label" => _ = write!(self.rest, "  {value}"),
             name => _ = write!(self.rest, "  {name}={value}"),
         }
     }
