@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,20 +70,32 @@ impl Connections {
         });
     }
 
-    /// Lets the requests that run end; connections end after their next response.
-    pub async fn drain(self) {
-        let idle = async {
-            // Connections that were opened and not used would keep the server for long.
+    /// Ends in order, so that no request is lost that was sent before its client could know:
+    ///
+    /// 1. connections that wait to be accepted are accepted, then nobody listens;
+    /// 2. responses say that their connection closes; connections without a request are kept a moment, as one may be on
+    ///    its way;
+    /// 3. connections without a request are closed; those with one, after its response.
+    pub async fn drain(self, listener: TcpListener) {
+        self.app.draining.store(true, Ordering::Relaxed);
+        while let Some(Ok((stream, remote))) = listener.accept().now_or_never() {
+            self.serve(stream, remote);
+        }
+        drop(listener);
+        tokio::time::sleep(IDLE).await;
+        let app = self.app;
+        let unused = async {
+            // Connections that were opened and never used would keep the server for long.
             let mut quiet = Duration::ZERO;
             let step = Duration::from_millis(20);
             while quiet < IDLE {
                 tokio::time::sleep(step).await;
-                quiet = if self.app.active.load(Ordering::Relaxed) == 0 { quiet + step } else { Duration::ZERO };
+                quiet = if app.active.load(Ordering::Relaxed) == 0 { quiet + step } else { Duration::ZERO };
             }
         };
         tokio::select! {
             () = self.all.shutdown() => {}
-            () = idle => {}
+            () = unused => {}
         }
     }
 }

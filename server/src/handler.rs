@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -41,6 +41,8 @@ pub struct App {
     pub dev: bool,
     /// No line per request.
     pub quiet: bool,
+    /// No connection is kept any more.
+    pub draining: AtomicBool,
     /// Requests that run.
     pub active: AtomicUsize,
     /// Requests so far.
@@ -65,13 +67,16 @@ pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: So
     let request = Request { parts: &parts, body: &body, remote };
     let label = format!("{} {}", parts.method, parts.uri.path());
     let outcome = app.script.call::<Answer>("default", request).label(label.as_str()).await;
-    let response = match outcome {
+    let mut response = match outcome {
         Ok(answer) => answer.into_response(parts.method == Method::HEAD).unwrap_or_else(|invalid| {
             let error = sidestack::Error::Convert { place: "response".into(), message: invalid.to_string() };
             failed(&app, &error, &label, &mut line)
         }),
         Err(error) => failed(&app, &error, &label, &mut line),
     };
+    if app.draining.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     line.status = response.status().as_u16();
     response
 }

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use serde::de::{self, Deserialize, Deserializer};
 use sidestack::{Bytes, Engine, Error, Limit, Rest, Value};
 
-use crate::cli::Run;
+use crate::cli::{Cli, Run};
 use crate::output::{self, Style};
 use crate::signals::{Signals, Stop};
 use crate::sources::Sources;
@@ -40,6 +42,10 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
     let mut args = options.file_and_args.into_iter();
     let file = PathBuf::from(args.next().context("no script to run")?);
     let args: Vec<Bytes> = args.map(|arg| Bytes(arg.into_vec())).collect();
+    if file.as_os_str().as_encoded_bytes().starts_with(b"-") && !file.exists() {
+        let message = format!("unexpected option `{}` before the script\n", file.display());
+        Cli::command().error(ErrorKind::UnknownArgument, message).exit();
+    }
     let path = guest::script_path(&file)?;
     let sources = Sources::of(&path);
     let Deadline(deadline) = options.deadline;

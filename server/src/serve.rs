@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -73,6 +73,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         deadline,
         dev: options.dev,
         quiet: options.quiet,
+        draining: AtomicBool::new(false),
         active: AtomicUsize::new(0),
         count: AtomicUsize::new(0),
     });
@@ -145,7 +146,6 @@ async fn end(
     listener: TcpListener,
     connections: Connections,
 ) {
-    drop(listener);
     let begun = Instant::now();
     let running = app.active.load(Ordering::Relaxed);
     let requests = |count| if count == 1 { "1 request".to_string() } else { format!("{count} requests") };
@@ -154,7 +154,7 @@ async fn end(
         some => format!("{} may end within {}", requests(some), humantime::format_duration(options.drain)),
     };
     output.lines(&format!("  {}: no new connections; {left}\n", stop.name()));
-    let mut drain = std::pin::pin!(connections.drain());
+    let mut drain = std::pin::pin!(connections.drain(listener));
     let mut cut = 0;
     if tokio::time::timeout(options.drain, &mut drain).await.is_err() {
         cut = app.active.load(Ordering::Relaxed);

@@ -21,7 +21,10 @@ fn a_request_that_runs_ends_well() {
         std::thread::sleep(Duration::from_millis(200));
         server.signal(signal);
         server.wait_for_text("no new connections");
-        assert!(std::net::TcpStream::connect(server.address).is_err(), "it still listens");
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(server.address).is_ok() {
+            assert!(begun.elapsed() < Duration::from_millis(500), "it still listens");
+        }
         let response = client.read("GET");
         assert_eq!((response.status, response.body.as_str()), (200, "slept"));
         let (status, text) = server.wait();
@@ -67,4 +70,33 @@ fn a_second_signal_does_not_wait() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().0.code(), Some(143));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn no_request_is_lost_on_kept_connections() {
+    let server = Server::start("return function() return 'ok' end", &["--quiet"]);
+    let address = server.address;
+    let clients: Vec<_> = (0..16)
+        .map(|_| {
+            let mut client = server.connect();
+            // Each sends until a response says that the connection closes: `read` fails on a lost one.
+            std::thread::spawn(move || {
+                let mut count = 0;
+                loop {
+                    let response = client.send("GET", "/", &[], b"");
+                    assert_eq!(response.status, 200);
+                    count += 1;
+                    if response.header("connection") == Some("close") {
+                        return count;
+                    }
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    server.signal(Signal::SIGTERM);
+    let sent: usize = clients.into_iter().map(|client| client.join().expect("no request was lost")).sum();
+    let (status, text) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    assert!(text.contains(&format!("{sent} requests answered")), "{sent} at {address}:\n{text}");
 }

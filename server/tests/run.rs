@@ -146,3 +146,10 @@ fn the_log_goes_to_stderr() {
     let quiet = run("require('sidestack').log.info('got it')", &["--log", "warn"], &[]);
     assert_eq!(quiet.stderr, "");
 }
+
+#[test]
+fn an_option_that_does_not_exist_is_no_script() {
+    let out = common::sidestack().args(["run", "--nonsense", "job.lua"]).output().expect("a run");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.code() == Some(2) && stderr.contains("`--nonsense`"), "{stderr}");
+}
