@@ -71,18 +71,20 @@ pub struct Post<G: Guest> {
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
-    /// Incarnations that were quarantined.
-    pub quarantined: Arc<AtomicU64>,
-    /// What the thread runs in.
-    pub runtime: Runtime,
-}
-
-/// The async runtime that interpreter threads enter, if there is one.
-#[derive(Clone, Default)]
-pub struct Runtime {
-    /// Host futures that need tokio find it through this.
+    /// What went wrong, counted.
+    pub losses: Arc<Losses>,
+    /// The async runtime that interpreter threads enter, if there is one: host futures that need tokio find it through this.
     #[cfg(feature = "tokio")]
     pub tokio: Option<tokio::runtime::Handle>,
+}
+
+/// Counts of what an engine's interpreters have lost.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Incarnations that were quarantined.
+    pub quarantined: AtomicU64,
+    /// Host objects that guests still held when they were closed.
+    pub leaked: AtomicU64,
 }
 
 /// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
@@ -96,7 +98,7 @@ pub fn spawn<G: Guest>(
 
 fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
     #[cfg(feature = "tokio")]
-    let _entered = post.runtime.tokio.as_ref().map(tokio::runtime::Handle::enter);
+    let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
     wake::serve(Arc::as_ptr(&post.inbox));
     // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
@@ -112,6 +114,9 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         worker.reload(&post.scripts);
         report(started.clone(), Ok(()));
         worker.work();
+        let leaked = worker.stop();
+        post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
+        worker.tell_ended();
         Ok(())
     });
     wake::serve(std::ptr::null());
@@ -122,7 +127,7 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         }
         Ok(Err(error)) => report(started, Err(error)),
         Err(Panicked(message)) => {
-            post.quarantined.fetch_add(1, Ordering::Relaxed);
+            post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 target: "sidestack", interpreter = post.inbox.interpreter, %message,
                 "an interpreter thread panicked; it is replaced"
