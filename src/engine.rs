@@ -118,13 +118,16 @@ impl Engine {
     async fn load_source(&self, source: Source) -> Result<Script, Error> {
         let source = Arc::new(source);
         let number = self.0.next_script.fetch_add(1, Ordering::Relaxed);
-        let loads: Vec<Call<()>> = self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
-        futures_util::future::try_join_all(loads).await?;
+        let loads: Vec<Call<Option<Vec<String>>>> = self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
+        let mut exports = futures_util::future::try_join_all(loads).await?.pop().flatten();
+        if let Some(names) = &mut exports {
+            names.sort();
+        }
         self.0.scripts.write().unwrap_or_else(PoisonError::into_inner).push((number, source.clone()));
-        Ok(Script::new(self.0.clone(), number, source))
+        Ok(Script::new(self.0.clone(), number, source, exports))
     }
 
-    fn load_on(&self, inbox: &Arc<Inbox>, script: u32, source: &Arc<Source>) -> Call<()> {
+    fn load_on(&self, inbox: &Arc<Inbox>, script: u32, source: &Arc<Source>) -> Call<Option<Vec<String>>> {
         let source = source.clone();
         Call::new(Target::Bound(inbox.clone()), "load", (), |_| Work::Load { script, source })
     }

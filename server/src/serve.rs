@@ -57,7 +57,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
             bail!("{} cannot be served", options.app.display());
         }
     };
-    if !answers(&script).await {
+    if !answers(&script) {
         bail!(
             "{} returns no function: a script to serve ends in `return function(request) … end`",
             options.app.display()
@@ -105,15 +105,8 @@ async fn load(engine: &Engine, path: &Path) -> Result<Script, Error> {
 }
 
 /// Whether the script exports a function to answer with.
-///
-/// The library does not tell a script's exports: a name that no script has makes it list them.
-async fn answers(script: &Script) -> bool {
-    match script.call::<()>("\u{1}", ()).await {
-        Err(Error::Script { message, .. }) => {
-            message.rsplit_once("; it has ").is_none_or(|(_, names)| names.split(", ").any(|name| name == "default"))
-        }
-        _ => true,
-    }
+fn answers(script: &Script) -> bool {
+    script.exports().is_none_or(|names| names.iter().any(|name| name == "default"))
 }
 
 fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr) {
