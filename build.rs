@@ -26,7 +26,7 @@ mod bindings {
     pub fn generate() {
         println!("cargo:rerun-if-env-changed=SIDESTACK_BINDINGS");
         // What the shims call is defined in Rust: src/crossing/entry.rs.
-        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|return)";
+        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|function_id|return)";
         let abi = builder("csrc/abi.h").allowlist_file(".*csrc/[^/]*").blocklist_function(upcalls);
         keep(abi, "abi.rs", "src/abi/bindings.rs");
         if cfg!(feature = "lua") {
@@ -84,9 +84,10 @@ fn lua(csrc: &std::path::Path) {
     // SAFETY: a build script of one thread; nobody reads the environment at the same time.
     unsafe { env::set_var("CFLAGS", flags) };
     let artifacts = lua_src::Build::new().build(lua_src::Lua54);
-    // SAFETY: as above.
     match before {
+        // SAFETY: as above.
         Some(flags) => unsafe { env::set_var("CFLAGS", flags) },
+        // SAFETY: as above.
         None => unsafe { env::remove_var("CFLAGS") },
     }
 

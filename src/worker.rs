@@ -106,7 +106,6 @@ impl<I: Interpreter> Worker<I> {
             }
             self.park();
         }
-        self.stop();
     }
 
     /// Looks at everything that comes from outside. True if it brought something to do.
@@ -121,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
             taken += 1;
         }
         self.relieve_memory();
-        self.local.inbox.set_live(self.live);
+        self.local.inbox.set_live(self.live, self.pool.stats().in_use);
         taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
     }
 
