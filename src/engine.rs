@@ -118,7 +118,8 @@ impl Engine {
     async fn load_source(&self, source: Source) -> Result<Script, Error> {
         let source = Arc::new(source);
         let number = self.0.next_script.fetch_add(1, Ordering::Relaxed);
-        let loads: Vec<Call<Option<Vec<String>>>> = self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
+        let loads: Vec<Call<Option<Vec<String>>>> =
+            self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
         let mut exports = futures_util::future::try_join_all(loads).await?.pop().flatten();
         if let Some(names) = &mut exports {
             names.sort();

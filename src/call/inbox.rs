@@ -16,9 +16,8 @@ use crate::Error;
 use crate::error::refused;
 
 /// What an interpreter thread is told.
-#[expect(clippy::large_enum_variant, reason = "most messages are jobs; a box would cost each an allocation")]
 pub enum Message {
-    /// Start a call.
+    /// Start a call. In a box: messages are moved several times, and most are a few words.
     Job(Box<Job>),
     /// The caller gave up.
     Cancel(Arc<dyn Completion>),
