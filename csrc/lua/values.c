@@ -262,6 +262,10 @@ static void encode(encoder *e, int index, int depth) {
   lua_State *L = e->L;
   ss_value v;
   if (scalar(s2v(L->ci->func.p + index), &v)) {
+    if (v.tag == SS_NULL && e->by_reference) { /* the host has but one nil */
+      encode_reference(e, index, SS_REFERENCE);
+      return;
+    }
     if (v.tag == SS_STRING && depth > 0) keep(e, index, &v);
     uint32_t at = entry(e);
     e->buffer->values[at] = v;
@@ -295,7 +299,7 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
   if (count <= SSLUA_SMALL) {
     uint32_t i = 0;
     const StackValue *value = L->ci->func.p + first;
-    while (i < count && scalar(s2v(value + i), &out->small[i])) i++;
+    while (i < count && scalar(s2v(value + i), &out->small[i]) && !(by_reference && out->small[i].tag == SS_NULL)) i++;
     if (i == count) {
       out->values = out->small;
       out->entries = count;

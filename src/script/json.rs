@@ -15,6 +15,4 @@ pub fn add(module: Module) -> Module {
             serde_json::from_slice::<serde_json::Value>(&text)
                 .map_err(|e| Raise::new("json", format!("cannot decode: {e}")).into())
         })
-        // A list, because a null that stands alone is nil.
-        .function("null", || Ok([((),)].map(|(null,)| vec![null])))
 }
