@@ -51,11 +51,8 @@ fn service(
 async fn answer(script: &Script, request: Request<Body>) -> Result<Response<Body>, StatusCode> {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-    let asked = Asked {
-        method: parts.method.to_string(),
-        path: parts.uri.path().to_string(),
-        body: Bytes(body.to_vec()),
-    };
+    let asked =
+        Asked { method: parts.method.to_string(), path: parts.uri.path().to_string(), body: Bytes(body.to_vec()) };
     let label = format!("{} {}", asked.method, asked.path);
     let answer: Answer = script.call("default", asked).label(label).await.map_err(|error| match error {
         Error::Limit { which: Limit::Deadline, .. } => StatusCode::GATEWAY_TIMEOUT,

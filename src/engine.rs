@@ -6,7 +6,7 @@ mod watchdog;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
 use crate::error::refused;
+use crate::worker::thread::Losses;
 
 pub use builder::Builder;
 pub use script::Script;
@@ -37,7 +38,7 @@ pub(crate) struct Inner {
     scripts: Arc<Scripts>,
     next_script: AtomicU32,
     next_pick: AtomicUsize,
-    quarantined: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     closing: AtomicBool,
     watchdog: watchdog::Watchdog,
 }
@@ -78,6 +79,8 @@ pub struct Metrics {
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
+    /// Host objects that guests still held when they were closed, after they had dropped everything.
+    pub leaked_objects: u64,
     /// Interpreters that did not end in a shutdown, and were left behind.
     pub stuck: usize,
     /// Host functions that held their interpreter for too long (50 ms).
@@ -175,7 +178,8 @@ impl Engine {
             fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
             stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
-            quarantined: self.0.quarantined.load(Ordering::Relaxed),
+            quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
             stuck: 0,
             slow_host_calls,
             last_slow_host_call,

@@ -102,7 +102,6 @@ impl<I: Interpreter> Worker<I> {
             }
             self.park();
         }
-        self.stop();
     }
 
     /// Looks at everything that comes from outside. True if it brought something to do.

@@ -4,8 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top down. A module may use those below its own line, and the leaves.
-const LAYERS: &[&[&str]] =
-    &[&["engine"], &["script"], &["worker"], &["guest"], &["crossing"], &["host"], &["call"], &["fiber", "signal"], &["sys"]];
+const LAYERS: &[&[&str]] = &[
+    &["engine"],
+    &["script"],
+    &["worker"],
+    &["guest"],
+    &["crossing"],
+    &["host"],
+    &["call"],
+    &["fiber", "signal"],
+    &["sys"],
+];
 /// Anyone may use these; they use nothing but each other.
 const LEAVES: &[&str] = &["abi", "error", "handle", "value"];
 
@@ -30,7 +39,9 @@ fn home(name: &str) -> &str {
         "Error" | "HostResult" | "Limit" | "Raise" => "error",
         "Value" | "Bytes" => "value",
         "Call" | "Function" => "call",
-        "Cx" | "Ext" | "FromCall" | "HostFn" | "HostObject" | "Members" | "Module" | "Object" | "Rest" | "State" => "host",
+        "Cx" | "Ext" | "FromCall" | "HostFn" | "HostObject" | "Members" | "Module" | "Object" | "Rest" | "State" => {
+            "host"
+        }
         "Engine" | "Builder" | "Script" | "Metrics" => "engine",
         "Lua" | "Native" => "guest",
         other => other,
@@ -117,6 +128,9 @@ fn only_one_module_knows_corosensei() {
 
 #[test]
 fn an_upward_import_is_seen() {
-    assert_eq!(imports("use crate::{engine::Engine, value};\nlet x = crate::worker::Worker;"), ["engine", "value", "worker"]);
+    assert_eq!(
+        imports("use crate::{engine::Engine, value};\nlet x = crate::worker::Worker;"),
+        ["engine", "value", "worker"]
+    );
     assert!(!allowed("host", "worker") && !allowed("value", "host") && allowed("worker", "fiber"));
 }

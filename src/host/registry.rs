@@ -90,6 +90,12 @@ impl Registry {
         self.functions.get(id as usize)
     }
 
+    /// The id of a function, by its full name.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        let place = self.functions.iter().position(|entry| entry.name == name)?;
+        u32::try_from(place).ok()
+    }
+
     /// The class of a Rust type.
     pub fn class(&self, type_id: TypeId) -> Option<u32> {
         self.classes.get(&type_id).copied()

@@ -97,16 +97,21 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    /// Closes the interpreter, reports what was leaked, and tells whoever waits.
-    pub(super) fn stop(&mut self) {
+    /// Closes the interpreter; reports, and counts, the host objects that it still held.
+    pub(super) fn stop(&mut self) -> usize {
         self.release_slots();
         if let Err(error) = self.serve(&Task::Stop) {
             tracing::error!(target: "sidestack", %error, "closing the interpreter failed");
         }
         let leaks = self.local.handles.borrow().leaks();
         for leak in &leaks {
-            tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "host objects leaked");
+            tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "a host object leaked");
         }
+        leaks.len()
+    }
+
+    /// Tells whoever waits for the end.
+    pub(super) fn tell_ended(&mut self) {
         self.local.inbox.set_live(0, self.pool.stats().in_use);
         if let Some(done) = self.ending.as_mut().and_then(|ending| ending.done.take()) {
             let _ = done.send(());

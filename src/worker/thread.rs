@@ -71,18 +71,20 @@ pub struct Post<G: Guest> {
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
-    /// Incarnations that were quarantined.
-    pub quarantined: Arc<AtomicU64>,
-    /// What the thread runs in.
-    pub runtime: Runtime,
-}
-
-/// The async runtime that interpreter threads enter, if there is one.
-#[derive(Clone, Default)]
-pub struct Runtime {
-    /// Host futures that need tokio find it through this.
+    /// What went wrong, counted.
+    pub losses: Arc<Losses>,
+    /// The async runtime that interpreter threads enter, if there is one: host futures that need tokio find it through this.
     #[cfg(feature = "tokio")]
     pub tokio: Option<tokio::runtime::Handle>,
+}
+
+/// Counts of what an engine's interpreters have lost.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Incarnations that were quarantined.
+    pub quarantined: AtomicU64,
+    /// Host objects that guests still held when they were closed.
+    pub leaked: AtomicU64,
 }
 
 /// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
@@ -96,7 +98,7 @@ pub fn spawn<G: Guest>(
 
 fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
     #[cfg(feature = "tokio")]
-    let _entered = post.runtime.tokio.as_ref().map(tokio::runtime::Handle::enter);
+    let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
     wake::serve(Arc::as_ptr(&post.inbox));
     // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
@@ -104,14 +106,19 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         Ok(worker) => worker,
         Err(error) => {
             wake::serve(std::ptr::null());
-            return report(started, Err(error));
+            return give_up(post, started, error);
         }
     });
+    let mut up = false;
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
         worker.reload(&post.scripts);
         report(started.clone(), Ok(()));
+        up = true;
         worker.work();
+        let leaked = worker.stop();
+        post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
+        worker.tell_ended();
         Ok(())
     });
     wake::serve(std::ptr::null());
@@ -120,9 +127,13 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             let worker = std::mem::ManuallyDrop::into_inner(worker);
             drop_fenced(worker);
         }
-        Ok(Err(error)) => report(started, Err(error)),
+        Ok(Err(error)) => give_up(post, started, error),
+        // One that cannot even start would be replaced for ever.
+        Err(Panicked(message)) if !up => {
+            give_up(post, started, Error::Crashed { fault: message, fiber: 0, backtrace: String::new() });
+        }
         Err(Panicked(message)) => {
-            post.quarantined.fetch_add(1, Ordering::Relaxed);
+            post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 target: "sidestack", interpreter = post.inbox.interpreter, %message,
                 "an interpreter thread panicked; it is replaced"
@@ -146,9 +157,19 @@ fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
         Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
         None => {}
     }
-    if let Err(error) = spawn(post.clone(), None) {
-        tracing::error!(target: "sidestack", %error, "no thread for the replacement of an interpreter");
+    if let Err(source) = spawn(post.clone(), None) {
+        give_up(post, None, Error::System { what: "no thread for the replacement of an interpreter".into(), source });
     }
+}
+
+/// There will be no interpreter behind this inbox: nothing gets in any more, and what waits there is lost.
+fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>, error: Error) {
+    post.inbox.close();
+    // Dropping a job tells its caller; what comes in even now is dropped with the receiver.
+    while let Ok(message) = post.receiver.try_recv() {
+        drop_fenced(message);
+    }
+    report(started, Err(error));
 }
 
 fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>) {

@@ -22,6 +22,25 @@ fn ignored_encoding_errors() {
     assert_eq!(pushed(&Swallowed), r#"list1 "whole""#);
 }
 
+/// Panics in the midst of a list.
+struct Panics;
+
+impl Serialize for Panics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut items = serializer.serialize_seq(None)?;
+        items.serialize_element(&1)?;
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn panics_leave_nothing_behind() {
+    let mut flat = flat("before");
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| flat.push(&vec![Panics])));
+    assert!(result.is_err());
+    assert_eq!((flat.count(), words(&flat)), (1, "\"before\"".into()));
+}
+
 struct Unpaired(u8);
 
 impl Serialize for Unpaired {

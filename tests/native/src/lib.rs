@@ -3,4 +3,5 @@
 // The C code calls the bridge, which is linked only if the crate is named.
 use sidestack as _;
 
+pub mod engine_storm;
 pub mod signals;
