@@ -57,6 +57,8 @@ pub struct Worker<I: Interpreter> {
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
+    /// Units of work until the next intake.
+    units: u32,
     /// Jobs that wait for a place, or for the scripts to be loaded.
     backlog: VecDeque<Job>,
     /// Slots of the reference table to give back.
@@ -78,13 +80,12 @@ const UNITS_PER_INTAKE: u32 = 61;
 impl<I: Interpreter> Worker<I> {
     /// Works until told to end.
     fn work(&mut self) {
-        let mut units = 0;
         loop {
-            if units == 0 {
-                units = UNITS_PER_INTAKE;
+            if self.units == 0 {
+                self.units = UNITS_PER_INTAKE;
                 self.intake();
             }
-            units -= 1;
+            self.units -= 1;
             if let Some(key) = crate::call::wake::next_local() {
                 self.woken(key);
                 continue;
@@ -93,7 +94,7 @@ impl<I: Interpreter> Worker<I> {
                 self.resume(index);
                 continue;
             }
-            units = 0;
+            self.units = 0;
             if self.intake() {
                 continue;
             }
