@@ -57,6 +57,8 @@ pub struct Worker<I: Interpreter> {
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
+    /// Units of work until the next intake.
+    units: u32,
     /// Jobs that wait for a place, or for the scripts to be loaded.
     backlog: VecDeque<Box<Job>>,
     /// Slots of the reference table to give back.
@@ -81,13 +83,12 @@ const MESSAGES_PER_INTAKE: u32 = 32;
 impl<I: Interpreter> Worker<I> {
     /// Works until told to end.
     fn work(&mut self) {
-        let mut units = 0;
         loop {
-            if units == 0 {
-                units = UNITS_PER_INTAKE;
+            if self.units == 0 {
+                self.units = UNITS_PER_INTAKE;
                 self.intake();
             }
-            units -= 1;
+            self.units -= 1;
             if let Some((key, following)) = crate::call::wake::next_local() {
                 self.expect(following);
                 self.woken(key);
@@ -97,7 +98,7 @@ impl<I: Interpreter> Worker<I> {
                 self.resume(index);
                 continue;
             }
-            units = 0;
+            self.units = 0;
             if self.intake() {
                 continue;
             }

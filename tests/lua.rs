@@ -92,7 +92,7 @@ fn the_sidestack_module_waits() {
     let sums: i64 = eval(
         "local ss = require 'sidestack'
          local ch = ss.channel(2)
-         ss.spawn(function() for i = 1, 10 do ch:send(i) end ch:shut() end)
+         ss.spawn(function() for i = 1, 10 do ch:send(i) end ch:close() end)
          local sum = 0
          while true do
            local v = ch:recv()

@@ -21,7 +21,7 @@
  *    protected call and every resume passes, and put back on its way out, by return or by longjmp.
  *
  * 3. Polls. Hooks never fire inside C functions, so each entry to the API (lua_lock) and the loops of lstrlib.c look at
- *    ss_thread_state.interrupt: one load and one branch that is never taken.
+ *    ss_thread_state.interrupt: one load and one branch that is never taken. So does the parser, by LUAI_MAXCCALLS.
  */
 #ifndef SIDESTACK_LUA_CONFIG_H
 #define SIDESTACK_LUA_CONFIG_H
@@ -72,7 +72,13 @@ static inline __attribute__((unused)) unsigned sslua_maxccalls(unsigned count, i
 }
 
 #define LUAI_MAXCCALLS \
-  sslua_maxccalls((unsigned)((L)->nCcalls & 0xffff), sizeof(__func__) == sizeof("luaE_checkcstack"))
+  (SSLUA_POLL_PARSER(L), \
+   sslua_maxccalls((unsigned)((L)->nCcalls & 0xffff), sizeof(__func__) == sizeof("luaE_checkcstack")))
+
+/* luaE_incCstack is the parser's, once a statement and an expression; it may raise there as for an overflow. */
+#define SSLUA_POLL_PARSER(L) \
+  ((void)(sizeof(__func__) == sizeof("luaE_incCstack") && __builtin_expect(ss_thread_state.interrupt, 0) && \
+          (sslua_look_up(L), 0)))
 
 /* Levels of match() in lstrlib.c: one takes at most 512 bytes of stack, at -O0 too; 200 is the stock limit. */
 #define SSLUA_MATCH_FRAME 512

@@ -34,8 +34,8 @@ static void traceback(lua_State *L, lua_State *from, int level) {
   enum { HEAD = 10, TAIL = 11 };
   luaL_Buffer b;
   lua_Debug ar;
-  int last = level;
-  while (lua_getstack(from, last, &ar)) last++;
+  int last = 0; /* counted at once: lua_getstack walks to its level each time */
+  for (const CallInfo *ci = from->ci; ci != &from->base_ci; ci = ci->previous) last++;
   luaL_buffinit(L, &b);
   luaL_addstring(&b, "stack traceback:");
   for (int i = level; i < last && lua_getstack(from, i, &ar); i++) {

@@ -38,6 +38,11 @@ static int guest_call_body(lua_State *L) {
   return lua_gettop(L);
 }
 
+/* [fiber; no; no] */
+int sslua_is_guest_call(const CallInfo *ci) {
+  return ttislcf(s2v(ci->func.p)) && fvalue(s2v(ci->func.p)) == guest_call_body;
+}
+
 /* Does what SS_CALL_GUEST asks for and answers. [fiber; may suspend; may raise] */
 static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
   int top = lua_gettop(L);
@@ -221,6 +226,13 @@ static void make_class(lua_State *L, const ss_class_desc *class) {
       lua_setfield(L, meta, "__close");
     }
   }
+  /* For the prelude: the first class of a name, which is the library's own if it has one. */
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_methods);
+  if (lua_getfield(L, -1, class->name) == LUA_TNIL) {
+    lua_pushvalue(L, meta + 1);
+    lua_setfield(L, -3, class->name);
+  }
+  lua_pop(L, 2);
   if (class->ngetters > 0) {
     lua_createtable(L, 0, (int)class->ngetters);
     for (uint32_t i = 0; i < class->ngetters; i++) {

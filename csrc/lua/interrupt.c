@@ -18,11 +18,13 @@
  * coroutine.resume and close can catch it; each is a C function whose return enters the core through lua_lock, which finds the cancel bit
  * still set, asks, and is told to kill again: a catcher runs not one instruction, whichever Lua thread it is on. Where
  * a finalizer's caller catches, the hook, armed again, does the same. `allowhook`, which Lua turns off in finalizers
- * and hooks, is turned on by the tick once the fiber is cancelled.
+ * and hooks, is turned on by the tick once a deadline or the grace of a
+ * cancel has passed: an error handler called for an error out of the hook runs inside the hook.
  */
 #include "interrupt.h"
 
 #include "errors.h"
+#include "host.h"
 
 __thread sslua_thread sslua_thread_state __attribute__((tls_model("initial-exec")));
 
@@ -63,10 +65,21 @@ static void hook(lua_State *L, lua_Debug *ar) {
   poll_host(L);
 }
 
+/*
+ * lua_sethook(), but for the number of frames that are told: that one tells all, and with 200,000 of them a handler took
+ * longer than a tick. The innermost Lua frame is the one that goes on; what it returns to looks at L->hookmask.
+ */
+enum { TRAPPED_FRAMES = 64 };
+
 /* [interpreter thread or its signal handler; no; no] */
 void sslua_arm(lua_State *L) {
-  if (ss_thread_state.interrupt & SS_INTERRUPT_CANCEL) L->allowhook = 1;
-  lua_sethook(L, hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+  if (ss_thread_state.interrupt & (SS_INTERRUPT_DEADLINE | SS_INTERRUPT_CANCEL)) L->allowhook = 1;
+  L->hook = hook;
+  L->basehookcount = L->hookcount = 1;
+  L->hookmask = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  CallInfo *ci = L->ci;
+  for (int frames = 0; ci != NULL && frames < TRAPPED_FRAMES; ci = ci->previous, frames++)
+    if (isLua(ci)) ci->u.l.trap = 1;
 }
 
 /* [signal handler on the interpreter thread; no; no] */
@@ -90,8 +103,10 @@ void sslua_look_up_current(void) { sslua_look_up(sslua_thread_state.current); }
 /* [fiber; no; raises] */
 _Noreturn void sslua_kill(lua_State *L) {
   L->errfunc = 0;
-  /* Protected calls that could be resumed, perhaps 100,000 of them: none is to recover. */
-  for (CallInfo *ci = L->ci; ci != NULL; ci = ci->previous) ci->callstatus &= (unsigned short)~CIST_YPCALL;
+  /* Protected calls that could be resumed, perhaps 100,000 of them: none is to recover. Only down to a call that the host
+   * made: that may be where the kill ends. */
+  for (CallInfo *ci = L->ci; ci != NULL && !sslua_is_guest_call(ci); ci = ci->previous)
+    ci->callstatus &= (unsigned short)~CIST_YPCALL;
   sslua_thread_state.current = L;
   sslua_arm(L);
   setpvalue(s2v(L->top.p), (void *)&kill_tag); /* one of EXTRA_STACK's slots, as luaD_errerr does */

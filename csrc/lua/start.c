@@ -1,7 +1,7 @@
 /*
  * Bringing a universe up: the first run, alone. Libraries into the base table; the proxy in front of it; read-only proxies in
  * the libraries' places; the host's classes and modules; require; and the prelude, Lua text that gets the host module
- * sidestack.core and returns the module `sidestack`.
+ * sidestack.core and the classes' methods, and returns the module `sidestack`.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,15 @@
 static void registry_table(lua_State *L, const char *key) {
   lua_newtable(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, key);
+}
+
+/* protect(name, table), for the prelude. [fiber; no; may raise] */
+static int protect(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  sslua_protect(L, name);
+  return 1;
 }
 
 /* Makes the host's modules; leaves that of the prelude, or nil, on the stack. [fiber; no; may raise] */
@@ -51,6 +60,7 @@ void sslua_start(lua_State *L) {
   registry_table(L, &sslua_key_refs);
   registry_table(L, &sslua_key_scripts);
   registry_table(L, &sslua_key_loaded);
+  registry_table(L, &sslua_key_methods);
   sslua_error_open(L);
   sslua_values_open(L);
   sslua_libraries_open(L);
@@ -63,7 +73,11 @@ void sslua_start(lua_State *L) {
   if (lua_isnil(L, -1) || u->prelude == NULL) return;
   if (luaL_loadbufferx(L, u->prelude, u->prelude_len, "=sidestack", "t") != LUA_OK) lua_error(L);
   lua_insert(L, -2);
-  lua_call(L, 1, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_methods);
+  lua_pushcfunction(L, protect);
+  lua_call(L, 3, 1);
   sslua_protect(L, "sidestack");
   sslua_set_loaded(L, "sidestack");
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &sslua_key_methods);
 }

@@ -25,6 +25,7 @@ const char sslua_key_scripts = 0;
 const char sslua_key_loaded = 0;
 const char sslua_key_error = 0;
 const char sslua_key_buffer = 0;
+const char sslua_key_methods = 0;
 const char sslua_key_anchors = 0;
 
 /* An error outside every protected call: a bug of the shim. Lua aborts after it. [fiber; no; no] */

@@ -31,6 +31,7 @@ extern const char sslua_key_scripts; /* number → exports */
 extern const char sslua_key_loaded;  /* what require returns: name → module */
 extern const char sslua_key_error;   /* metatable of error objects */
 extern const char sslua_key_buffer;  /* metatable of buffers that hold references */
+extern const char sslua_key_methods; /* while it starts: class name → methods */
 extern const char sslua_key_anchors; /* set of tables that C points to */
 
 /* A loaded script. */

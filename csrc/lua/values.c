@@ -262,6 +262,10 @@ static void encode(encoder *e, int index, int depth) {
   lua_State *L = e->L;
   ss_value v;
   if (scalar(s2v(L->ci->func.p + index), &v)) {
+    if (v.tag == SS_NULL && e->by_reference) { /* the host has but one nil */
+      encode_reference(e, index, SS_REFERENCE);
+      return;
+    }
     if (v.tag == SS_STRING && depth > 0) keep(e, index, &v);
     uint32_t at = entry(e);
     e->buffer->values[at] = v;
@@ -299,7 +303,7 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
       const TValue *o = s2v(value + i);
       if (ttisinteger(o))
         out->small[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
-      else if (!scalar(o, &out->small[i]))
+      else if (!scalar(o, &out->small[i]) || (by_reference && out->small[i].tag == SS_NULL))
         break;
     }
     if (i == count) {

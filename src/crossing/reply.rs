@@ -74,7 +74,7 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
             Some(Error::Script { traceback, .. }) if !traceback.is_empty() => Some(traceback.as_str()),
             _ => None,
         };
-        let message = format!("{error:#}");
+        let message = message(&error);
         flat.push_args(&(code, message, traceback)).expect("three strings can be encoded");
     }
     let id = record.keep_error(error);
@@ -82,6 +82,22 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
     // SAFETY: passed on from the caller.
     unsafe { values(record, call, flat) }.expect("an error holds no attachments");
     SS_ERROR as i32
+}
+
+/// The error with its causes, down to one of our own: that one's text says what caused it, and repeating the cause would
+/// double the message with each crossing that it passes.
+fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain() {
+        if !message.is_empty() {
+            message.push_str(": ");
+        }
+        message.push_str(&cause.to_string());
+        if matches!(cause.downcast_ref(), Some(Error::Script { .. })) {
+            break;
+        }
+    }
+    message
 }
 
 /// Gives a buffer back; what it holds may have a `Drop` of the host's.

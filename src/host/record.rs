@@ -37,6 +37,8 @@ pub struct Caller {
     pub id: u64,
     /// When it will be ended.
     pub deadline: Option<Instant>,
+    /// The most memory it may hold, where its call says so.
+    pub memory: Option<usize>,
     /// Its call's label.
     pub label: Option<String>,
     /// Its call's extensions.

@@ -63,7 +63,7 @@ impl HostObject for Channel {
                 Err(TryRecvError::Empty) => Ok((false, None)),
                 Err(TryRecvError::Closed) => Ok((true, None)),
             })
-            .method("shut", |this: &Self| Ok(this.sender.close()))
+            .method("close", |this: &Self| Ok(this.sender.close()))
             .get("closed", |this: &Self| Ok(this.sender.is_closed()))
             .get("len", |this: &Self| Ok(this.receiver.len()));
     }

@@ -4,9 +4,9 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
-use super::task::{Outlives, State, Task};
+use super::task::{Outlives, Parent, State, Task};
 use crate::Error;
 use crate::call::Function;
 use crate::error::{HostResult, Raise};
@@ -24,22 +24,35 @@ struct Group(Mutex<Tasks>);
 #[derive(Default)]
 struct Tasks {
     running: Vec<Arc<State>>,
+    /// Ended, but not what they left behind.
+    settling: Vec<Arc<State>>,
     closed: bool,
+    /// Of the group's own future.
+    waker: Option<Waker>,
 }
 
 impl HostObject for Group {
     const NAME: &'static str = "Group";
 
     fn members(members: &mut Members<Self>) {
-        members.method_by_reference("spawn", |this: &Self, cx: Cx, function: Function, Rest(args): Rest<Value>| {
-            let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if tasks.closed {
-                return Err(Raise::new("group_ended", "the group has ended").into());
-            }
-            let task = Task::start(&cx, &function, args, Outlives::Response)?;
-            tasks.running.push(task.0.clone());
-            Ok(Object::new(task))
-        });
+        members.method_by_reference(
+            "spawn",
+            |this: &Self, parent: Parent, function: Function, Rest(args): Rest<Value>| {
+                let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if tasks.closed {
+                    return Err(Raise::new("group_ended", "the group has ended").into());
+                }
+                let task = Task::start(&parent, &function, args, Outlives::Response)?;
+                tasks.running.push(task.0.clone());
+                // The group has not looked at it yet: it runs its body.
+                let waker = tasks.waker.take();
+                drop(tasks);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Ok(Object::new(task))
+            },
+        );
     }
 }
 
@@ -60,10 +73,13 @@ impl Group {
             }
         }
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.waker = Some(task.waker().clone());
         tasks.running.retain(|state| !ended.iter().any(|over| Arc::ptr_eq(over, state)));
+        tasks.settling.extend(ended);
+        tasks.settling.retain(|state| state.poll_left_behind(task).is_pending());
         match failed {
             Some(error) => Poll::Ready(Err(error)),
-            None if tasks.running.is_empty() => Poll::Ready(Ok(())),
+            None if tasks.running.is_empty() && tasks.settling.is_empty() => Poll::Ready(Ok(())),
             None => Poll::Pending,
         }
     }
@@ -75,18 +91,26 @@ impl Group {
     }
 }
 
-/// Cancels what is left when the group's own future ends or is dropped.
-struct Scope(Arc<Group>);
+/// Cancels what is left when the group's own future ends or is dropped. Dropped, it cannot wait: a group that its task is
+/// in waits for it.
+struct Scope {
+    group: Arc<Group>,
+    task: Option<Arc<State>>,
+}
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        self.0.close();
+        self.group.close();
+        let Some(task) = &self.task else { return };
+        let mut tasks = self.group.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tasks { running, settling, .. } = &mut *tasks;
+        task.leave_behind(running.drain(..).chain(settling.drain(..)));
     }
 }
 
-async fn group(mut cx: Cx, body: Function) -> HostResult<Rest<Value>> {
-    let scope = Scope(Arc::new(Group::default()));
-    let group = &scope.0;
+async fn group(mut cx: Cx, parent: Parent, body: Function) -> HostResult<Rest<Value>> {
+    let scope = Scope { group: Arc::new(Group::default()), task: parent.task };
+    let group = &scope.group;
     let result = {
         let mut call = pin!(cx.call_by_reference::<Many<Value>>(&body, Object::<Group>::new(group.clone())));
         poll_fn(|task| {

@@ -1,33 +1,70 @@
 //! Tasks: fibers that a script starts and may wait for.
 
+use std::any::TypeId;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::Error;
 use crate::call::Function;
 use crate::call::inbox::Message;
-use crate::call::job::{Completion, Job, Settings, Work};
+use crate::call::job::{Completion, Extensions, Job, Settings, Work};
 use crate::call::reference::Reference;
 use crate::error::HostResult;
-use crate::host::{Cx, HostObject, Members, Module, Object, Rest};
+use crate::host::args::{Args, FromCall};
+use crate::host::{HostObject, Members, Module, Object, Rest};
 use crate::value::{Flat, Many, Results, Value};
 
 pub fn add(module: Module) -> Module {
     module
         .object::<Task>()
-        .function_by_reference("spawn", |cx: Cx, function: Function, Rest(args): Rest<Value>| {
-            Ok(Object::new(Task::start(&cx, &function, args, Outlives::Response)?))
+        .function_by_reference("spawn", |parent: Parent, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Response)?))
         })
-        .function_by_reference("background", |cx: Cx, function: Function, Rest(args): Rest<Value>| {
-            Ok(Object::new(Task::start(&cx, &function, args, Outlives::Deadline)?))
+        .function_by_reference("background", |parent: Parent, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Deadline)?))
         })
 }
 
 /// A fiber that a script started. Dropping it does not end the fiber.
 pub struct Task(pub Arc<State>);
+
+/// The fiber that starts a task, and what the task has from it: an extractor.
+pub struct Parent {
+    /// The task that the fiber is, if it is one.
+    pub task: Option<Arc<State>>,
+    deadline: Option<Instant>,
+    memory: Option<usize>,
+    label: Option<String>,
+    extensions: Extensions,
+}
+
+impl FromCall for Parent {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let caller = args.caller;
+        let task = caller.extensions.get(&TypeId::of::<Own>()).and_then(|any| any.clone().downcast::<Own>().ok());
+        Ok(Parent {
+            task: task.and_then(|own| own.0.upgrade()),
+            deadline: caller.deadline,
+            memory: caller.memory,
+            label: caller.label.clone(),
+            extensions: caller.extensions.clone(),
+        })
+    }
+}
+
+/// Among a task's extensions: the task itself.
+struct Own(Weak<State>);
+
+impl Parent {
+    fn extensions_for(&self, state: &Arc<State>) -> Extensions {
+        let mut extensions = self.extensions.clone();
+        extensions.insert(TypeId::of::<Own>(), Arc::new(Own(Arc::downgrade(state))));
+        extensions
+    }
+}
 
 /// How long a task may live.
 pub enum Outlives {
@@ -53,7 +90,7 @@ impl HostObject for Task {
 
 impl Task {
     /// Starts a function on a fiber of its own, on this interpreter.
-    pub fn start(cx: &Cx, function: &Function, args: Vec<Value>, outlives: Outlives) -> HostResult<Task> {
+    pub fn start(parent: &Parent, function: &Function, args: Vec<Value>, outlives: Outlives) -> HostResult<Task> {
         let mut flat = Flat::new();
         flat.push_args(&Rest(args))
             .map_err(|e| Error::Convert { place: "arguments of a task".into(), message: e.to_string() })?;
@@ -62,14 +99,20 @@ impl Task {
             outcome: Mutex::default(),
             cancelled: AtomicBool::new(false),
             fiber: Default::default(),
+            left_behind: Mutex::default(),
         });
         let deadline = match outlives {
-            Outlives::Response => cx.deadline().map(|at| at.saturating_duration_since(Instant::now())),
+            Outlives::Response => parent.deadline.map(|at| at.saturating_duration_since(Instant::now())),
             Outlives::Deadline => Some(std::time::Duration::MAX),
         };
         function.0.inbox.submit(Job {
             work: Work::Function { token: function.0.clone(), args: flat, by_reference: true },
-            settings: Settings { deadline, label: cx.label().map(String::from), ..Settings::default() },
+            settings: Settings {
+                deadline,
+                memory: parent.memory,
+                label: parent.label.clone(),
+                extensions: parent.extensions_for(&state),
+            },
             begun: Instant::now(),
             completion: Some(state.clone()),
             started: false,
@@ -84,6 +127,8 @@ pub struct State {
     outcome: Mutex<Outcome>,
     cancelled: AtomicBool,
     fiber: (AtomicU64, AtomicU64),
+    /// Tasks of groups that this task was in when it was cancelled: they were cancelled too, and may still be ending.
+    left_behind: Mutex<Vec<Arc<State>>>,
 }
 
 #[derive(Default)]
@@ -149,6 +194,23 @@ impl State {
                 Poll::Pending
             }
         }
+    }
+
+    /// Leaves tasks behind that have been cancelled.
+    pub fn leave_behind(&self, tasks: impl Iterator<Item = Arc<State>>) {
+        let mut left = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|task| !task.is_over());
+        left.extend(tasks);
+    }
+
+    /// Polls for the end of what an ended task left behind.
+    pub fn poll_left_behind(&self, task: &Context<'_>) -> Poll<()> {
+        let left = self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let pending = left.iter().any(|state| match state.poll_end(task) {
+            Poll::Ready(_) => state.poll_left_behind(task).is_pending(),
+            Poll::Pending => true,
+        });
+        if pending { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Waits for its end.

@@ -95,6 +95,7 @@ impl<I: Interpreter> Worker<I> {
         let caller = Caller {
             id: key.id,
             deadline: job.settings.deadline.and_then(|after| job.begun.checked_add(after)),
+            memory: job.settings.memory,
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
         };

@@ -226,6 +226,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         live: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
+        units: 0,
         backlog: VecDeque::new(),
         releases: Vec::new(),
         loading: 0,

@@ -72,6 +72,8 @@ impl<I: Interpreter> Worker<I> {
                     _ => {
                         // SAFETY: as above.
                         unsafe { (*fiber).state = State::Ready };
+                        // A slice is long: what came meanwhile is looked at first.
+                        self.units = 0;
                         self.set_limit(index);
                         self.ready.push_back(index);
                         self.relieve_memory();
@@ -91,7 +93,12 @@ impl<I: Interpreter> Worker<I> {
         };
         self.set_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
-            self.resume(key.index);
+            // At once while that is nobody's loss: else what wakes itself (a script that gives way) would go first for ever.
+            if self.ready.is_empty() {
+                self.resume(key.index);
+            } else {
+                self.ready.push_back(key.index);
+            }
         }
     }
 

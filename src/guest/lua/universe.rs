@@ -71,7 +71,8 @@ fn set_args(run: &mut sslua_run, args: Values) {
 }
 
 // SAFETY: `sslua_entry` raises nothing (its callees run under lua_resume and lua_pcall) and calls `ss_return` once on
-// every path (`sslua_run.returned`); `sslua_interrupt` is `lua_sethook`, which Lua documents for use in signal handlers.
+// every path (`sslua_run.returned`); `sslua_interrupt` writes what `lua_sethook` does, which Lua documents for use in
+// signal handlers.
 unsafe impl Interpreter for Universe {
     type Run = sslua_run;
     type Saved = Saved;

@@ -1,0 +1,343 @@
+//! Lua scripts that will not end, or will not stop growing: deadlines, kills, time slices, memory.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use futures_util::future::join_all;
+use serde::de::DeserializeOwned;
+use sidestack::{Call, Cx, Engine, Error, Limit, Lua, Module};
+
+fn builder() -> sidestack::Builder<Lua> {
+    let app = Module::new("app").function("nap", async |cx: Cx, seconds: f64| {
+        cx.sleep(Duration::from_secs_f64(seconds)).await;
+        Ok(())
+    });
+    let grace = Duration::from_millis(50);
+    Engine::builder(Lua::new().script_gc(true).unlimited_collectgarbage(true)).threads(1).grace(grace).module(app)
+}
+
+fn engine() -> Engine {
+    builder().build().expect("an engine")
+}
+
+/// Waits for a call on a thread of its own: one that never ends fails its test and hangs nothing.
+#[track_caller]
+fn outcome<R: DeserializeOwned + Send + 'static>(call: Call<R>) -> Result<R, Error> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(block_on(call)));
+    told.recv_timeout(Duration::from_secs(20)).expect("the call ends at all")
+}
+
+#[track_caller]
+fn serves_the_next(engine: &Engine) {
+    let next = outcome(engine.eval::<String>("x = (x or 0) + 1 return ('%d'):format(x) .. ('a'):rep(3)"));
+    assert_eq!(next.expect("the next call"), "1aaa");
+    assert_eq!(engine.metrics().quarantined, 0, "the same interpreter");
+}
+
+#[track_caller]
+fn dies(text: &str) {
+    let engine = engine();
+    let begun = Instant::now();
+    let call = engine.eval::<()>(text).deadline(Duration::from_millis(200)).memory(64 << 20);
+    let error = outcome(call).expect_err("it has no end");
+    let took = begun.elapsed();
+    assert!(matches!(error, Error::Limit { which: Limit::Deadline, value: 200, .. }), "{error:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    serves_the_next(&engine);
+}
+
+macro_rules! dies {
+    ($($name:ident: $text:expr;)*) => { $(#[test] fn $name() { dies($text) })* };
+}
+
+dies! {
+    endless_loop: "while true do end";
+    endless_goto: "::again:: goto again";
+    endless_empty_for: "for i = 1, math.huge do end";
+    endless_recursion_by_tail_calls: "local function f() return f() end f()";
+    endless_pcall: "while true do pcall(error) end";
+    endless_pcall_of_a_loop: "while true do pcall(function() while true do end end) end";
+    endless_xpcall_handler: "xpcall(error, function() while true do end end)";
+    endless_xpcall_handlers: "local function h() while true do xpcall(error, function() while true do end end) end end while true do xpcall(error, h) end";
+    recursive_pcall: "local function f() while true do pcall(f) end end f()";
+    coroutine_that_swallows_the_kill: "while true do local co = coroutine.create(function() while true do pcall(function() while true do end end) end end) coroutine.resume(co) end";
+    coroutine_wrap_in_pcall: "while true do pcall(coroutine.wrap(function() while true do end end)) end";
+    coroutine_close_with_endless_close: "local function bad() local c <close> = setmetatable({}, { __close = function() while true do pcall(bad) end end }) coroutine.yield() end while true do local co = coroutine.create(bad) coroutine.resume(co) coroutine.close(co) end";
+    endless_close_handler: "local c <close> = setmetatable({}, { __close = function() while true do end end })";
+    endless_close_handlers_in_a_loop: "while true do pcall(function() local c <close> = setmetatable({}, { __close = function() while true do end end }) error 'x' end) end";
+    endless_yield: "local co = coroutine.wrap(function() while true do coroutine.yield() end end) while true do co() end";
+    endless_gc: "for i = 1, 100 do setmetatable({}, { __gc = function() while true do end end }) end collectgarbage() while true do local t = {} end";
+    endless_gc_that_catches: "for i = 1, 100 do setmetatable({}, { __gc = function() while true do pcall(function() while true do end end) end end }) end collectgarbage() while true do local t = {} end";
+    endless_gc_that_comes_back: "local function again() setmetatable({}, { __gc = function() again() while true do end end }) end again() while true do collectgarbage() end";
+    endless_gc_in_a_coroutine: "setmetatable({}, { __gc = function() coroutine.wrap(function() while true do end end)() end }) collectgarbage() while true do end";
+    endless_index: "local t = setmetatable({}, { __index = function() while true do end end }) return t.x";
+    endless_comparator: "local t = {} for i = 1, 100 do t[i] = i end table.sort(t, function() while true do end end)";
+    long_sort: "local t = {} for i = 1, 300000 do t[i] = -i end while true do table.sort(t, function(a, b) return a < b end) table.sort(t) table.sort(t, function(a, b) return a > b end) end";
+    evil_comparator: "local t = {} for i = 1, 1000 do t[i] = i end while true do pcall(table.sort, t, function() return true end) end";
+    endless_gsub_function: "('a'):gsub('a', function() while true do end end)";
+    string_rep_of_nothing: "return ('').rep('', 1 << 62)";
+    string_rep_of_nothing_in_pcall: "while true do pcall(string.rep, '', 1 << 62) end";
+    plain_find_of_a_large_needle: "local n = ('a'):rep(500000) .. 'b' local h = ('a'):rep(30000000) while true do h:find(n, 1, true) end";
+    find_that_backtracks: "('a'):rep(40):find(('.-'):rep(12) .. 'b')";
+    match_that_backtracks: "('a'):rep(100000):match(('a?'):rep(30) .. ('.*'):rep(10) .. 'b')";
+    gmatch_that_backtracks: "for _ in ('a'):rep(60):gmatch(('.-'):rep(12) .. 'b') do end";
+    gsub_that_backtracks: "('a'):rep(60):gsub(('.-'):rep(12) .. 'b', '')";
+    find_of_a_frontier: "local s = ('a'):rep(200000) while true do s:find('%f[b]%f[b]b') s:find('%b()') end";
+    table_move_of_everything: "table.move({}, 1, math.maxinteger - 1, 2)";
+    table_move_with_metamethods: "table.move(setmetatable({}, { __index = function() end }), 1, math.maxinteger - 1, 2, setmetatable({}, { __newindex = function() end }))";
+    table_insert_far_away: "local t = setmetatable({}, { __len = function() return math.maxinteger - 1 end }) table.insert(t, 1, 'x')";
+    table_remove_far_away: "local t = setmetatable({}, { __len = function() return math.maxinteger - 1 end }) table.remove(t, 1)";
+    table_concat_of_everything: "table.concat(setmetatable({}, { __index = function() return '' end }), '', 1, math.maxinteger)";
+    table_unpack_in_a_loop: "local t = {} for i = 1, 200 do t[i] = i end while true do table.unpack(t) end";
+    ipairs_of_everything: "for _ in ipairs(setmetatable({}, { __index = function(_, i) return i end })) do end";
+    next_in_a_loop: "local t = {} for i = 1, 100 do t[i] = i end while true do for _ in pairs(t) do end end";
+    string_format_in_a_loop: "while true do string.format('%99.99f %s %q', 1e300, {}, 'x') end";
+    string_pack_in_a_loop: "while true do string.unpack('z', string.pack('z', 'x')) end";
+    concat_in_a_loop: "local s = ('x'):rep(1000000) while true do local t = s .. s end";
+    load_with_an_endless_reader: "load(function() return ' ' end)";
+    load_with_an_endless_comment: "load(function() return '-- x\\n' end)";
+    load_of_a_huge_chunk: "local s = ('x = 1 '):rep(2000000) while true do load(s) end";
+    utf8_in_a_loop: "local s = ('\\u{e9}'):rep(1000000) while true do utf8.len(s) utf8.offset(s, -1) end";
+    tostring_without_end: "local t = setmetatable({}, { __tostring = function() while true do end end }) tostring(t)";
+    error_object_without_end: "error(setmetatable({}, { __tostring = function() while true do end end }))";
+    select_in_a_loop: "while true do select('#', table.unpack({}, 1, 100)) end";
+    random_in_a_loop: "while true do math.random(1, 3) end";
+    call_metamethods_without_end: "local t = setmetatable({}, { __call = function(self) return self() end }) t()";
+    tasks_without_end: "local ss = require 'sidestack' while true do ss.spawn(function() end):join() end";
+    catching_the_cancel: "local app = require 'app' while true do pcall(app.nap, 1000) end";
+    catching_the_cancel_in_coroutines: "local app = require 'app' while true do coroutine.wrap(function() pcall(app.nap, 1000) end)() end";
+    require_of_a_loop: "while true do pcall(require, 'nothing') end";
+}
+
+#[test]
+fn a_deadline_counts_waiting() {
+    let engine = engine();
+    let begun = Instant::now();
+    let error =
+        outcome(engine.eval::<()>("require 'app'.nap(60)").deadline(Duration::from_millis(150))).expect_err("over");
+    assert!(matches!(error, Error::Limit { which: Limit::Deadline, value: 150, .. }), "{error:?}");
+    assert!((150..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    serves_the_next(&engine);
+}
+
+#[test]
+fn a_deadline_lets_the_script_clean_up() {
+    let engine = engine();
+    let script = block_on(engine.load_text(
+        "tidy",
+        "local closed, caught = 0, nil
+         return {
+           hold = function()
+             local c <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+             local ok, e = pcall(require 'app'.nap, 60)
+             caught = e.code
+             return 'on time'
+           end,
+           busy = function()
+             local c <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+             while true do end
+           end,
+           seen = function() return closed, caught end,
+         }",
+    ))
+    .expect("a script");
+    for export in ["hold", "busy"] {
+        let error = outcome(script.call::<()>(export, ()).deadline(Duration::from_millis(100))).expect_err("over");
+        assert_eq!(error.code(), Some("deadline"), "{export}");
+    }
+    assert_eq!(block_on(script.call::<(i64, String)>("seen", ())).expect("seen"), (2, "deadline".into()));
+}
+
+#[test]
+fn a_dropped_call_ends_busy_code() {
+    let engine = engine();
+    let call =
+        engine.spawn(engine.eval::<()>("while true do pcall(function() while true do end end) end")).expect("started");
+    std::thread::sleep(Duration::from_millis(50));
+    drop(call);
+    serves_the_next(&engine);
+    let until = Instant::now() + Duration::from_secs(5);
+    while engine.metrics().fibers > 0 {
+        assert!(Instant::now() < until, "{:?}", engine.metrics());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_busy_script_does_not_starve_others() {
+    let engine = engine();
+    let busy: Vec<_> =
+        ["while true do end", "while true do ('x'):rep(10):find('y') end", "while true do pcall(error) end"]
+            .map(|text| engine.spawn(engine.eval::<()>(text).deadline(Duration::from_secs(20))).expect("started"))
+            .into();
+    std::thread::sleep(Duration::from_millis(50));
+    let mut slowest = Duration::ZERO;
+    for _ in 0..20 {
+        let begun = Instant::now();
+        outcome(engine.eval::<()>("require 'app'.nap(0.001)")).expect("a ping");
+        slowest = slowest.max(begun.elapsed());
+    }
+    // Three slices of one to two ticks (5 ms) for each of a ping's turns; generous for a shared machine.
+    assert!(slowest < Duration::from_millis(500), "{slowest:?}");
+    drop(busy);
+}
+
+/// A slice given away inside a finalizer would stop the collector for everybody.
+#[test]
+fn no_slice_ends_in_a_finalizer() {
+    let engine = engine();
+    let script = block_on(engine.load_text(
+        "fin",
+        "local inside, seen, ran = false, 0, 0
+         local function spin() local x = 0 for i = 1, 3e6 do x = x + i end return x end
+         return {
+           finalize = function(wrapped)
+             for _ = 1, 5 do
+               setmetatable({}, { __gc = function()
+                 inside = true
+                 if wrapped then coroutine.wrap(spin)() else spin() end
+                 inside = false
+                 ran = ran + 1
+               end })
+             end
+             collectgarbage()
+           end,
+           look = function() if inside then seen = seen + 1 end end,
+           seen = function() return seen, ran end,
+         }",
+    ))
+    .expect("a script");
+    for wrapped in [false, true] {
+        let finalize = engine.spawn(script.call::<()>("finalize", wrapped)).expect("started");
+        let looks: Vec<_> = (0..200).map(|_| script.call::<()>("look", ())).collect();
+        for look in looks {
+            block_on(look).expect("a look");
+        }
+        outcome(finalize).expect("finalizers end");
+    }
+    assert_eq!(block_on(script.call::<(i64, i64)>("seen", ())).expect("seen"), (0, 10));
+}
+
+const GREEDY: [(&str, &str); 11] = [
+    ("a list", "local t = {} for i = 1, 1e9 do t[i] = i end"),
+    ("strings", "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end"),
+    ("caught in a pcall", "local t = {} while true do pcall(function() while true do t[#t + 1] = {} end end) end"),
+    ("in a coroutine", "local t = {} coroutine.wrap(function() while true do t[#t + 1] = {} end end)()"),
+    (
+        "in caught coroutines",
+        "local t = {} while true do coroutine.resume(coroutine.create(function() while true do t[#t + 1] = {} end end)) end",
+    ),
+    ("deep nests", "local t = {} for i = 1, 1e9 do t = { t } end"),
+    ("one string", "return #('x'):rep(1 << 30)"),
+    ("one doubling string", "local s = 'x' while true do s = s .. s end"),
+    ("coroutines", "local t = {} while true do t[#t + 1] = coroutine.create(print) end"),
+    ("in a task", "require 'sidestack'.spawn(function() local t = {} while true do t[#t + 1] = {} end end):join()"),
+    ("a concat", "local t = {} for i = 1, 100 do t[i] = ('x'):rep(100000) end return #table.concat(t)"),
+];
+
+#[test]
+fn a_greedy_call_gets_its_memory_limit_and_its_neighbours_nothing() {
+    let engine = engine();
+    block_on(async {
+        for (name, text) in GREEDY {
+            let limit = 4 << 20;
+            let greedy = engine.eval::<()>(text).memory(limit).deadline(Duration::from_secs(10));
+            let neighbours = (0..100).map(|i| {
+                engine.eval_with::<i64>("local n = ... local t = {} for i = 1, 100 do t[i] = { i } end require 'app'.nap(0.002) return #t + n", i)
+            });
+            let (greedy, neighbours) = futures_util::join!(greedy, join_all(neighbours));
+            let error = greedy.expect_err(name);
+            // One that catches its errors for ever is ended by its deadline.
+            let whole = matches!(&error, Error::Limit { which: Limit::Memory, value, .. } if *value == limit as u64);
+            let caught = name.contains("caught") && error.code() == Some("deadline");
+            assert!(whole || caught, "{name}: {error:?}");
+            for (i, n) in neighbours.into_iter().enumerate() {
+                assert_eq!(n.expect(name), 100 + i64::try_from(i).expect("small"), "{name}");
+            }
+        }
+    });
+    serves_the_next(&engine);
+}
+
+#[test]
+fn an_error_for_memory_can_be_caught_and_is_one_calls_own() {
+    let engine = engine();
+    let got: (bool, String, i64) = outcome(
+        engine
+            .eval("local ok, e = pcall(function() local t = {} while true do t[#t + 1] = {} end end) collectgarbage() local t = {} for i = 1, 1000 do t[i] = i end return ok, tostring(e), #t")
+            .memory(4 << 20),
+    )
+    .expect("caught");
+    assert_eq!(got, (false, "not enough memory".into(), 1000));
+}
+
+#[test]
+fn at_the_cap_the_largest_fiber_ends_and_not_the_asker() {
+    let engine = builder().memory(32 << 20).build().expect("an engine");
+    block_on(async {
+        let large =
+            engine
+                .spawn(engine.eval::<()>(
+                    "local t = {} for i = 1, 20 do t[i] = ('x'):rep(1000000) .. i end require 'app'.nap(60)",
+                ))
+                .expect("started");
+        // Large, and waiting. Now small ones go on until the cap is reached.
+        let small = (0..40).map(|i| {
+            engine.eval_with::<i64>("local n = ... require 'app'.nap(0.05) local t = {} for i = 1, 10 do t[i] = ('y'):rep(50000) .. i .. n end require 'app'.nap(0.2) return #t", i)
+        });
+        let (large, small) = futures_util::join!(large, join_all(small));
+        let error = large.expect_err("it was cancelled");
+        assert!(matches!(error, Error::Limit { which: Limit::Memory, .. }), "{error:?}");
+        for n in small {
+            assert_eq!(n.expect("a small one"), 10);
+        }
+    });
+    serves_the_next(&engine);
+}
+
+#[test]
+fn a_greedy_call_at_the_cap_ends_itself() {
+    let engine = builder().memory(32 << 20).build().expect("an engine");
+    for (name, text) in GREEDY {
+        if name.contains("caught") || name == "a concat" {
+            continue;
+        }
+        let error = outcome(engine.eval::<()>(text)).expect_err(name);
+        assert_eq!(error.code(), Some("memory"), "{name}: {error:?}");
+        serves_the_next(&engine);
+    }
+}
+
+#[test]
+fn memory_comes_back() {
+    let engine = builder().memory(64 << 20).build().expect("an engine");
+    // Ten times the cap in total.
+    for i in 0..40 {
+        let n =
+            outcome(engine.eval::<i64>("local t = {} for i = 1, 16 do t[i] = ('x'):rep(1000000) .. i end return #t"));
+        assert_eq!(n.unwrap_or_else(|e| panic!("call {i}: {e:?}")), 16);
+    }
+    outcome(engine.eval::<()>("collectgarbage() collectgarbage()")).expect("a collection");
+    let kib: f64 = outcome(engine.eval("collectgarbage 'count'")).expect("a count");
+    assert!(kib < 4096.0, "{kib} KiB are still held");
+}
+
+#[test]
+fn memory_of_ended_calls_that_is_still_used_is_nobodys() {
+    let engine = engine();
+    let script = block_on(engine.load_text(
+        "cache",
+        "local cache = {}
+         return { keep = function(n) for i = 1, 10 do cache[#cache + 1] = ('x'):rep(100000) .. n end return #cache end,
+                  drop = function() cache = {} end }",
+    ))
+    .expect("a script");
+    for i in 1..=20 {
+        let call = script.call::<i64>("keep", i).memory(2 << 20);
+        assert_eq!(outcome(call).expect("it holds 1 MB"), i * 10);
+    }
+    outcome(script.call::<()>("drop", ()).memory(2 << 20)).expect("dropped");
+    assert_eq!(outcome(script.call::<i64>("keep", 0).memory(2 << 20)).expect("kept"), 10);
+}
