@@ -1,6 +1,7 @@
 //! The future of a call.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +32,11 @@ pub struct Call<R> {
 enum State<R> {
     New(Box<New>),
     /// `slot` is there twice: erased for the cancel, which has no bounds on `R`.
-    Running { slot: Arc<Slot<R>>, erased: Arc<dyn Completion>, inbox: Arc<Inbox> },
+    Running {
+        slot: Arc<Slot<R>>,
+        erased: Arc<dyn Completion>,
+        inbox: Arc<Inbox>,
+    },
     Over,
 }
 
@@ -96,7 +101,8 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         if wake::on_interpreter_thread() {
             return Err(Error::Refused {
                 name: refused::OWN_INTERPRETER,
-                message: "a blocking call on an interpreter thread would stop the fibers there; await the call instead".into(),
+                message: "a blocking call on an interpreter thread would stop the fibers there; await the call instead"
+                    .into(),
             });
         }
         futures_executor::block_on(self)
@@ -175,6 +181,16 @@ impl<R: DeserializeOwned + Send + 'static> Future for Call<R> {
 }
 
 impl<R> Unpin for Call<R> {}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::New(_) => "Call(not started)",
+            State::Running { .. } => "Call(started)",
+            State::Over => "Call(over)",
+        })
+    }
+}
 
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {

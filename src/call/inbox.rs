@@ -44,6 +44,7 @@ pub struct Inbox {
     live: AtomicUsize,
     capacity: usize,
     closed: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Inbox {
@@ -58,6 +59,7 @@ impl Inbox {
             live: AtomicUsize::new(0),
             capacity,
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         };
         (Arc::new(inbox), receiver)
     }
@@ -91,6 +93,16 @@ impl Inbox {
     /// No more jobs.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// The interpreter has closed; its thread ends now.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// A job left the queue and got a fiber (or was refused one).

@@ -145,6 +145,8 @@ impl<G: Guest> Builder<G> {
             next_pick: AtomicUsize::new(0),
             quarantined: quarantined.clone(),
             closing: AtomicBool::new(false),
+            stuck: AtomicUsize::new(0),
+            give_up_after: settings.grace + Duration::from_millis(500),
             watchdog,
         });
         let weak: Weak<Inner> = Arc::downgrade(&inner);
@@ -165,10 +167,10 @@ impl<G: Guest> Builder<G> {
                 quarantined: quarantined.clone(),
                 runtime: runtime.clone(),
             });
-            threads.push(spawn(post, Some(started.clone())).map_err(|source| Error::System {
-                what: "cannot start an interpreter thread".into(),
-                source,
-            })?);
+            threads.push(
+                spawn(post, Some(started.clone()))
+                    .map_err(|source| Error::System { what: "cannot start an interpreter thread".into(), source })?,
+            );
         }
         drop(started);
         *inner.threads.lock().expect("nobody else has it yet") = threads;

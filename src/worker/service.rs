@@ -2,7 +2,7 @@
 //! finalizers, so it happens on a fiber too, one that has no caller and does not wait for others.
 
 use super::Worker;
-use super::fiber::Fiber;
+use super::fiber::{Fiber, State};
 use crate::Error;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::crossing::cancel;
@@ -67,8 +67,8 @@ impl<I: Interpreter> Worker<I> {
                 // Nothing here is to wait: what tries to gets an error.
                 // SAFETY: the fiber is suspended and this is the worker.
                 let _ = unsafe { cancel::whole(&raw mut fiber.record, Reason::Cancelled) };
+                fiber.state = State::Ready;
             }
-            self.ready.retain(|ready| *ready != key.index);
             self.resume(key.index);
         }
         let result = outcome.result.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -108,7 +108,8 @@ impl<I: Interpreter> Worker<I> {
             tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "host objects leaked");
         }
         self.local.inbox.set_live(0);
-        if let Some(done) = self.ending.as_mut().and_then(|ending| ending.done.take()) {
+        self.local.inbox.end();
+        for done in self.ending.iter_mut().flat_map(|ending| ending.done.drain(..)) {
             let _ = done.send(());
         }
     }

@@ -86,7 +86,10 @@ pub struct Runtime {
 }
 
 /// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
-pub fn spawn<G: Guest>(post: Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn<G: Guest>(
+    post: Arc<Post<G>>,
+    started: Option<Sender<Result<(), Error>>>,
+) -> std::io::Result<JoinHandle<()>> {
     let name = format!("sidestack-{}", post.inbox.interpreter);
     std::thread::Builder::new().name(name).spawn(move || run(&post, started))
 }
@@ -101,13 +104,16 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         Ok(worker) => worker,
         Err(error) => {
             wake::serve(std::ptr::null());
+            post.inbox.end();
             return report(started, Err(error));
         }
     });
+    let mut up = false;
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
         worker.reload(&post.scripts);
         report(started.clone(), Ok(()));
+        up = true;
         worker.work();
         Ok(())
     });
@@ -117,7 +123,16 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             let worker = std::mem::ManuallyDrop::into_inner(worker);
             drop_fenced(worker);
         }
-        Ok(Err(error)) => report(started, Err(error)),
+        Ok(Err(error)) => {
+            post.inbox.end();
+            report(started, Err(error));
+        }
+        Err(Panicked(message)) if !up && started.is_some() => {
+            // It never worked, and whoever builds the engine is told.
+            tracing::error!(target: "sidestack", %message, "an interpreter thread panicked at its start");
+            post.inbox.end();
+            report(started, Err(Error::InterpreterLost { started: false }));
+        }
         Err(Panicked(message)) => {
             post.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
@@ -136,9 +151,11 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
 /// Starts the next incarnation.
 fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
     match ending {
-        Some(Ending { cancel_at: Some(cancel_at), done: Some(done) }) => post.inbox.send(Message::Drain { cancel_at, done }),
-        Some(Ending { done: Some(done), .. }) => post.inbox.send(Message::Drain { cancel_at: Instant::now(), done }),
-        Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
+        Some(Ending { cancel_at, done }) if !done.is_empty() => {
+            let cancel_at = cancel_at.unwrap_or_else(Instant::now);
+            done.into_iter().for_each(|done| post.inbox.send(Message::Drain { cancel_at, done }));
+        }
+        Some(_) => post.inbox.send(Message::End),
         None => {}
     }
     if let Err(error) = spawn(post.clone(), None) {
@@ -158,7 +175,8 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
-    let pool = StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    let pool =
+        StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
     let attached = Attached::new()
@@ -197,9 +215,10 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         live: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
-        backlog: VecDeque::new(),
+        backlog: super::Backlog::default(),
         releases: Vec::new(),
         loading: 0,
+        units: 0,
         ending: None,
     })
 }
@@ -218,14 +237,20 @@ impl<I: Interpreter> Worker<I> {
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             match record.job.take() {
-                Some(job) if !fiber.begun => self.local.inbox.requeue(job, false),
+                Some(mut job) if !fiber.begun => {
+                    // `place` moved them to the fiber.
+                    let caller = &record.context.caller;
+                    job.settings.label.clone_from(&caller.label);
+                    job.settings.extensions.clone_from(&caller.extensions);
+                    self.local.inbox.requeue(job, false);
+                }
                 job => drop_fenced(job),
             }
             for call in record.calls.drain(..).rev() {
                 drop_fenced(call);
             }
         }
-        for job in self.backlog.drain(..) {
+        while let Some(job) = self.backlog.pop() {
             self.local.inbox.requeue(job, true);
         }
         // SAFETY: the thread's own state; no fiber is current any more.
