@@ -55,6 +55,8 @@ pub struct Worker<I: Interpreter> {
     /// Ended fibers, kept for their buffers.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
+    /// The most fibers that were alive at once since the guest's garbage was last collected.
+    peak: usize,
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
@@ -136,6 +138,7 @@ impl<I: Interpreter> Worker<I> {
     /// Nothing is ready: tidies up, then sleeps until something comes.
     fn park(&mut self) {
         self.release_slots();
+        self.collect_after_burst();
         if self.pool.trim() == Trimmed::More {
             // A batch at a time, so that what comes meanwhile is not kept waiting.
             if let Ok(message) = self.inbox.try_recv() {

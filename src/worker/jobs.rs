@@ -128,6 +128,7 @@ impl<I: Interpreter> Worker<I> {
         let index = key.index as usize;
         self.fibers[index] = Some(fiber);
         self.live += 1;
+        self.peak = self.peak.max(self.live);
         self.set_limit(key.index);
         self.ready.push_back(key.index);
     }

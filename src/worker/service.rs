@@ -13,6 +13,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+/// As many fibers at once count as a burst. Collecting after fewer would cost more than it gives back.
+const BURST: usize = 1000;
+
 /// Where a service fiber's outcome goes.
 #[derive(Default)]
 struct Outcome {
@@ -87,6 +90,18 @@ impl<I: Interpreter> Worker<I> {
         let slots = std::mem::take(&mut self.releases);
         if let Err(error) = self.serve(&Task::Release { slots: &slots }) {
             tracing::error!(target: "sidestack", %error, "giving references back failed");
+        }
+    }
+
+    /// What a burst of fibers leaves in the guest's heap would stay there until later calls allocate as much again: collects
+    /// it while there is nothing else to do.
+    pub(super) fn collect_after_burst(&mut self) {
+        if self.peak < BURST || self.live > self.peak / 8 {
+            return;
+        }
+        self.peak = self.live;
+        if let Err(error) = self.serve(&Task::Collect) {
+            tracing::error!(target: "sidestack", %error, "collecting garbage failed");
         }
     }
 

@@ -213,6 +213,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         free: Vec::new(),
         spare: Vec::new(),
         live: 0,
+        peak: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
         backlog: super::Backlog::default(),
