@@ -46,7 +46,7 @@ step_bindings() {
     echo "SKIPPED: libclang is missing"
     return 0
   fi
-  SIDESTACK_CHECK_BINDINGS=1 cargo build --features bindgen
+  SIDESTACK_BINDINGS=check cargo check --features bindgen
 }
 
 step_lint() {
@@ -88,7 +88,7 @@ step_valgrind() {
     echo "SKIPPED: valgrind is missing"
     return 0
   fi
-  PROPTEST_CASES=4 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9 --suppressions=tests/valgrind.supp" \
+  PROPTEST_CASES=4 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=9" \
     cargo test --test lua
 }
 

@@ -12,6 +12,7 @@ int ss_cross_host_answer(ss_thread *, ss_call *, int, ss_value *, uint32_t);
 void ss_cross_host_end(ss_thread *, ss_call *);
 int ss_cross_poll(ss_thread *, ss_call *, int);
 void ss_cross_object_release(ss_thread *, uint64_t);
+int64_t ss_cross_function_id(ss_thread *, const char *);
 void ss_cross_return(ss_thread *, int, ss_value *, uint32_t);
 
 /* Outermost: guest code on a fiber calls the host. */
@@ -50,6 +51,12 @@ int ss_poll(ss_call *call, int finalizer) {
 }
 
 void ss_object_release(uint64_t key) { CROSSING(outermost, ss_cross_object_release(thread, key)); }
+
+int64_t ss_function_id(const char *name) {
+  int64_t id;
+  CROSSING(outermost, id = ss_cross_function_id(thread, name));
+  return id;
+}
 
 void ss_return(int status, ss_value *values, uint32_t count) {
   CROSSING(outermost, ss_cross_return(thread, status, values, count));

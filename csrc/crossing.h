@@ -67,6 +67,12 @@ int ss_poll(ss_call *call, int finalizer);
 /* A guest's reference to a host object is gone. Stale keys are ignored. [interpreter thread; no; no] */
 void ss_object_release(uint64_t key);
 
+/*
+ * The id of a host function, by its module's or class's name and its own: "app.nap" (terminated). -1: there is none. Look it up once.
+ * [fiber; no; no]
+ */
+int64_t ss_function_id(const char *name);
+
 /* What a fiber's entry calls last: the outcome of the whole run (SS_OK with results, SS_ERROR with an error, SS_KILL). [fiber; no; no] */
 void ss_return(int status, ss_value *values, uint32_t count);
 

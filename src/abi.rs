@@ -10,6 +10,8 @@
     clippy::all,
     reason = "generated from C headers, which document each item"
 )]
+#[rustfmt::skip]
+#[cfg_attr(feature = "bindgen", path = "abi/generated.rs")]
 mod bindings;
 
 pub use bindings::*;

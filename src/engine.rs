@@ -6,8 +6,8 @@ mod watchdog;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 use crate::Error;
 use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Source, Target, Work};
+use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
 use crate::error::refused;
+use crate::worker::thread::Losses;
 
 pub use builder::Builder;
 pub use script::Script;
@@ -34,10 +35,10 @@ pub(crate) struct Inner {
     inboxes: Vec<Arc<Inbox>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// What a replacement loads.
-    scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    scripts: Arc<Scripts>,
     next_script: AtomicU32,
     next_pick: AtomicUsize,
-    quarantined: Arc<AtomicU64>,
+    losses: Arc<Losses>,
     closing: AtomicBool,
     /// Interpreters that the last shutdown left behind.
     stuck: AtomicUsize,
@@ -76,10 +77,14 @@ pub struct Metrics {
     pub interpreters: usize,
     /// Fibers alive.
     pub fibers: usize,
+    /// Stacks in use, those of interpreters' own work included.
+    pub stacks: usize,
     /// Calls that wait for a fiber.
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
+    /// Host objects that guests still held when they were closed, after they had dropped everything.
+    pub leaked_objects: u64,
     /// Interpreters that did not end in a shutdown, and were left behind.
     pub stuck: usize,
     /// Host functions that held their interpreter for too long (50 ms).
@@ -117,13 +122,17 @@ impl Engine {
     async fn load_source(&self, source: Source) -> Result<Script, Error> {
         let source = Arc::new(source);
         let number = self.0.next_script.fetch_add(1, Ordering::Relaxed);
-        let loads: Vec<Call<()>> = self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
-        futures_util::future::try_join_all(loads).await?;
+        let loads: Vec<Call<Option<Vec<String>>>> =
+            self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
+        let mut exports = futures_util::future::try_join_all(loads).await?.pop().flatten();
+        if let Some(names) = &mut exports {
+            names.sort();
+        }
         self.0.scripts.write().unwrap_or_else(PoisonError::into_inner).push((number, source.clone()));
-        Ok(Script::new(self.0.clone(), number, source))
+        Ok(Script::new(self.0.clone(), number, source, exports))
     }
 
-    fn load_on(&self, inbox: &Arc<Inbox>, script: u32, source: &Arc<Source>) -> Call<()> {
+    fn load_on(&self, inbox: &Arc<Inbox>, script: u32, source: &Arc<Source>) -> Call<Option<Vec<String>>> {
         let source = source.clone();
         Call::new(Target::Bound(inbox.clone()), "load", (), |_| Work::Load { script, source })
     }
@@ -175,8 +184,10 @@ impl Engine {
         Metrics {
             interpreters: self.0.inboxes.len(),
             fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
+            stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
-            quarantined: self.0.quarantined.load(Ordering::Relaxed),
+            quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
             last_slow_host_call,

@@ -26,7 +26,10 @@ mod costs;
 #[cfg(test)]
 mod many;
 
+#[cfg(test)]
 pub use guard::GuardKind;
-pub use pool::{PoolStats, StackPool, Trimmed};
+#[cfg(test)]
+pub use pool::PoolStats;
+pub use pool::{StackPool, Trimmed};
 pub use stack::{FiberStack, StackConfig};
 pub use switch::{Coroutine, Link, Resumed, on_thread_stack, suspend};

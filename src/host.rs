@@ -11,7 +11,7 @@ pub mod registry;
 pub mod reply;
 pub mod timer;
 
-pub use args::{Args, Ext, FromCall, Rest, State};
+pub use args::{Ext, FromCall, Rest, State};
 pub use cx::Cx;
 pub use function::HostFn;
 pub use module::Module;

@@ -26,3 +26,8 @@ pub use guest::lua::Lua;
 pub use guest::native::Native;
 pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
 pub use value::{Bytes, Value};
+
+/// The README's code, compiled.
+#[cfg(all(doctest, feature = "tokio", feature = "lua"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,15 +2,14 @@
 //! enforces deadlines.
 //!
 //! The work is done in C, on whatever stack a signal finds; the protocol and its races are told in `csrc/signals.c` and
-//! `csrc/tick.c`. This is the face of it: [`Attached`] makes the calling thread an interpreter thread, [`defer`] crosses
-//! the border, [`tick`] sets the timer.
+//! `csrc/tick.c`. This is the face of it: [`Attached`] makes the calling thread an interpreter thread and arms its
+//! timer, [`tick`] chooses the timer's signal.
 //!
 //! A resume does, in this order: [`Attached::arm`] where ticks are needed; `fiber_id`, `deadline` and the other fields of
-//! the fiber; [`Attached::switch`]; `epoch`, `place`; and last, on the fiber, [`defer::leave_host`]. A suspension, in host
+//! the fiber; [`Attached::switch`]; `epoch`, `place`; and last, on the fiber, `ss_leave_host`. A suspension, in host
 //! code already: `place`, `fiber_id = 0`, [`Attached::switch`]. A fiber that is over: [`Attached::fiber_end`] after that.
 
 mod attach;
-pub(crate) mod defer;
 pub(crate) mod tick;
 
 pub(crate) use attach::Attached;

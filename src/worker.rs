@@ -91,8 +91,9 @@ impl<I: Interpreter> Worker<I> {
         let mut wakes = 0;
         loop {
             if self.units == 0 {
-                self.units = UNITS_PER_INTAKE;
                 self.intake();
+                // After it: a service fiber that it ran may have used up a slice.
+                self.units = UNITS_PER_INTAKE;
             }
             self.units -= 1;
             if (wakes < WAKES_PER_READY || self.ready.is_empty())
@@ -116,7 +117,6 @@ impl<I: Interpreter> Worker<I> {
             }
             self.park();
         }
-        self.stop();
     }
 
     /// Looks at everything that comes from outside. True if it brought something to do.
@@ -131,7 +131,7 @@ impl<I: Interpreter> Worker<I> {
             taken += 1;
         }
         self.relieve_memory();
-        self.local.inbox.set_live(self.live);
+        self.local.inbox.set_live(self.live, self.pool.stats().in_use);
         taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
     }
 

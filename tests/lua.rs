@@ -82,6 +82,7 @@ fn a_script_is_loaded_and_called() {
     ))
     .expect("a script");
     assert_eq!(block_on(script.call::<String>("greet", "ada")).expect("a greeting"), "hi ada, I slept 0.01");
+    assert_eq!(script.exports(), Some(&["greet".to_string()][..]));
     let error = block_on(script.call::<String>("nope", ())).expect_err("no such export");
     assert_eq!(error.code(), Some("not_found"));
 }
@@ -102,4 +103,9 @@ fn the_sidestack_module_waits() {
     )
     .expect("a sum");
     assert_eq!(sums, 55);
+}
+
+#[test]
+fn a_first_line_for_the_shell_is_left_out() {
+    assert_eq!(eval::<i64>("#!/usr/bin/env sidestack\nreturn 7").expect("a number"), 7);
 }

@@ -67,6 +67,36 @@ static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
   return next;
 }
 
+/* Pushes up to SSLUA_SMALL numbers and booleans, for which a C function has stack; 0: there is something else. [fiber; no; no] */
+static int push_scalars(lua_State *L, const ss_value *values, uint32_t count) {
+  if (count > SSLUA_SMALL) return 0;
+  for (uint32_t i = 0; i < count; i++) {
+    TValue *o = s2v(L->top.p + i);
+    switch (values[i].tag) {
+      case SS_NIL:
+        setnilvalue(o);
+        break;
+      case SS_BOOL:
+        if (values[i].as.integer) {
+          setbtvalue(o);
+        } else {
+          setbfvalue(o);
+        }
+        break;
+      case SS_INT:
+        setivalue(o, values[i].as.integer);
+        break;
+      case SS_FLOAT:
+        setfltvalue(o, values[i].as.number);
+        break;
+      default:
+        return 0;
+    }
+  }
+  L->top.p += count;
+  return 1;
+}
+
 /* [fiber; may suspend; may raise] */
 int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
   sslua_encoded args;
@@ -77,7 +107,7 @@ int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
   sslua_settle(L, &args);
   if (status == SS_OK) {
     int count = (int)call.count;
-    sslua_decode(L, call.values, call.count);
+    if (!push_scalars(L, call.values, call.count)) sslua_decode(L, call.values, call.count);
     ss_host_end(&call);
     return count;
   }

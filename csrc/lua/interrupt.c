@@ -13,8 +13,9 @@
  * Slices are given between VM instructions only: a library function may hold a FILE or an iterator over an API call.
  * In a finalizer, and on the main state (where only finalizers run guest code), ss_poll() is told so and never suspends.
  *
- * The kill is a light userdata that is thrown past errfunc, so that no handler sees it. pcall, xpcall, coroutine.resume
- * and close can catch it; each is a C function whose return enters the core through lua_lock, which finds the cancel bit
+ * The kill is a light userdata that is thrown past errfunc, so that no handler sees it, and past all protected calls of its
+ * Lua thread that rest on the thread's base instead of a setjmp of their own. Other pcalls and xpcalls,
+ * coroutine.resume and close can catch it; each is a C function whose return enters the core through lua_lock, which finds the cancel bit
  * still set, asks, and is told to kill again: a catcher runs not one instruction, whichever Lua thread it is on. Where
  * a finalizer's caller catches, the hook, armed again, does the same. `allowhook`, which Lua turns off in finalizers
  * and hooks, is turned on by the tick once the fiber is cancelled.
@@ -89,6 +90,8 @@ void sslua_look_up_current(void) { sslua_look_up(sslua_thread_state.current); }
 /* [fiber; no; raises] */
 _Noreturn void sslua_kill(lua_State *L) {
   L->errfunc = 0;
+  /* Protected calls that could be resumed, perhaps 100,000 of them: none is to recover. */
+  for (CallInfo *ci = L->ci; ci != NULL; ci = ci->previous) ci->callstatus &= (unsigned short)~CIST_YPCALL;
   sslua_thread_state.current = L;
   sslua_arm(L);
   setpvalue(s2v(L->top.p), (void *)&kill_tag); /* one of EXTRA_STACK's slots, as luaD_errerr does */

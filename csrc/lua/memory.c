@@ -10,7 +10,8 @@
  * Two limits. Over its own, a fiber gets NULL: Lua collects garbage, asks again, and raises a memory error. At the
  * interpreter's cap Lua may collect first too; if that does not help, the largest fiber is named as the victim (the worker cancels it),
  * a slice is forced so that the worker comes by, and the asker, unless it is that fiber, may go up to a quarter over the
- * cap. Sizes are bytes as Lua asks for them, headers not counted.
+ * cap. While Lua cannot collect (it is moving a Lua stack), either limit may be passed by a quarter: what is garbage would
+ * else end an innocent call. Sizes are bytes as Lua asks for them, headers not counted.
  */
 #include "memory.h"
 
@@ -33,7 +34,7 @@ int sslua_memory_open(sslua_memory *m, size_t cap) {
   m->accounts = calloc(m->capacity, sizeof(*m->accounts));
   if (m->accounts == NULL) return 0;
   m->count = 1;
-  m->accounts[0].limit = INT64_MAX;
+  m->accounts[0].limit = INT64_MAX / 2;
   m->accounts[0].generation = 1;
   m->accounts[0].open = 1;
   m->cap = cap == 0 || cap > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)cap;
@@ -60,7 +61,7 @@ uint32_t sslua_account_open(sslua_memory *m, uint64_t fiber, size_t limit) {
   }
   sslua_account *a = &m->accounts[index];
   a->used = 0;
-  a->limit = limit == 0 || limit > INT64_MAX ? INT64_MAX : (int64_t)limit;
+  a->limit = limit == 0 || limit > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)limit;
   a->fiber = fiber;
   a->open = 1;
   return index;
@@ -80,20 +81,23 @@ void sslua_account_close(sslua_memory *m, uint32_t index) {
 }
 
 /* The account to cancel at the cap: the one chosen before, while it lives, or the largest; 0: no fiber. [fiber; no; no] */
-static uint32_t victim(sslua_memory *m) {
-  if (m->victim_generation != 0 && m->accounts[m->victim].generation == m->victim_generation) return m->victim;
-  m->victim_generation = 0;
+static uint32_t victim(const sslua_memory *m) {
+  if (m->victim_generation != 0) return m->victim;
   uint32_t largest = 0;
   for (uint32_t i = 1; i < m->count; i++)
     if (m->accounts[i].open && (largest == 0 || m->accounts[i].used > m->accounts[largest].used)) largest = i;
   return largest;
 }
 
+/* Whether Lua answers NULL with a collection and asks again. [fiber; no; no] */
+static int collects(const sslua *u) { return u->L != NULL && completestate(G(u->L)) && !G(u->L)->gcstopem; }
+
 /* Whether the asker is refused when the cap is reached. [fiber; no; no] */
 static int refused_at_cap(sslua *u, const void *p, size_t size, int64_t delta) {
   sslua_memory *m = &u->memory;
-  int collects = u->L != NULL && completestate(G(u->L)) && !G(u->L)->gcstopem;
-  if (m->victim_generation == 0 && collects && !(m->refused == p && m->refused_size == size)) {
+  if (!collects(u)) return m->total + delta > m->cap + m->cap / 4;
+  if (m->accounts[m->victim].generation != m->victim_generation) m->victim_generation = 0; /* it is gone */
+  if (m->victim_generation == 0 && !(m->refused == p && m->refused_size == size)) {
     m->refused = p;
     m->refused_size = size;
     return 1; /* Lua collects all garbage and asks again */
@@ -128,7 +132,8 @@ void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize) {
   int64_t delta = (int64_t)nsize - (p == NULL ? 0 : (int64_t)osize); /* without a block osize is a type */
   if (delta > 0) {
     sslua_account *asker = &m->accounts[m->current];
-    if (delta > asker->limit - asker->used) return NULL;
+    int64_t over = asker->used + delta - asker->limit; /* `used` may be negative */
+    if (over > 0 && (collects(u) || over > asker->limit / 4)) return NULL;
     if (m->total + delta > m->cap && refused_at_cap(u, p, nsize, delta)) return NULL;
     m->refused_size = 0;
   }

@@ -8,7 +8,7 @@
 /* What one fiber holds. Account 0 is the interpreter's own. */
 typedef struct sslua_account {
   int64_t used;
-  int64_t limit; /* INT64_MAX: none */
+  int64_t limit; /* INT64_MAX / 2: none, with room for sums */
   uint64_t fiber;
   uint32_t generation; /* of the blocks that belong to it */
   uint32_t next_free;

@@ -99,8 +99,30 @@ static int loaded(lua_State *L, int status, lua_KContext context) {
   run->outer = run->globals != NULL ? run->globals : (void *)u->base;
   run->globals = NULL;
   sslua_env_select(u, run);
-  lua_settop(L, 0);
+  /* The result of a load: the names of its exports. */
+  lua_settop(L, 1);
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, 2, (lua_Integer)lua_rawlen(L, 2) + 1);
+  }
+  lua_remove(L, 1);
   return finish(L, LUA_OK, 0);
+}
+
+/* Leaves out what is not Lua: a byte order mark, and a first line for the shell (but its end, for the line numbers).
+   [fiber; no; no] */
+static const char *lua_part(const sslua_run *run, size_t *len) {
+  const char *text = run->source;
+  *len = run->source_len;
+  if (*len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+    text += 3;
+    *len -= 3;
+  }
+  if (*len > 0 && text[0] == '#')
+    while (*len > 0 && *text != '\n') text++, --*len;
+  return text;
 }
 
 /* [fiber; may suspend; may raise] */
@@ -119,14 +141,8 @@ static int load(lua_State *L, sslua *u, sslua_run *run) {
   script->name = folder + run->folder_len + 1;
   sslua_env_begin(u, run, 0); /* a script that is loaded anew starts from the base */
   run->script = number + 1;
-  const char *text = run->source;
-  size_t len = run->source_len;
-  if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
-    text += 3;
-    len -= 3;
-  }
-  if (len > 0 && text[0] == '#') /* a first line for the shell; its end stays, for the line numbers */
-    while (len > 0 && *text != '\n') text++, len--;
+  size_t len;
+  const char *text = lua_part(run, &len);
   if (compile(L, run, text, len) != LUA_OK) return lua_error(L);
   lua_callk(L, 0, 1, 0, loaded);
   return loaded(L, LUA_OK, 0);
@@ -188,13 +204,14 @@ static int eval(lua_State *L, sslua *u, sslua_run *run) {
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   luaL_addstring(&b, "return ");
-  luaL_addlstring(&b, run->source, run->source_len);
+  size_t plain_len, len;
+  const char *plain = lua_part(run, &plain_len);
+  luaL_addlstring(&b, plain, plain_len);
   luaL_pushresult(&b);
-  size_t len;
   const char *text = lua_tolstring(L, 1, &len);
   if (compile(L, run, text, len) != LUA_OK) {
     lua_pop(L, 1);
-    if (compile(L, run, run->source, run->source_len) != LUA_OK) return lua_error(L);
+    if (compile(L, run, plain, plain_len) != LUA_OK) return lua_error(L);
   }
   lua_replace(L, 1);
   return call_and_finish(L, run);

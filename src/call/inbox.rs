@@ -16,6 +16,7 @@ use crate::Error;
 use crate::error::refused;
 
 /// What an interpreter thread is told.
+#[expect(clippy::large_enum_variant, reason = "most messages are jobs; a box would cost each an allocation")]
 pub enum Message {
     /// Start a call.
     Job(Job),
@@ -42,6 +43,7 @@ pub struct Inbox {
     queued: AtomicUsize,
     /// Fibers alive.
     live: AtomicUsize,
+    stacks: AtomicUsize,
     capacity: usize,
     closed: AtomicBool,
     ended: AtomicBool,
@@ -57,6 +59,7 @@ impl Inbox {
             sender,
             queued: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
+            stacks: AtomicUsize::new(0),
             capacity,
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -110,9 +113,15 @@ impl Inbox {
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Publishes how many fibers are alive.
-    pub fn set_live(&self, fibers: usize) {
+    /// Publishes how many fibers are alive, and how many stacks are in use.
+    pub fn set_live(&self, fibers: usize, stacks: usize) {
         self.live.store(fibers, Ordering::Relaxed);
+        self.stacks.store(stacks, Ordering::Relaxed);
+    }
+
+    /// Stacks in use, as last published.
+    pub fn stacks(&self) -> usize {
+        self.stacks.load(Ordering::Relaxed)
     }
 
     /// Jobs that wait.

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
@@ -25,6 +25,9 @@ pub struct Source {
     /// The text.
     pub text: Vec<u8>,
 }
+
+/// The scripts that an engine has loaded, by number: what a replacement loads.
+pub type Scripts = RwLock<Vec<(u32, Arc<Source>)>>;
 
 /// What to run.
 pub enum Work {

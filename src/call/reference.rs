@@ -69,10 +69,18 @@ impl Function {
     }
 
     /// As `call`; with `by_reference` results cross uncopied.
-    pub(crate) fn start<R: DeserializeOwned + Send + 'static>(&self, args: impl Serialize, by_reference: bool) -> Call<R> {
+    pub(crate) fn start<R: DeserializeOwned + Send + 'static>(
+        &self,
+        args: impl Serialize,
+        by_reference: bool,
+    ) -> Call<R> {
         let inbox = self.0.inbox.clone();
         let token = self.0.clone();
-        Call::new(Target::Bound(inbox), "guest function", args, move |args| Work::Function { token, args, by_reference })
+        Call::new(Target::Bound(inbox), "guest function", args, move |args| Work::Function {
+            token,
+            args,
+            by_reference,
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! Where the place is already the thread's stack (host code called C which calls back) the work is done in place: moving a
 //! second time would write over live host frames.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
 use super::host_call::{self, Step};
@@ -64,8 +64,7 @@ unsafe extern "C" fn ss_cross_host_call(
         if (*thread).place == SS_NO_FIBER as c_int {
             return no_fiber(call);
         }
-        let step =
-            on_thread(thread, |record, direct| host_call::begin(record, function, args, nargs, call, direct));
+        let step = on_thread(thread, |record, direct| host_call::begin(record, function, args, nargs, call, direct));
         match step {
             Step::Return(status) => status,
             Step::Suspend => suspend((*thread).fiber.cast()),
@@ -128,6 +127,20 @@ unsafe extern "C" fn ss_cross_object_release(thread: *mut ss_thread, key: u64) {
         if (*thread).place != SS_NO_FIBER as c_int {
             on_thread(thread, |record, _| finish::release(record, key));
         }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_function_id(thread: *mut ss_thread, name: *const c_char) -> i64 {
+    // SAFETY: as in `ss_cross_host_call`; the name is a terminated string (csrc/crossing.h).
+    unsafe {
+        if (*thread).place == SS_NO_FIBER as c_int {
+            return -1;
+        }
+        on_thread(thread, |record, _| {
+            let registry = &FiberRecord::context(record).local.registry;
+            CStr::from_ptr(name).to_str().ok().and_then(|name| registry.id(name)).map_or(-1, i64::from)
+        })
     }
 }
 

@@ -45,10 +45,12 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         if let Err(panicked) = result {
             // The caller's own code, in `Deserialize` or in its waker.
             tracing::error!(target: "sidestack", message = %panicked.0, "taking a call's outcome panicked");
-            drop_fenced(fence(|| completion.complete(Err(Error::Convert {
-                place: "result".into(),
-                message: format!("taking it panicked: {}", panicked.0),
-            }))));
+            drop_fenced(fence(|| {
+                completion.complete(Err(Error::Convert {
+                    place: "result".into(),
+                    message: format!("taking it panicked: {}", panicked.0),
+                }))
+            }));
         }
         drop_fenced(completion);
         drop_fenced(job);

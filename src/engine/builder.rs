@@ -1,7 +1,7 @@
 //! Building an engine.
 
 use std::any::{Any, TypeId};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::guest::Guest;
 use crate::host::Module;
 use crate::host::local::Activity;
 use crate::host::registry::Registry;
-use crate::worker::thread::{Post, Runtime, Settings, spawn};
+use crate::worker::thread::{Losses, Post, Settings, spawn};
 
 /// The configuration of an engine. Every setting has a default; they are listed in ARCHITECTURE.md.
 pub struct Builder<G> {
@@ -85,6 +85,15 @@ impl<G: Guest> Builder<G> {
         self
     }
 
+    /// The real-time signal that ticks use, one for the process. Default: `SIGRTMIN + 3`. Guests cannot take it.
+    ///
+    /// An error once any engine of the process has started.
+    pub fn tick_signal(self, signal: i32) -> Result<Self, Error> {
+        crate::signal::tick::set_signal(signal)
+            .map_err(|source| Error::System { what: format!("signal {signal} cannot be the tick's"), source })?;
+        Ok(self)
+    }
+
     /// Usable bytes of a fiber's C stack; virtual, used as touched. Default: 256 KiB, at least 32 KiB.
     pub fn stack(mut self, bytes: usize) -> Self {
         self.settings.stack = bytes;
@@ -123,9 +132,8 @@ impl<G: Guest> Builder<G> {
         let registry = Arc::new(Registry::new(&self.modules)?);
         let states = Arc::new(self.states);
         let guest = Arc::new(self.guest);
-        let runtime = runtime();
         let scripts = Arc::new(RwLock::new(Vec::new()));
-        let quarantined = Arc::new(AtomicU64::new(0));
+        let losses = Arc::new(Losses::default());
         let activities: Vec<Arc<Activity>> = (0..self.threads).map(|_| Arc::default()).collect();
         let watchdog = Watchdog::start(activities.clone(), registry.clone())
             .map_err(|source| Error::System { what: "cannot start the watchdog thread".into(), source })?;
@@ -143,7 +151,7 @@ impl<G: Guest> Builder<G> {
             scripts: scripts.clone(),
             next_script: AtomicU32::new(1),
             next_pick: AtomicUsize::new(0),
-            quarantined: quarantined.clone(),
+            losses: losses.clone(),
             closing: AtomicBool::new(false),
             stuck: AtomicUsize::new(0),
             give_up_after: settings.grace + Duration::from_millis(500),
@@ -164,8 +172,9 @@ impl<G: Guest> Builder<G> {
                 scripts: scripts.clone(),
                 dispatch: dispatch.clone(),
                 activity,
-                quarantined: quarantined.clone(),
-                runtime: runtime.clone(),
+                losses: losses.clone(),
+                #[cfg(feature = "tokio")]
+                tokio: tokio::runtime::Handle::try_current().ok(),
             });
             threads.push(
                 spawn(post, Some(started.clone()))
@@ -198,14 +207,4 @@ impl<G: Guest> Builder<G> {
         settings.fiber_memory = self.fiber_memory.unwrap_or(settings.memory);
         Ok(Arc::new(settings))
     }
-}
-
-#[cfg(feature = "tokio")]
-fn runtime() -> Runtime {
-    Runtime { tokio: tokio::runtime::Handle::try_current().ok() }
-}
-
-#[cfg(not(feature = "tokio"))]
-fn runtime() -> Runtime {
-    Runtime::default()
 }

@@ -17,16 +17,22 @@ pub struct Script {
     engine: Arc<Inner>,
     number: u32,
     source: Arc<Source>,
+    exports: Option<Arc<[String]>>,
 }
 
 impl Script {
-    pub(super) fn new(engine: Arc<Inner>, number: u32, source: Arc<Source>) -> Self {
-        Script { engine, number, source }
+    pub(super) fn new(engine: Arc<Inner>, number: u32, source: Arc<Source>, exports: Option<Vec<String>>) -> Self {
+        Script { engine, number, source, exports: exports.map(Arc::from) }
     }
 
     /// The name that errors show.
     pub fn name(&self) -> &str {
         &self.source.name
+    }
+
+    /// The names of its exports, sorted; `None` where the guest cannot tell.
+    pub fn exports(&self) -> Option<&[String]> {
+        self.exports.as_deref()
     }
 
     /// Calls an export; a script that returns a function exports it as `default`.
@@ -39,7 +45,11 @@ impl Script {
     }
 
     /// Calls an export and waits on the calling thread: see [`Call::blocking`].
-    pub fn call_blocking<R: DeserializeOwned + Send + 'static>(&self, name: &str, args: impl Serialize) -> Result<R, Error> {
+    pub fn call_blocking<R: DeserializeOwned + Send + 'static>(
+        &self,
+        name: &str,
+        args: impl Serialize,
+    ) -> Result<R, Error> {
         self.call(name, args).blocking()
     }
 }

@@ -253,8 +253,8 @@ impl<R: DeserializeOwned> Future for Nest<R> {
                 };
                 drop(nested);
                 self.stage = Stage::Over;
-                Poll::Ready(outcome.and_then(|mut flat| {
-                    let decoded = Results::of(&mut flat).decode();
+                Poll::Ready(outcome.and_then(|flat| {
+                    let decoded = Results::of(&flat).decode();
                     super::reply::give(flat);
                     decoded
                         .map_err(|e| Error::Convert { place: "result of a guest call".into(), message: e.to_string() })

@@ -1,6 +1,6 @@
 //! What one interpreter thread has of its own, as host functions reach it.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -80,11 +80,6 @@ impl Local {
             entry.as_.key = key.into();
             Ok(())
         })
-    }
-
-    /// A builder's value.
-    pub fn state(&self, type_id: TypeId) -> Option<&Arc<dyn Any + Send + Sync>> {
-        self.states.get(&type_id)
     }
 }
 

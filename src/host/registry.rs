@@ -26,7 +26,6 @@ pub struct Entry {
 pub struct Registry {
     functions: Vec<Entry>,
     classes: HashMap<TypeId, u32>,
-    class_names: Vec<&'static str>,
     desc: Desc,
 }
 
@@ -64,14 +63,12 @@ impl Registry {
             module_descs.push(ss_module_desc { name: build.name(name)?, functions: first, nfunctions: count });
         }
         let mut classes = HashMap::new();
-        let mut class_names = Vec::new();
         let mut class_descs = Vec::new();
         for class in modules.iter().flat_map(|m| &m.classes) {
             if classes.contains_key(&class.type_id) {
                 continue;
             }
-            classes.insert(class.type_id, u32::try_from(class_names.len()).expect("fewer classes than that"));
-            class_names.push(class.name);
+            classes.insert(class.type_id, u32::try_from(classes.len()).expect("fewer classes than that"));
             let (methods, nmethods) = build.functions(class.name, &class.methods)?;
             let (getters, ngetters) = build.functions(class.name, &class.getters)?;
             class_descs.push(ss_class_desc { name: build.name(class.name)?, methods, nmethods, getters, ngetters });
@@ -82,14 +79,9 @@ impl Registry {
             classes: class_descs.as_ptr(),
             nclasses: u32::try_from(class_descs.len()).expect("fewer classes than that"),
         });
-        let desc = Desc {
-            host,
-            _modules: module_descs,
-            _classes: class_descs,
-            _functions: build.descs,
-            _names: build.names,
-        };
-        Ok(Registry { functions: build.entries, classes, class_names, desc })
+        let desc =
+            Desc { host, _modules: module_descs, _classes: class_descs, _functions: build.descs, _names: build.names };
+        Ok(Registry { functions: build.entries, classes, desc })
     }
 
     /// The function of this id.
@@ -98,14 +90,15 @@ impl Registry {
         self.functions.get(id as usize)
     }
 
+    /// The id of a function, by its full name.
+    pub fn id(&self, name: &str) -> Option<u32> {
+        let place = self.functions.iter().position(|entry| entry.name == name)?;
+        u32::try_from(place).ok()
+    }
+
     /// The class of a Rust type.
     pub fn class(&self, type_id: TypeId) -> Option<u32> {
         self.classes.get(&type_id).copied()
-    }
-
-    /// A class's name.
-    pub fn class_name(&self, class: u32) -> Option<&'static str> {
-        self.class_names.get(class as usize).copied()
     }
 
     /// What guests read; valid while the registry lives.

@@ -88,7 +88,8 @@ impl Timers {
     }
 
     /// Waits that are still to come.
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.live
     }
 }

@@ -71,7 +71,11 @@ impl HostObject for Channel {
 
 /// The first value that any of the channels gives, with its number from 1; no number: the time was over. A closed and
 /// empty channel gives nil at once.
-async fn first_of(cx: Cx, channels: Vec<Object<Channel>>, seconds: Option<f64>) -> HostResult<(Option<usize>, Option<Value>)> {
+async fn first_of(
+    cx: Cx,
+    channels: Vec<Object<Channel>>,
+    seconds: Option<f64>,
+) -> HostResult<(Option<usize>, Option<Value>)> {
     if channels.is_empty() {
         return Err(Raise::new("bad_argument", "select needs at least one channel").into());
     }

@@ -7,7 +7,8 @@ use crate::value::{Bytes, Value};
 pub fn add(module: Module) -> Module {
     module
         .function("json_encode", |value: Value, pretty: Option<bool>| {
-            let text = if pretty == Some(true) { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let text =
+                if pretty == Some(true) { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
             text.map_err(|e| Raise::new("json", format!("cannot encode: {e}")).into())
         })
         .function("json_decode", |text: Bytes| {

@@ -168,7 +168,9 @@ impl Completion for State {
     fn complete(&self, outcome: Result<Results<'_>, Error>) {
         let result = outcome.and_then(|mut results| {
             let values = results.decode::<Many<Value>>();
-            values.map(|values| values.0).map_err(|e| Error::Convert { place: "results of a task".into(), message: e.to_string() })
+            values
+                .map(|values| values.0)
+                .map_err(|e| Error::Convert { place: "results of a task".into(), message: e.to_string() })
         });
         let waiting = {
             let mut outcome = self.lock();

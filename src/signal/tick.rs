@@ -11,9 +11,3 @@ pub(crate) fn set_signal(signo: i32) -> io::Result<()> {
     // SAFETY: any thread may call it; it only sets a number, under a lock.
     check(unsafe { abi::ss_tick_set_signal(signo) })
 }
-
-/// The signal in use.
-pub(crate) fn signal() -> i32 {
-    // SAFETY: any thread may call it; it only reads a number.
-    unsafe { abi::ss_tick_signal() }
-}

@@ -5,8 +5,6 @@ use std::io;
 
 /// Linux 6.13; in `asm-generic/mman-common.h`, not yet in libc.
 const MADV_GUARD_INSTALL: c_int = 102;
-/// Linux 6.13; see above.
-const MADV_GUARD_REMOVE: c_int = 103;
 
 /// Makes every access to these pages fault, without a mapping of their own: a marker in each page table entry. EINVAL
 /// from a kernel before 6.13 and for locked memory.
@@ -17,16 +15,6 @@ const MADV_GUARD_REMOVE: c_int = 103;
 pub unsafe fn guard_install(address: usize, size: usize) -> io::Result<()> {
     // SAFETY: the caller's promise.
     unsafe { advise(address, size, MADV_GUARD_INSTALL) }
-}
-
-/// Takes markers away again: the pages read as zero.
-///
-/// # Safety
-///
-/// As for [`guard_install`].
-pub unsafe fn guard_remove(address: usize, size: usize) -> io::Result<()> {
-    // SAFETY: the caller's promise.
-    unsafe { advise(address, size, MADV_GUARD_REMOVE) }
 }
 
 /// Gives the memory of these pages back to the system; they read as zero afterwards. Markers stay.
@@ -71,21 +59,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guard_can_be_taken_away() {
+    fn discarded_pages_read_as_zero() {
         let size = page_size();
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, only used here; it is written after its guard is gone.
+        // SAFETY: a new mapping, only used here.
         unsafe {
             let page = libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0);
             assert_ne!(page, libc::MAP_FAILED);
-            match guard_install(page.expose_provenance(), size) {
-                Ok(()) => guard_remove(page.addr(), size).unwrap(),
-                Err(error) => {
-                    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
-                    println!("no MADV_GUARD_INSTALL here");
-                }
-            }
             page.cast::<u8>().write(1);
             discard(page.addr(), size).unwrap();
             assert_eq!(page.cast::<u8>().read(), 0);

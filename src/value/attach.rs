@@ -140,7 +140,9 @@ struct NotData(Kind);
 impl Serialize for NotData {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
         let noun = self.0.noun();
-        Err(S::Error::custom(format_args!("{noun} is not data: it can be passed to a guest, but not written elsewhere")))
+        Err(S::Error::custom(format_args!(
+            "{noun} is not data: it can be passed to a guest, but not written elsewhere"
+        )))
     }
 }
 

@@ -231,7 +231,7 @@ impl<'f> Serializer for Encoder<'f> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), EncodeError> {
-        value.serialize(self.variant(variant)?).map_err(|error| error.in_field(variant))
+        value.serialize(self.variant(variant)?).map_err(|error| error.within(format_args!(".{variant}")))
     }
 
     #[inline]

@@ -62,11 +62,6 @@ macro_rules! faults {
             }
 
             #[cold]
-            pub(super) fn in_field(self, name: &str) -> Self {
-                self.within(format_args!(".{name}"))
-            }
-
-            #[cold]
             pub(super) fn of_key(mut self) -> Self {
                 self.0.message.insert_str(0, "as a key: ");
                 self

@@ -1,20 +1,23 @@
 //! An owned run of values, encoded from Rust or copied from a guest.
 
+mod building;
+
 use std::any::Any;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::mem::size_of;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+pub(super) use self::building::Mark;
 use super::attach::{Attachment, Kind};
 use super::encode::{Encoder, Place};
-use super::run::{Entry, KeySegment, Resolver, shape_of};
+use super::run::{Entry, Resolver, shape_of};
 use super::{DecodeError, EncodeError};
 use crate::Error;
 use crate::abi::{
-    SS_BYTES, SS_FUNCTION, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_REFERENCE, SS_STRING, ss_value,
-    ss_value__bindgen_ty_1 as Payload,
+    SS_BOOL, SS_BYTES, SS_FLOAT, SS_FUNCTION, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_NULL, SS_OBJECT, SS_REFERENCE,
+    SS_STRING, ss_value,
 };
 
 /// An owned run of values, in the form that a guest's shim reads.
@@ -36,15 +39,6 @@ pub struct Flat {
 // SAFETY: the pointers in `values` lead into the heap buffer that `bytes` owns and that moves along with it; everything
 // else in an entry is a plain number, and attachments are `Send + Sync`.
 unsafe impl Send for Flat {}
-
-/// How much a [`Flat`] held at some point.
-#[derive(Clone, Copy)]
-pub(super) struct Mark {
-    values: usize,
-    bytes: usize,
-    attachments: usize,
-    count: u32,
-}
 
 impl Flat {
     /// An empty run, without buffers.
@@ -75,12 +69,10 @@ impl Flat {
 
     #[inline]
     fn encode<T: Serialize + ?Sized>(&mut self, value: &T, place: Place) -> Result<(), EncodeError> {
-        let mark = self.mark();
-        let result = value.serialize(Encoder { flat: self, place, depth: 0 });
-        if result.is_err() {
-            self.rollback(mark);
-        }
-        result
+        let attempt = self.attempt();
+        value.serialize(Encoder { flat: &mut *attempt.flat, place, depth: 0 })?;
+        attempt.keep();
+        Ok(())
     }
 
     /// How many values there are, not counting those inside others.
@@ -110,10 +102,7 @@ impl Flat {
 
     /// Has `fill` set what the entry of each attachment says to the guest: nil, or a function, reference or object with
     /// its key.
-    pub fn bind(
-        &mut self,
-        mut fill: impl FnMut(&Attachment, &mut ss_value) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn bind(&mut self, mut fill: impl FnMut(&Attachment, &mut ss_value) -> Result<(), Error>) -> Result<(), Error> {
         for (index, attachment) in &self.attachments {
             // Filled in as a copy: an entry that said something else would break the shape of the run.
             let mut entry = self.values[*index];
@@ -148,14 +137,12 @@ impl Flat {
         count: u32,
         resolver: &mut dyn Resolver,
     ) -> Result<(), DecodeError> {
-        let mark = self.mark();
+        let attempt = self.attempt();
         // SAFETY: the caller's promise is the same.
-        let result = unsafe { self.copy_entries(values, count, resolver) };
-        match result {
-            Ok(()) => self.count += count,
-            Err(_) => self.rollback(mark),
-        }
-        result
+        unsafe { attempt.flat.copy_entries(values, count, resolver) }?;
+        attempt.flat.count += count;
+        attempt.keep();
+        Ok(())
     }
 
     /// # Safety
@@ -197,136 +184,14 @@ impl Flat {
                     left += shape_of(entry);
                     self.values.push(ss_value { tag, ..*entry });
                 }
-                tag => self.values.push(ss_value { tag, ..*entry }),
+                tag @ (SS_NIL | SS_NULL | SS_BOOL | SS_INT | SS_FLOAT) => {
+                    self.values.push(ss_value { tag, ..*entry });
+                }
+                tag => return Err(DecodeError::new(format_args!("a value with the unknown tag {tag}"))),
             }
         }
         Ok(())
     }
-}
-
-/// What the encoder builds with.
-impl Flat {
-    #[inline]
-    pub(super) fn mark(&self) -> Mark {
-        Mark {
-            values: self.values.len(),
-            bytes: self.bytes.len(),
-            attachments: self.attachments.len(),
-            count: self.count,
-        }
-    }
-
-    /// Forgets what was added since.
-    pub(super) fn rollback(&mut self, mark: Mark) {
-        self.values.truncate(mark.values);
-        self.bytes.truncate(mark.bytes);
-        self.attachments.truncate(mark.attachments);
-        self.count = mark.count;
-    }
-
-    /// Whether nothing was added since.
-    #[inline]
-    pub(super) fn unchanged(&self, mark: Mark) -> bool {
-        self.values.len() == mark.values
-    }
-
-    /// Adds an entry: a scalar, or a head that [`Flat::set_len`] completes. Returns its index.
-    #[inline]
-    pub(super) fn entry(&mut self, tag: u32, as_: Payload) -> usize {
-        self.values.push(ss_value { tag, len: 0, as_ });
-        self.values.len() - 1
-    }
-
-    #[inline]
-    pub(super) fn set_len(&mut self, head: usize, len: u32) {
-        self.values[head].len = len;
-    }
-
-    /// One more value that is not inside another.
-    #[inline]
-    pub(super) fn count_one(&mut self) -> Result<(), EncodeError> {
-        self.count = self.count.checked_add(1).ok_or_else(|| EncodeError::new("too many values"))?;
-        Ok(())
-    }
-
-    /// Adds a string or bytes.
-    #[inline]
-    pub(super) fn string(&mut self, tag: u32, data: &[u8]) -> Result<(), EncodeError> {
-        let len = string_len(data.len())?;
-        let payload = self.keep(data);
-        self.values.push(ss_value { tag, len, as_: payload });
-        Ok(())
-    }
-
-    /// Adds the string that a value is displayed as.
-    pub(super) fn display(&mut self, value: &dyn fmt::Display) -> Result<(), EncodeError> {
-        let start = self.bytes.len();
-        let written = write!(Text(self), "{value}");
-        written.map_err(|_| EncodeError::new("the value cannot be displayed"))?;
-        let len = string_len(self.bytes.len() - start)?;
-        // SAFETY: `start` is within the buffer, or at its end.
-        let payload = Payload { bytes: unsafe { self.bytes.as_ptr().add(start) }.cast() };
-        self.values.push(ss_value { tag: SS_STRING, len, as_: payload });
-        Ok(())
-    }
-
-    /// How the key that starts here is called in a path.
-    pub(super) fn key_at(&self, start: Mark) -> KeySegment<'_> {
-        // SAFETY: the pointers of our entries are valid.
-        unsafe { KeySegment::new(&self.values[start.values]) }
-    }
-
-    /// Adds an entry for an attachment; what the guest sees is set when it is bound.
-    pub(super) fn attach(&mut self, attachment: Attachment) {
-        let tag = match attachment.kind() {
-            Kind::Object => SS_OBJECT,
-            Kind::Guest => SS_FUNCTION,
-        };
-        let index = self.entry(tag, Payload { key: 0 });
-        self.attachments.push((index, attachment));
-    }
-
-    /// Copies string data.
-    #[inline]
-    fn keep(&mut self, data: &[u8]) -> Payload {
-        if data.len() > self.bytes.capacity() - self.bytes.len() {
-            self.grow(data.len());
-        }
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(data);
-        // SAFETY: `start` is within the buffer, or at its end.
-        Payload { bytes: unsafe { self.bytes.as_ptr().add(start) }.cast() }
-    }
-
-    /// Makes room for more string data and leads all pointers into the new buffer.
-    #[cold]
-    fn grow(&mut self, additional: usize) {
-        let old = self.bytes.as_ptr().addr();
-        self.bytes.reserve(additional);
-        let new = self.bytes.as_ptr();
-        for entry in &mut self.values {
-            if matches!(entry.tag, SS_STRING | SS_BYTES) {
-                // SAFETY: the tag says that the payload is a pointer; all of ours led into the old buffer, whose
-                // contents are at the same offset in the new one.
-                entry.as_.bytes = unsafe { new.add(entry.as_.bytes.addr() - old) }.cast();
-            }
-        }
-    }
-}
-
-/// Appends to the string data.
-struct Text<'f>(&'f mut Flat);
-
-impl fmt::Write for Text<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.keep(text.as_bytes());
-        Ok(())
-    }
-}
-
-#[inline]
-fn string_len(len: usize) -> Result<u32, EncodeError> {
-    u32::try_from(len).map_err(|_| EncodeError::new(format_args!("a string of {len} bytes is too long")))
 }
 
 impl fmt::Debug for Flat {

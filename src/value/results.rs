@@ -61,10 +61,7 @@ impl<'a> Results<'a> {
 
     /// Hands the first result over, or nothing if there is none.
     #[inline]
-    fn first<T>(
-        &mut self,
-        read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>,
-    ) -> Result<T, DecodeError> {
+    fn first<T>(&mut self, read: impl FnOnce(&mut Decoder<'_>) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
         if self.count == 0 {
             let mut nothing = NOTHING;
             return read(&mut Decoder::nothing(&mut nothing));

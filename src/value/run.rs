@@ -126,6 +126,11 @@ impl Run<'_> {
         self.left
     }
 
+    #[cfg(test)]
+    pub(super) fn position(&self) -> *mut ss_value {
+        self.at
+    }
+
     /// Decodes the next value; nil if there is none. The cursor moves on in any case.
     #[inline]
     pub fn next<T: DeserializeOwned>(&mut self, resolver: &mut dyn Resolver) -> Result<T, DecodeError> {

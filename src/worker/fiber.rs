@@ -86,7 +86,12 @@ pub fn next_id() -> u64 {
 
 impl<I: Interpreter> Fiber<I> {
     /// A fiber of no call yet.
-    pub fn new(run: I::Run, entry: unsafe extern "C" fn(*mut c_void), local: &Rc<Local>, thread: *mut ss_thread) -> Self {
+    pub fn new(
+        run: I::Run,
+        entry: unsafe extern "C" fn(*mut c_void),
+        local: &Rc<Local>,
+        thread: *mut ss_thread,
+    ) -> Self {
         Fiber {
             record: FiberRecord {
                 key: FiberKey::default(),

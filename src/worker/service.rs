@@ -79,7 +79,7 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn is_live(&self, index: u32, id: u64) -> bool {
-        self.fibers[index as usize].as_ref().is_some_and(|fiber: &Box<Fiber<I>>| fiber.record.key.id == id)
+        self.fibers[index as usize].as_ref().is_some_and(|fiber| fiber.record.key.id == id)
     }
 
     /// Gives slots of the reference table back.
@@ -112,17 +112,22 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    /// Closes the interpreter, reports what was leaked, and tells whoever waits.
-    pub(super) fn stop(&mut self) {
+    /// Closes the interpreter; reports, and counts, the host objects that it still held.
+    pub(super) fn stop(&mut self) -> usize {
         self.release_slots();
         if let Err(error) = self.serve(&Task::Stop) {
             tracing::error!(target: "sidestack", %error, "closing the interpreter failed");
         }
         let leaks = self.local.handles.borrow().leaks();
         for leak in &leaks {
-            tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "host objects leaked");
+            tracing::warn!(target: "sidestack", interpreter = self.local.inbox.interpreter, ?leak, "a host object leaked");
         }
-        self.local.inbox.set_live(0);
+        leaks.len()
+    }
+
+    /// Tells whoever waits for the end.
+    pub(super) fn tell_ended(&mut self) {
+        self.local.inbox.set_live(0, self.pool.stats().in_use);
         self.local.inbox.end();
         for done in self.ending.iter_mut().flat_map(|ending| ending.done.drain(..)) {
             let _ = done.send(());

@@ -11,7 +11,7 @@ use std::cell::{RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Extensions, Source, Work};
+use crate::call::job::{Dispatch, Extensions, Scripts, Work};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{StackConfig, StackPool};
@@ -66,23 +66,25 @@ pub struct Post<G: Guest> {
     /// Its other end.
     pub receiver: Receiver<Message>,
     /// The scripts that the engine has loaded, by number.
-    pub scripts: Arc<RwLock<Vec<(u32, Arc<Source>)>>>,
+    pub scripts: Arc<Scripts>,
     /// The engine.
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
-    /// Incarnations that were quarantined.
-    pub quarantined: Arc<AtomicU64>,
-    /// What the thread runs in.
-    pub runtime: Runtime,
-}
-
-/// The async runtime that interpreter threads enter, if there is one.
-#[derive(Clone, Default)]
-pub struct Runtime {
-    /// Host futures that need tokio find it through this.
+    /// What went wrong, counted.
+    pub losses: Arc<Losses>,
+    /// The async runtime that interpreter threads enter, if there is one: host futures that need tokio find it through this.
     #[cfg(feature = "tokio")]
     pub tokio: Option<tokio::runtime::Handle>,
+}
+
+/// Counts of what an engine's interpreters have lost.
+#[derive(Debug, Default)]
+pub struct Losses {
+    /// Incarnations that were quarantined.
+    pub quarantined: AtomicU64,
+    /// Host objects that guests still held when they were closed.
+    pub leaked: AtomicU64,
 }
 
 /// Starts an interpreter thread. Its guest's start, or the error, is reported through `started`.
@@ -96,7 +98,7 @@ pub fn spawn<G: Guest>(
 
 fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
     #[cfg(feature = "tokio")]
-    let _entered = post.runtime.tokio.as_ref().map(tokio::runtime::Handle::enter);
+    let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
     wake::serve(Arc::as_ptr(&post.inbox));
     // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
@@ -104,8 +106,7 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         Ok(worker) => worker,
         Err(error) => {
             wake::serve(std::ptr::null());
-            post.inbox.end();
-            return report(started, Err(error));
+            return give_up(post, started, error);
         }
     });
     let mut up = false;
@@ -115,6 +116,9 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         report(started.clone(), Ok(()));
         up = true;
         worker.work();
+        let leaked = worker.stop();
+        post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
+        worker.tell_ended();
         Ok(())
     });
     wake::serve(std::ptr::null());
@@ -123,18 +127,13 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             let worker = std::mem::ManuallyDrop::into_inner(worker);
             drop_fenced(worker);
         }
-        Ok(Err(error)) => {
-            post.inbox.end();
-            report(started, Err(error));
-        }
-        Err(Panicked(message)) if !up && started.is_some() => {
-            // It never worked, and whoever builds the engine is told.
-            tracing::error!(target: "sidestack", %message, "an interpreter thread panicked at its start");
-            post.inbox.end();
-            report(started, Err(Error::InterpreterLost { started: false }));
+        Ok(Err(error)) => give_up(post, started, error),
+        // One that cannot even start would be replaced for ever.
+        Err(Panicked(message)) if !up => {
+            give_up(post, started, Error::Crashed { fault: message, fiber: 0, backtrace: String::new() });
         }
         Err(Panicked(message)) => {
-            post.quarantined.fetch_add(1, Ordering::Relaxed);
+            post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             tracing::error!(
                 target: "sidestack", interpreter = post.inbox.interpreter, %message,
                 "an interpreter thread panicked; it is replaced"
@@ -158,9 +157,20 @@ fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
         Some(_) => post.inbox.send(Message::End),
         None => {}
     }
-    if let Err(error) = spawn(post.clone(), None) {
-        tracing::error!(target: "sidestack", %error, "no thread for the replacement of an interpreter");
+    if let Err(source) = spawn(post.clone(), None) {
+        give_up(post, None, Error::System { what: "no thread for the replacement of an interpreter".into(), source });
     }
+}
+
+/// There will be no interpreter behind this inbox: nothing gets in any more, and what waits there is lost.
+fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>, error: Error) {
+    post.inbox.close();
+    // Dropping a job tells its caller; what comes in even now is dropped with the receiver.
+    while let Ok(message) = post.receiver.try_recv() {
+        drop_fenced(message);
+    }
+    post.inbox.end();
+    report(started, Err(error));
 }
 
 fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>) {
@@ -177,6 +187,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     // Service fibers come on top of those that calls may have.
     let pool =
         StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, stacks = ?pool.stats(), "stacks are reserved");
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
     let attached = Attached::new()
@@ -226,7 +237,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
 
 impl<I: Interpreter> Worker<I> {
     /// Loads what the engine has loaded before this incarnation.
-    fn reload(&mut self, scripts: &RwLock<Vec<(u32, Arc<Source>)>>) {
+    fn reload(&mut self, scripts: &Scripts) {
         let scripts = scripts.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         for (script, source) in scripts {
             self.start_load(Work::Load { script, source });

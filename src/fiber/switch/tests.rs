@@ -86,7 +86,7 @@ fn it_runs_suspends_and_ends() {
     let mut pool = pool();
     let run = Run::new(0, 2);
     let mut coroutine = run.start(&mut pool, count);
-    assert_eq!(*run.log.borrow(), []);
+    assert_eq!(*run.log.borrow(), Vec::<usize>::new());
     assert_eq!(coroutine.resume(), Resumed::Suspended);
     assert_eq!(coroutine.resume(), Resumed::Suspended);
     assert_eq!(*run.log.borrow(), [0, 1]);
@@ -219,7 +219,7 @@ fn an_abandoned_stack_is_used_again() {
     assert_eq!((coroutine.resume(), coroutine.resume()), (Resumed::Suspended, Resumed::Done));
     pool.put(coroutine.into_stack());
     assert_eq!((pool.stats().in_use, pool.stats().made), (0, 2));
-    assert_eq!(*never.log.borrow(), []);
+    assert_eq!(*never.log.borrow(), Vec::<usize>::new());
 }
 
 #[test]

@@ -189,11 +189,7 @@ impl<'de> VariantAccess<'de> for Variant<'_, '_> {
         self.contents(|decoder| decoder.deserialize_tuple(len, visitor))
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn struct_variant<V: Visitor<'de>>(self, _: &'static [&'static str], visitor: V) -> Result<V::Value, DecodeError> {
         self.contents(|decoder| decoder.deserialize_map(visitor))
     }
 }

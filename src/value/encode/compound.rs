@@ -35,14 +35,14 @@ impl<'f> Items<'f> {
 
     #[inline]
     fn item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let mark = self.flat.mark();
+        let attempt = self.flat.attempt();
         let place = if self.head.is_some() { Place::Item } else { Place::Top };
         let len = one_more(self.len)?;
-        let result = value.serialize(Encoder { flat: &mut *self.flat, place, depth: self.depth });
+        let result = value.serialize(Encoder { flat: &mut *attempt.flat, place, depth: self.depth });
         if let Err(error) = result {
-            self.flat.rollback(mark);
             return Err(error.in_item(self.len as usize));
         }
+        attempt.keep();
         self.len = len;
         Ok(())
     }
@@ -83,16 +83,14 @@ impl<'f> Pairs<'f> {
     #[inline]
     fn value<T: Serialize + ?Sized>(&mut self, start: Mark, value: &T) -> Result<(), EncodeError> {
         let mark = self.flat.mark();
+        let attempt = self.flat.attempt_since(start);
         let len = one_more(self.len)?;
-        let encoder = Encoder { flat: &mut *self.flat, place: Place::Paired, depth: self.depth };
+        let encoder = Encoder { flat: &mut *attempt.flat, place: Place::Paired, depth: self.depth };
         if let Err(error) = value.serialize(encoder) {
-            let error = error.within(self.flat.key_at(start));
-            self.flat.rollback(start);
-            return Err(error);
+            return Err(error.within(attempt.flat.key_at(start)));
         }
-        if self.flat.unchanged(mark) {
-            self.flat.rollback(start);
-        } else {
+        if !attempt.flat.unchanged(mark) {
+            attempt.keep();
             self.len = len;
         }
         Ok(())
@@ -172,10 +170,10 @@ impl SerializeMap for Pairs<'_> {
             return Err(EncodeError::new("a key without a value"));
         }
         let start = self.flat.mark();
-        if let Err(error) = key.serialize(Encoder { flat: &mut *self.flat, place: Place::Key, depth: self.depth }) {
-            self.flat.rollback(start);
-            return Err(error.of_key());
-        }
+        let attempt = self.flat.attempt();
+        let result = key.serialize(Encoder { flat: &mut *attempt.flat, place: Place::Key, depth: self.depth });
+        result.map_err(EncodeError::of_key)?;
+        attempt.keep();
         self.open = Some(start);
         Ok(())
     }

@@ -126,6 +126,7 @@ impl<'de> Visitor<'de> for Anything {
 }
 
 fn wide<E: de::Error>(value: impl TryInto<i64> + Copy + fmt::Display) -> Result<Value, E> {
-    let fits = value.try_into().map_err(|_| E::custom(format_args!("{value} does not fit into a signed 64-bit integer")));
+    let fits =
+        value.try_into().map_err(|_| E::custom(format_args!("{value} does not fit into a signed 64-bit integer")));
     fits.map(Value::Int)
 }

@@ -1,4 +1,8 @@
 //! C code that only the tests run.
 
+// The C code calls the bridge, which is linked only if the crate is named.
+use sidestack as _;
+
+pub mod engine_storm;
 pub mod guests;
 pub mod signals;

@@ -277,9 +277,13 @@ fn each_bad_handle_has_its_own_error() {
     };
     assert_eq!(how(0).expect("as it is"), 7);
     let told = |result: Result<i64, Error>| result.expect_err("a bad handle").to_string();
-    for (number, text) in
-        [(1, "forged handle"), (2, "forged handle"), (3, "handle of another owner"), (4, "stale handle"), (5, "stale handle")]
-    {
+    for (number, text) in [
+        (1, "forged handle"),
+        (2, "forged handle"),
+        (3, "handle of another owner"),
+        (4, "stale handle"),
+        (5, "stale handle"),
+    ] {
         let message = told(how(number));
         assert!(message.contains(text), "{number}: {message}");
     }

@@ -39,9 +39,8 @@ fn a_hundred_thousand_wait_at_once() {
     let script = block_on(engine.load_text("native", "")).expect("a script");
     let wait = numbers.of("t.wait");
     let begun = Instant::now();
-    let calls: Vec<_> = (0..FIBERS)
-        .map(|i| engine.spawn(script.call::<usize>("call", (wait, i))).expect("started"))
-        .collect();
+    let calls: Vec<_> =
+        (0..FIBERS).map(|i| engine.spawn(script.call::<usize>("call", (wait, i))).expect("started")).collect();
     while waiting.lock().expect("not poisoned").len() < FIBERS {
         assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", engine.metrics());
         std::thread::sleep(Duration::from_millis(10));

@@ -1,0 +1,176 @@
+//! The command line. Flags win over the environment.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+
+use crate::guest::Allowed;
+use crate::units::{Deadline, duration, size};
+
+/// Runs scripts as fibers: each blocks as it likes, none keeps the others waiting.
+#[derive(Debug, Parser)]
+#[command(name = "sidestack", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer HTTP requests with a script
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
+    /// Run one script, with the functions that a server's scripts have
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+}
+
+const SERVE_HELP: &str = "\
+The script returns a function. It gets a request (method, path, query, query_string, target, headers, body, remote)
+and returns a string, or a table with status, headers and body; a body that is a table is sent as JSON.
+
+Answers without the script: 413 body too large, 408 body too slow, 500 error in the script, 504 deadline,
+503 out of memory or the queue is full, with Retry-After.
+
+SIGTERM and SIGINT let the requests that run end, for as long as --drain says; a second signal does not wait.
+
+Examples:
+  sidestack serve app.lua
+  sidestack serve app.lua --listen 0.0.0.0:80 --threads 4 --deadline 10s --memory 256MiB
+  sidestack serve app.lua --listen 127.0.0.1:0 --dev
+  SIDESTACK_LISTEN=:3000 sidestack serve app.lua --quiet";
+
+const RUN_HELP: &str = "\
+The exit status is the script's own: the integer that it returns, 0 for true or nothing, 1 for false.
+An error is 1, the deadline 124, SIGINT 130, SIGTERM 143 where the script had to be stopped.
+
+When the script has returned, the tasks that it started are waited for. SIGTERM gives all of it the time of --drain.
+
+Examples:
+  sidestack run job.lua
+  sidestack run job.lua first second
+  sidestack run --deadline 1m --allow io job.lua --an-option-of-the-script";
+
+/// `sidestack serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The script: it returns a function that answers a request
+    #[arg(value_name = "APP")]
+    pub app: PathBuf,
+
+    /// Where to listen: ADDRESS:PORT, :PORT or PORT; port 0 takes a free one
+    #[arg(short, long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", env = "SIDESTACK_LISTEN")]
+    pub listen: String,
+
+    /// Interpreters, each on a thread of its own [default: the processors of the machine]
+    #[arg(short, long, value_name = "N", env = "SIDESTACK_THREADS")]
+    pub threads: Option<usize>,
+
+    /// Wall time of a request, waiting included; `none` for no limit
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "SIDESTACK_DEADLINE")]
+    pub deadline: Deadline,
+
+    /// Limits and permissions.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// Requests that may wait for an interpreter; the next is answered with 503
+    #[arg(long, value_name = "N", default_value_t = 65_536, env = "SIDESTACK_QUEUE")]
+    pub queue: usize,
+
+    /// The largest request body
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size, env = "SIDESTACK_MAX_BODY")]
+    pub max_body: ByteSize,
+
+    /// How long requests may take to end after SIGTERM or SIGINT
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "SIDESTACK_DRAIN")]
+    pub drain: Duration,
+
+    /// Show error messages and tracebacks to clients
+    #[arg(long, env = "SIDESTACK_DEV")]
+    pub dev: bool,
+
+    /// No line per request
+    #[arg(short, long, env = "SIDESTACK_QUIET")]
+    pub quiet: bool,
+}
+
+/// `sidestack run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The script, and what it gets as its arguments (`...`); options of `sidestack` come before the script
+    #[arg(value_names = ["FILE", "ARGS"], required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    pub file_and_args: Vec<OsString>,
+
+    /// Wall time of the script and the tasks that it starts; `none` for no limit
+    #[arg(long, value_name = "TIME", default_value = "none", env = "SIDESTACK_DEADLINE")]
+    pub deadline: Deadline,
+
+    /// Limits and permissions.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// How long the script may take to end after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "SIDESTACK_DRAIN")]
+    pub drain: Duration,
+}
+
+/// What both commands give to their engine.
+#[derive(Debug, Args)]
+pub struct Limits {
+    /// Memory that one interpreter's scripts may hold together
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, env = "SIDESTACK_MEMORY")]
+    pub memory: ByteSize,
+
+    /// The C stack of a fiber; used as touched
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size, env = "SIDESTACK_STACK")]
+    pub stack: ByteSize,
+
+    /// Fibers alive at once in one interpreter
+    #[arg(long, value_name = "N", default_value_t = 10_000, env = "SIDESTACK_FIBERS")]
+    pub fibers: usize,
+
+    /// What scripts may use beyond the safe libraries: any of io, exit, locale, debug, gc, collectgarbage, bytecode
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "SIDESTACK_ALLOW")]
+    pub allow: Vec<Allowed>,
+
+    /// What is logged: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "SIDESTACK_LOG")]
+    pub log: tracing::Level,
+}
+
+/// The address with the next port, for messages.
+pub fn next_port(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8080))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_file_is_the_scripts_own() {
+        let cli = Cli::try_parse_from(["sidestack", "run", "job.lua", "--deadline", "x", "-v"]).expect("parses");
+        let Command::Run(run) = cli.command else { panic!("run was asked for") };
+        assert_eq!(run.file_and_args, ["job.lua", "--deadline", "x", "-v"]);
+        assert_eq!(run.deadline, Deadline(None));
+    }
+
+    #[test]
+    fn an_unknown_permission_is_named() {
+        let error = Cli::try_parse_from(["sidestack", "run", "--allow", "io,network", "job.lua"]).expect_err("unknown");
+        assert!(error.to_string().contains("network"), "{error}");
+    }
+}

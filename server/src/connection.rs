@@ -1,0 +1,101 @@
+//! Connections: accepted, served, and brought to an end.
+
+use std::convert::Infallible;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::handler::{App, answer};
+
+/// How long a client may take to send a request's head, and how long a connection is kept without one.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// How long connections without a request are kept when the server ends: what is on its way arrives.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// All connections of a server.
+pub struct Connections {
+    app: Arc<App>,
+    all: GracefulShutdown,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(app: Arc<App>) -> Self {
+        Connections { app, all: GracefulShutdown::new() }
+    }
+
+    /// Serves whoever comes; ends only by being dropped.
+    pub async fn accept(&self, listener: &TcpListener) -> Infallible {
+        loop {
+            match listener.accept().await {
+                Ok((stream, remote)) => self.serve(stream, remote),
+                // The client's own: it is gone already.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+                Err(error) => {
+                    // Most likely there are too many open files; they get fewer.
+                    tracing::error!(target: "sidestack", "cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, remote: SocketAddr) {
+        // Without it small responses wait for acknowledgements. A connection that is gone shows that soon enough.
+        let _ = stream.set_nodelay(true);
+        let app = self.app.clone();
+        let service = service_fn(move |request| {
+            let app = app.clone();
+            async move { Ok::<_, Infallible>(answer(app, request, remote).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .pipeline_flush(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = self.all.watch(connection);
+        tokio::spawn(async move {
+            // An error here is the client's: it went away, or it does not speak HTTP and has been told so.
+            let _ = connection.await;
+        });
+    }
+
+    /// Ends in order, so that no request is lost that was sent before its client could know:
+    ///
+    /// 1. connections that wait to be accepted are accepted, then nobody listens;
+    /// 2. responses say that their connection closes; connections without a request are kept a moment, as one may be on
+    ///    its way;
+    /// 3. connections without a request are closed; those with one, after its response.
+    pub async fn drain(self, listener: TcpListener) {
+        self.app.draining.store(true, Ordering::Relaxed);
+        while let Some(Ok((stream, remote))) = listener.accept().now_or_never() {
+            self.serve(stream, remote);
+        }
+        drop(listener);
+        tokio::time::sleep(IDLE).await;
+        let app = self.app;
+        let unused = async {
+            // Connections that were opened and never used would keep the server for long.
+            let mut quiet = Duration::ZERO;
+            let step = Duration::from_millis(20);
+            while quiet < IDLE {
+                tokio::time::sleep(step).await;
+                quiet = if app.active.load(Ordering::Relaxed) == 0 { quiet + step } else { Duration::ZERO };
+            }
+        };
+        tokio::select! {
+            () = self.all.shutdown() => {}
+            () = unused => {}
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! From a file and the command line to an engine.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sidestack::{Engine, Lua};
+
+use crate::cli::Limits;
+
+/// Something that scripts may use beyond the safe libraries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// Files and processes.
+    Io,
+    /// Ending the process.
+    Exit,
+    /// The process's locale.
+    Locale,
+    /// The debug library.
+    Debug,
+    /// Finalizers.
+    Gc,
+    /// All options of the collector.
+    CollectGarbage,
+    /// Precompiled chunks.
+    Bytecode,
+}
+
+const ALLOWED: [(&str, Allowed); 7] = [
+    ("io", Allowed::Io),
+    ("exit", Allowed::Exit),
+    ("locale", Allowed::Locale),
+    ("debug", Allowed::Debug),
+    ("gc", Allowed::Gc),
+    ("collectgarbage", Allowed::CollectGarbage),
+    ("bytecode", Allowed::Bytecode),
+];
+
+impl FromStr for Allowed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match ALLOWED.iter().find(|(name, _)| *name == text) {
+            Some((_, allowed)) => Ok(*allowed),
+            None => Err(format!("unknown permission `{text}`; there are {}", ALLOWED.map(|(name, _)| name).join(", "))),
+        }
+    }
+}
+
+/// The absolute path of a script that is there and that some guest understands; a script's modules are found beside it.
+pub fn script_path(path: &Path) -> anyhow::Result<PathBuf> {
+    let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if metadata.is_dir() {
+        bail!("{} is a folder, not a script", path.display());
+    }
+    match path.extension().and_then(|ending| ending.to_str()) {
+        None | Some("lua") => {}
+        Some(other) => bail!("no guest runs `.{other}` files; there is Lua (`.lua`)"),
+    }
+    std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+}
+
+/// Starts the interpreters.
+pub fn engine(
+    threads: Option<usize>,
+    queue: Option<usize>,
+    deadline: Option<Duration>,
+    limits: &Limits,
+) -> anyhow::Result<Engine> {
+    let mut builder = Engine::builder(lua(&limits.allow))
+        .memory(bytes(limits.memory)?)
+        .stack(bytes(limits.stack)?)
+        .fibers(limits.fibers);
+    if let Some(threads) = threads {
+        builder = builder.threads(threads);
+    }
+    if let Some(queue) = queue {
+        builder = builder.queue(queue);
+    }
+    if let Some(deadline) = deadline {
+        builder = builder.deadline(deadline);
+    }
+    Ok(builder.build()?)
+}
+
+fn lua(allow: &[Allowed]) -> Lua {
+    allow.iter().fold(Lua::new(), |lua, allowed| match allowed {
+        Allowed::Io => lua.io(true),
+        Allowed::Exit => lua.os_exit(true),
+        Allowed::Locale => lua.os_setlocale(true),
+        Allowed::Debug => lua.debug(true),
+        Allowed::Gc => lua.script_gc(true),
+        Allowed::CollectGarbage => lua.unlimited_collectgarbage(true),
+        Allowed::Bytecode => lua.binary_chunks(true),
+    })
+}
+
+/// A size that fits this machine.
+pub fn bytes(size: bytesize::ByteSize) -> anyhow::Result<usize> {
+    usize::try_from(size.as_u64()).with_context(|| format!("{size} is more than this machine can address"))
+}

@@ -1,0 +1,108 @@
+//! Errors for people: what, where, in which request, and how it came to that.
+
+use std::fmt::Write;
+
+use sidestack::Error;
+
+use crate::output::{Style, printable};
+use crate::sources::Sources;
+
+/// An error of a script, with the line where it happened:
+///
+/// ```text
+///   error[script] attempt to index a nil value (local 'row')
+///     ┌ app.lua:14   GET /notes/7   id 3f2a9c1b
+///     │ 14   return row.title
+///     │ app.lua:14: in upvalue 'title'
+///     └ app.lua:31: in function <app.lua:29>
+/// ```
+pub fn report(error: &Error, about: &str, sources: &Sources, style: Style) -> String {
+    let Style { red, bold, dim, cyan, reset, .. } = style;
+    let text = error.to_string();
+    let (traceback, given) = match error {
+        Error::Script { traceback, .. } => (traceback.as_str(), kind(error)),
+        _ => ("", kind(error)),
+    };
+    let mut frames: Vec<&str> =
+        traceback.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "stack traceback:").collect();
+    // The call itself, made from C.
+    frames.pop_if(|frame| *frame == "[C]: in ?");
+    let (place, message) = match split_place(&text) {
+        Some((place, message)) => (Some(place), message),
+        None => (frames.iter().find_map(|frame| split_place(frame)).map(|(place, _)| place), text.as_str()),
+    };
+    let mut out = format!("  {red}error[{given}]{reset} {bold}{}{reset}\n", printable(message).replace('\n', "\n    "));
+    let shown_place = place.map_or(String::new(), |Place { file, line }| format!("{file}:{line}   "));
+    let _ = writeln!(out, "    {dim}┌{reset} {cyan}{}{reset}{}", printable(&shown_place), printable(about));
+    let source = place.and_then(|Place { file, line }| Some((line, sources.line(file, line)?)));
+    let mut body: Vec<String> =
+        source.into_iter().map(|(line, text)| format!("{dim}{line}{reset}   {}", printable(text.trim_end()))).collect();
+    body.extend(frames.iter().map(|frame| format!("{dim}{}{reset}", printable(frame))));
+    let last = body.len().saturating_sub(1);
+    for (at, line) in body.iter().enumerate() {
+        let _ = writeln!(out, "    {dim}{}{reset} {line}", if at == last { '└' } else { '│' });
+    }
+    out
+}
+
+/// The same without decoration, for a client in development.
+pub fn plain(error: &Error) -> String {
+    match error {
+        Error::Script { traceback, .. } if !traceback.is_empty() => format!("{error}\n{traceback}\n"),
+        _ => format!("{error}\n"),
+    }
+}
+
+fn kind(error: &Error) -> &str {
+    match error {
+        Error::Script { code: Some(code), .. } => code,
+        Error::Script { .. } => "script",
+        Error::Convert { .. } => "response",
+        other => other.code().unwrap_or("error"),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+/// `app.lua:14: message` in its parts.
+fn split_place(text: &str) -> Option<(Place<'_>, &str)> {
+    let (head, message) = text.split_once(": ")?;
+    let (file, line) = head.rsplit_once(':')?;
+    let line = line.parse().ok()?;
+    (!file.is_empty() && !file.contains('\n')).then_some((Place { file, line }, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_only_where_they_are() {
+        assert_eq!(split_place("app.lua:14: no: way"), Some((Place { file: "app.lua", line: 14 }, "no: way")));
+        assert_eq!(split_place("no such user: 7"), None);
+        assert_eq!(split_place("[C]: in ?"), None);
+    }
+
+    #[test]
+    fn a_report_shows_the_line_and_the_frames() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("app.lua");
+        std::fs::write(&path, "local x\nreturn x.y\n").expect("written");
+        let error = Error::Script {
+            message: "app.lua:2: attempt to index a nil value (local 'x')".into(),
+            code: None,
+            traceback: "stack traceback:\n\tapp.lua:2: in main chunk\n\t[C]: in ?".into(),
+            source: None,
+        };
+        let text = report(&error, "GET /", &Sources::of(&path), Style::default());
+        assert_eq!(
+            text,
+            "  error[script] attempt to index a nil value (local 'x')\n    ┌ app.lua:2   GET /\n    │ 2   return x.y\n    \
+             └ app.lua:2: in main chunk\n"
+        );
+    }
+}

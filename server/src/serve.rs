@@ -1,0 +1,170 @@
+//! `sidestack serve`: start, answer, drain.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use sidestack::{Engine, Error, Script};
+use tokio::net::TcpListener;
+
+use crate::cli::Serve;
+use crate::connection::Connections;
+use crate::handler::App;
+use crate::output::{self, Output, Style, Writing};
+use crate::signals::{Signals, Stop};
+use crate::sources::Sources;
+use crate::units::{Deadline, show_size, show_time};
+use crate::{guest, listen, report};
+
+/// How long calls get to answer that they were cancelled.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Runs the command.
+pub async fn serve(options: Serve) -> ExitCode {
+    let (output, writing) = Output::start();
+    output::init_log(options.limits.log, output.style(), {
+        let output = output.clone();
+        move || output.writer()
+    });
+    let status = match run(&options, &output, &writing).await {
+        Ok(status) => status,
+        Err(error) => {
+            let Style { red, reset, .. } = output.style();
+            output.lines(&format!("{red}error{reset}: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    };
+    drop(writing);
+    status
+}
+
+async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Result<ExitCode> {
+    // From here on a signal is an orderly end.
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let path = guest::script_path(&options.app)?;
+    let Deadline(deadline) = options.deadline;
+    let max_body = guest::bytes(options.max_body)?;
+    let engine = guest::engine(options.threads, Some(options.queue), deadline, &options.limits)?;
+    let sources = Sources::of(&path);
+    let script = match load(&engine, &path).await {
+        Ok(script) => script,
+        Err(error) => {
+            output.lines(&report::report(&error, "while it was loaded", &sources, output.style()));
+            bail!("{} cannot be served", options.app.display());
+        }
+    };
+    if !answers(&script) {
+        bail!(
+            "{} returns no function: a script to serve ends in `return function(request) … end`",
+            options.app.display()
+        );
+    }
+    let listener = listen::bind(&options.listen).await?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    let app = Arc::new(App {
+        script,
+        sources,
+        output: output.clone(),
+        max_body,
+        deadline,
+        dev: options.dev,
+        quiet: options.quiet,
+        draining: AtomicBool::new(false),
+        active: AtomicUsize::new(0),
+        count: AtomicUsize::new(0),
+    });
+    banner(output, &engine, options, address);
+
+    let connections = Connections::new(app.clone());
+    let stop = tokio::select! {
+        never = connections.accept(&listener) => match never {},
+        stop = signals.next() => stop,
+    };
+    tokio::select! {
+        () = end(options, output, &engine, &app, stop, listener, connections) => {}
+        again = signals.next() => {
+            output.lines(&format!("  {}: ended at once\n", again.name()));
+            return Ok(again.status());
+        }
+    }
+    if writing.left_out() > 0 {
+        output.lines(&format!(
+            "  {} log lines were left out: they came faster than they could be written\n",
+            writing.left_out()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load(engine: &Engine, path: &Path) -> Result<Script, Error> {
+    engine.load(path).await
+}
+
+/// Whether the script exports a function to answer with.
+fn answers(script: &Script) -> bool {
+    script.exports().is_none_or(|names| names.iter().any(|name| name == "default"))
+}
+
+fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr) {
+    let Style { bold, cyan, dim, green, reset, .. } = output.style();
+    let version = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+    let interpreters = match engine.metrics().interpreters {
+        1 => "1 interpreter".to_string(),
+        many => format!("{many} interpreters"),
+    };
+    let deadline = match options.deadline {
+        Deadline(None) => "no deadline".to_string(),
+        limit => format!("deadline {limit}"),
+    };
+    output.lines(&format!(
+        "  {bold}Sidestack {version}{reset} {dim}· {} · {interpreters} · {deadline} · memory {} each{reset}\n  \
+         {green}➜{reset} {cyan}http://{address}{reset}\n",
+        engine.guest(),
+        show_size(options.limits.memory),
+    ));
+}
+
+/// Ends in order: 1. no new connections; 2. the requests that run have `--drain` to end; 3. they are cancelled, and answered
+/// so; 4. the interpreters end.
+async fn end(
+    options: &Serve,
+    output: &Output,
+    engine: &Engine,
+    app: &App,
+    stop: Stop,
+    listener: TcpListener,
+    connections: Connections,
+) {
+    let begun = Instant::now();
+    let running = app.active.load(Ordering::Relaxed);
+    let requests = |count| if count == 1 { "1 request".to_string() } else { format!("{count} requests") };
+    let left = match running {
+        0 => "no request runs".to_string(),
+        some => format!("{} may end within {}", requests(some), humantime::format_duration(options.drain)),
+    };
+    output.lines(&format!("  {}: no new connections; {left}\n", stop.name()));
+    let mut drain = std::pin::pin!(connections.drain(listener));
+    let mut cut = 0;
+    if tokio::time::timeout(options.drain, &mut drain).await.is_err() {
+        cut = app.active.load(Ordering::Relaxed);
+        engine.shutdown(Duration::ZERO).await;
+        let _ = tokio::time::timeout(LAST_WORDS, drain).await;
+    }
+    let metrics = engine.shutdown(Duration::ZERO).await;
+    let mut text = format!(
+        "  ended after {}: {} answered",
+        show_time(begun.elapsed()),
+        requests(app.count.load(Ordering::Relaxed))
+    );
+    if cut > 0 {
+        text.push_str(&format!(", {} cancelled", requests(cut)));
+    }
+    if metrics.stuck > 0 {
+        text.push_str(&format!(", {} interpreters did not end", metrics.stuck));
+    }
+    output.lines(&(text + "\n"));
+}

@@ -1,0 +1,259 @@
+//! A server as a process, and a client that sends what it is told to.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// How long anything may take that is not measured.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// The binary, with nothing in its environment that would set it.
+pub fn sidestack() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidestack"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SIDESTACK_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+    command
+}
+
+/// Scripts in a folder of their own.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Self {
+        Folder(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).expect("a script");
+        path
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// A running `sidestack serve`.
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    stderr: Arc<Mutex<String>>,
+    _folder: Folder,
+}
+
+impl Server {
+    /// Serves `script` on a free port.
+    pub fn start(script: &str, flags: &[&str]) -> Server {
+        let folder = Folder::new();
+        let path = folder.script("app.lua", script);
+        Server::start_at(&path, flags, folder)
+    }
+
+    pub fn start_at(path: &Path, flags: &[&str], folder: Folder) -> Server {
+        let mut child = sidestack()
+            .arg("serve")
+            .arg(path)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary");
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let pipe = child.stderr.take().expect("piped");
+        let all = stderr.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines() {
+                let Ok(line) = line else { return };
+                let mut all = all.lock().expect("text");
+                all.push_str(&line);
+                all.push('\n');
+            }
+        });
+        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), stderr, _folder: folder };
+        let text = server.wait_for_text("http://");
+        let address = text.split("http://").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
+        server.address = address.parse().expect("an address");
+        server
+    }
+
+    /// All of stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().expect("text").clone()
+    }
+
+    /// Waits until stderr contains `part`.
+    pub fn wait_for_text(&mut self, part: &str) -> String {
+        let begun = Instant::now();
+        loop {
+            let text = self.stderr();
+            if text.contains(part) {
+                return text;
+            }
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none() || begun.elapsed() < Duration::from_secs(1), "ended with {ended:?}:\n{text}");
+            assert!(begun.elapsed() < LONG, "no {part:?} in\n{text}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).expect("a connection");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        Client(BufReader::new(stream))
+    }
+
+    /// One GET on a connection of its own.
+    pub fn get(&self, target: &str) -> Response {
+        self.connect().send("GET", target, &[], b"")
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).expect("an id")), signal).expect("a process");
+    }
+
+    /// Waits for the end; the status and all of stderr.
+    pub fn wait(mut self) -> (ExitStatus, String) {
+        let status = wait(&mut self.child, LONG);
+        std::thread::sleep(Duration::from_millis(50));
+        (status, self.stderr())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- the server's stderr\n{}", self.stderr());
+        }
+    }
+}
+
+/// Waits for a child with a limit.
+pub fn wait(child: &mut Child, limit: Duration) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return status;
+        }
+        if begun.elapsed() > limit {
+            let _ = child.kill();
+            panic!("still running after {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// One connection.
+pub struct Client(pub BufReader<TcpStream>);
+
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// Sends one request and reads its response; the connection stays.
+    pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+        self.write(method, target, headers, body);
+        self.read(method)
+    }
+
+    pub fn write(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
+        let mut text = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !body.is_empty() {
+            text.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        let mut bytes = (text + "\r\n").into_bytes();
+        bytes.extend_from_slice(body);
+        self.0.get_mut().write_all(&bytes).expect("sent");
+    }
+
+    pub fn read(&mut self, method: &str) -> Response {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).expect("a line") > 0, "the connection was lost after {head:?}");
+            if line == "\r\n" {
+                break;
+            }
+            head.push(line.trim_end().to_string());
+        }
+        let status = head[0].split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        let headers: Vec<(String, String)> = head[1..]
+            .iter()
+            .map(|line| line.split_once(": ").expect("a header"))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_string()))
+            .collect();
+        let mut response = Response { status, headers, body: String::new() };
+        let length: usize = response.header("content-length").map_or(0, |length| length.parse().expect("a length"));
+        if method != "HEAD" {
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).expect("a body");
+            response.body = String::from_utf8_lossy(&body).into_owned();
+        }
+        response
+    }
+}
+
+/// A finished `sidestack run`.
+pub struct Ran {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A started `sidestack run`.
+pub fn spawn_run(folder: &Folder, script: &str, flags: &[&str], args: &[&str]) -> Child {
+    let path = folder.script("job.lua", script);
+    sidestack()
+        .arg("run")
+        .args(flags)
+        .arg(path)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary")
+}
+
+/// Its end.
+pub fn ran(mut child: Child) -> Ran {
+    let status = wait(&mut child, LONG);
+    let mut ran = Ran { status: status.code(), stdout: String::new(), stderr: String::new() };
+    child.stdout.take().expect("piped").read_to_string(&mut ran.stdout).expect("text");
+    child.stderr.take().expect("piped").read_to_string(&mut ran.stderr).expect("text");
+    ran
+}
+
+/// Runs a script to its end.
+pub fn run(script: &str, flags: &[&str], args: &[&str]) -> Ran {
+    ran(spawn_run(&Folder::new(), script, flags, args))
+}

@@ -1,0 +1,394 @@
+//! `sidestack serve`, seen by its clients.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Folder, Server, sidestack};
+
+#[test]
+fn says_hello_and_where() {
+    let server = Server::start("return function(request) return 'hello ' .. request.path end", &["--threads", "2"]);
+    let response = server.get("/world");
+    assert_eq!((response.status, response.body.as_str()), (200, "hello /world"));
+    assert_eq!(response.header("content-type"), Some("text/plain; charset=utf-8"));
+    let text = server.stderr();
+    assert!(text.contains("Sidestack 0.1 · Lua 5.4 · 2 interpreters · deadline 30s · memory 64 MiB each"), "{text}");
+    assert!(!text.contains('\x1b'), "colour in a pipe: {text:?}");
+}
+
+#[test]
+fn one_line_per_request_unless_quiet() {
+    let mut server = Server::start("return function() return {status = 404, body = 'no'} end", &[]);
+    server.get("/nope");
+    let text = server.wait_for_text("/nope");
+    let line = text.lines().find(|line| line.contains("/nope")).expect("a line");
+    assert!(line.trim_start().starts_with("GET") && line.contains("404") && line.trim_end().ends_with("ms"), "{line}");
+    let mut server = Server::start("return function() error('x') end", &["--quiet"]);
+    server.get("/quiet");
+    let text = server.wait_for_text("error[script]");
+    assert!(!text.lines().any(|line| line.starts_with("  GET")), "{text}");
+}
+
+const ECHO: &str = r#"
+return function(request)
+  return { body = {
+    method = request.method, path = request.path, target = request.target, query = request.query,
+    query_string = request.query_string, accept = request.headers.accept, header = request.headers["x-test"],
+    body = request.body, size = #request.body, local_client = request.remote:match("^127.0.0.1:%d+$") ~= nil,
+  } }
+end"#;
+
+#[test]
+fn the_script_sees_the_whole_request() {
+    let server = Server::start(ECHO, &[]);
+    let headers = [("X-Test", "one"), ("X-Test", "two"), ("Accept", "*/*")];
+    let response = server.connect().send("POST", "/a%20b?x=1&x=2&y=%C3%BC", &headers, b"the body");
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    let seen: serde_json::Value = serde_json::from_str(&response.body).expect("JSON");
+    assert_eq!(
+        seen,
+        serde_json::json!({
+            "method": "POST", "path": "/a b", "target": "/a%20b?x=1&x=2&y=%C3%BC", "query": { "x": "1", "y": "ü" },
+            "query_string": "x=1&x=2&y=%C3%BC", "accept": "*/*", "header": "one, two", "body": "the body", "size": 8,
+            "local_client": true,
+        })
+    );
+}
+
+#[test]
+fn bodies_are_bytes_in_both_directions() {
+    let server = Server::start(
+        "return function(request) return { headers = { ['x-sum'] = request.body:byte(1) + request.body:byte(-1) },
+           body = request.body:reverse() } end",
+        &[],
+    );
+    let body: Vec<u8> = (0..=255).cycle().take(1_000_000).collect();
+    let mut client = server.connect();
+    client.write("PUT", "/", &[], &body);
+    let response = client.read("HEAD");
+    assert_eq!(response.header("content-length"), Some("1000000"));
+    let sum = u32::from(body[0]) + u32::from(*body.last().expect("bytes"));
+    assert_eq!(response.header("x-sum"), Some(sum.to_string().as_str()));
+    let mut back = vec![0; body.len()];
+    std::io::Read::read_exact(&mut client.0, &mut back).expect("the body");
+    back.reverse();
+    assert!(back == body);
+}
+
+#[test]
+fn a_response_may_be_a_table() {
+    let server = Server::start(
+        "return function(request)
+           if request.path == '/gone' then return nil end
+           if request.path == '/moved' then return { status = 302, headers = { location = '/there' } } end
+           if request.path == '/cached' then return { status = 304, headers = { etag = '\"x\"' }, body = 'never sent' } end
+           if request.path == '/list' then return { body = { 1, 2.5, 'x', true } } end
+           return { status = 201, headers = { ['Content-Type'] = 'text/html', ['Set-Cookie'] = { 'a=1', 'b=2' }, ['X-N'] = 7 },
+             body = '<p>' }
+         end",
+        &[],
+    );
+    let mut client = server.connect();
+    let made = client.send("GET", "/", &[], b"");
+    assert_eq!((made.status, made.body.as_str(), made.header("content-type")), (201, "<p>", Some("text/html")));
+    assert_eq!(made.headers.iter().filter(|(name, _)| name == "set-cookie").count(), 2);
+    assert_eq!(made.header("x-n"), Some("7"));
+    assert_eq!(client.send("GET", "/gone", &[], b"").status, 204);
+    let moved = client.send("GET", "/moved", &[], b"");
+    assert_eq!((moved.status, moved.header("location")), (302, Some("/there")));
+    // Read as one without a body: were there one, the next response would begin with it.
+    let cached = client.send("HEAD", "/cached", &[], b"");
+    assert_eq!((cached.status, cached.header("etag")), (304, Some("\"x\"")));
+    assert_eq!(client.send("GET", "/list", &[], b"").body, r#"[1,2.5,"x",true]"#);
+}
+
+#[test]
+fn head_has_the_headers_and_no_body() {
+    let server = Server::start("return function(request) return request.method .. ' body' end", &[]);
+    let mut client = server.connect();
+    let head = client.send("HEAD", "/", &[], b"");
+    assert_eq!((head.status, head.header("content-length")), (200, Some("9")));
+    assert_eq!(client.send("GET", "/", &[], b"").body, "GET body");
+}
+
+#[test]
+fn an_answer_that_is_none_is_a_500_that_says_why_in_the_log() {
+    let mut server = Server::start(
+        "return function(request)
+           local answers = {
+             ['/status'] = { status = 1000 }, ['/key'] = { stauts = 200 }, ['/number'] = 7,
+             ['/header'] = { headers = { ['a\\nb'] = 'c' } }, ['/value'] = { headers = { a = 'b\\r\\nSet-Cookie: x' } },
+             ['/function'] = { body = { f = print } },
+           }
+           return answers[request.path]
+         end",
+        &[],
+    );
+    for (target, why) in [
+        ("/status", "1000"),
+        ("/key", "`stauts`"),
+        ("/number", "a response: a string, or a table"),
+        ("/header", "is no header name"),
+        ("/value", "\"a\""),
+        ("/function", "JSON"),
+    ] {
+        let response = server.get(target);
+        assert_eq!(response.status, 500, "{target}");
+        assert!(!response.body.contains(why), "{}", response.body);
+        server.wait_for_text(&format!("GET {target}"));
+        server.wait_for_text(why);
+    }
+}
+
+#[test]
+fn a_script_error_is_a_500_with_an_id_and_a_report() {
+    const SCRIPT: &str = "local function title(row)\n  return row.title\nend\nreturn function(request)\n  local x = title(nil)\n  return x\nend";
+    let mut server = Server::start(SCRIPT, &[]);
+    let response = server.get("/notes/7");
+    assert_eq!(response.status, 500);
+    assert!(!response.body.contains("title"), "{}", response.body);
+    let id = response.body.split("id ").nth(1).and_then(|rest| rest.get(..8)).expect("an id").to_string();
+    let text = server.wait_for_text("  GET    /notes/7");
+    for part in [
+        "error[script] attempt to index a nil value (local 'row')",
+        "┌ app.lua:2   GET /notes/7",
+        &id,
+        "│ 2     return row.title",
+        "app.lua:5: in function <app.lua:4>",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let server = Server::start(SCRIPT, &["--dev"]);
+    let body = server.get("/").body;
+    assert!(body.contains("local 'row'") && body.contains("app.lua:5"), "{body}");
+}
+
+#[test]
+fn a_deadline_is_a_504_whatever_the_script_does() {
+    let server = Server::start(
+        "local ss = require 'sidestack'
+         return function(request)
+           if request.path == '/sleep' then ss.sleep(60) end
+           if request.path == '/loop' then while true do end end
+           if request.path == '/catch' then while true do pcall(ss.sleep, 60) end end
+           return 'ok'
+         end",
+        &["--deadline", "300ms", "--threads", "1"],
+    );
+    for target in ["/sleep", "/loop", "/catch"] {
+        let begun = Instant::now();
+        assert_eq!(server.get(target).status, 504, "{target}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{target} took {:?}", begun.elapsed());
+        assert_eq!(server.get("/").body, "ok");
+    }
+}
+
+#[test]
+fn too_much_memory_is_a_503() {
+    let server = Server::start(
+        "return function(request)
+           if request.path ~= '/big' then return 'ok' end
+           local all = {}
+           for i = 1, 1e9 do all[i] = ('x'):rep(1000) .. i end
+         end",
+        &["--memory", "8MiB", "--threads", "1"],
+    );
+    for _ in 0..3 {
+        let response = server.get("/big");
+        assert_eq!(response.status, 503, "{}", response.body);
+        assert!(response.header("retry-after").is_some());
+        assert_eq!(server.get("/").body, "ok");
+    }
+}
+
+#[test]
+fn a_full_queue_is_a_503_with_retry_after() {
+    let server = Server::start(
+        "local ss = require 'sidestack'
+         return function() ss.sleep(1) return 'ok' end",
+        &["--threads", "1", "--fibers", "1", "--queue", "1"],
+    );
+    let mut clients: Vec<_> = (0..6).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write("GET", "/", &[], b"");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let responses: Vec<_> = clients.iter_mut().map(|client| client.read("GET")).collect();
+    let of = |status| responses.iter().filter(|response| response.status == status).count();
+    assert!(of(200) >= 1 && of(503) >= 3 && of(200) + of(503) == 6, "{responses:?}");
+    for refused in responses.iter().filter(|response| response.status == 503) {
+        assert_eq!(refused.header("retry-after"), Some("1"));
+    }
+}
+
+#[test]
+fn a_body_over_the_limit_is_a_413() {
+    let server = Server::start("return function(request) return tostring(#request.body) end", &["--max-body", "1MiB"]);
+    assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 1 << 20]).body, (1 << 20).to_string());
+    assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 4 << 20]).status, 413);
+    // Without a length beforehand.
+    let mut client = server.connect();
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let text = format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
+    std::io::Write::write_all(client.0.get_mut(), text.as_bytes()).expect("sent");
+    assert_eq!(client.read("POST").status, 413);
+}
+
+#[test]
+fn a_connection_serves_many_requests() {
+    let server = Server::start("return function(request) return request.path end", &[]);
+    let mut client = server.connect();
+    for number in 0..500 {
+        let path = format!("/{number}");
+        assert_eq!(client.send("GET", &path, &[], b"").body, path);
+    }
+    // Two at once.
+    client.write("GET", "/a", &[], b"");
+    client.write("GET", "/b", &[], b"");
+    assert_eq!((client.read("GET").body, client.read("GET").body), ("/a".into(), "/b".into()));
+}
+
+#[test]
+fn a_client_that_goes_away_cancels_its_call() {
+    let mut server = Server::start(
+        "local ss = require 'sidestack'
+         local count = { begun = 0, ended = 0, cleaned = 0 }
+         return function(request)
+           if request.path == '/count' then return { body = count } end
+           count.begun = count.begun + 1
+           local clean <close> = setmetatable({}, { __close = function() count.cleaned = count.cleaned + 1 end })
+           ss.sleep(60)
+           count.ended = count.ended + 1
+         end",
+        &["--threads", "1", "--deadline", "none"],
+    );
+    let mut client = server.connect();
+    client.write("GET", "/slow", &[], b"");
+    let count = |server: &Server| server.get("/count").body;
+    while !count(&server).contains("\"begun\":1") {}
+    drop(client);
+    server.wait_for_text("went away");
+    let begun = Instant::now();
+    let mut seen = String::new();
+    while !seen.contains("\"cleaned\":1") {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{seen}");
+        seen = count(&server);
+    }
+    assert!(seen.contains("\"ended\":0"), "{seen}");
+}
+
+#[test]
+fn many_requests_wait_on_one_thread() {
+    let server = Server::start(
+        "local ss = require 'sidestack'
+         return function() ss.sleep(0.5) return 'ok' end",
+        &["--threads", "1", "--quiet"],
+    );
+    let begun = Instant::now();
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.write("GET", "/", &[], b""));
+    for client in &mut clients {
+        assert_eq!(client.read("GET").body, "ok");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Scenario B4.
+#[test]
+fn a_script_requests_its_own_server_on_one_thread() {
+    let server = Server::start(
+        "local ss = require 'sidestack'
+         local http = ss.http
+         return function(request)
+           local n = tonumber(request.query.n)
+           if n == 0 then return 'bottom' end
+           local answer = http.request { url = 'http://' .. request.headers.host .. '/?n=' .. n - 1 }
+           return n .. ' ' .. answer.body
+         end",
+        &["--threads", "1"],
+    );
+    let host = server.address.to_string();
+    let mut text = format!("GET /?n=5 HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes();
+    let mut client = server.connect();
+    std::io::Write::write_all(client.0.get_mut(), &std::mem::take(&mut text)).expect("sent");
+    let begun = Instant::now();
+    assert_eq!(client.read("GET").body, "5 4 3 2 1 bottom");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_is_wrong_at_the_start_is_said() {
+    let folder = Folder::new();
+    let start = |path: &std::path::Path, flags: &[&str]| {
+        let out =
+            sidestack().arg("serve").arg(path).args(["--listen", "127.0.0.1:0"]).args(flags).output().expect("a run");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    for (name, text, parts) in [
+        ("syntax.lua", "return function(request\n  return 1\nend", &["syntax.lua:2", "error[script]", "return 1"][..]),
+        ("load.lua", "local x = nil\nx()", &["load.lua:2", "attempt to call a nil value"]),
+        ("none.lua", "local x = 1", &["returns no function"]),
+        ("table.lua", "return { greet = function() end }", &["returns no function"]),
+        ("number.lua", "return 7", &["number"]),
+        ("app.php", "<?php", &["`.php`"]),
+    ] {
+        let (status, stderr) = start(&folder.script(name, text), &[]);
+        assert_eq!(status, Some(1), "{name}: {stderr}");
+        for part in parts {
+            assert!(stderr.contains(part), "{name}: no {part:?} in {stderr}");
+        }
+    }
+    let (status, stderr) = start(&folder.path().join("missing.lua"), &[]);
+    assert!(status == Some(1) && stderr.contains("missing.lua") && stderr.contains("No such file"), "{stderr}");
+    let good = folder.script("good.lua", "return function() return 'ok' end");
+    for (flags, part) in [
+        (&["--deadline", "30"][..], "30s"),
+        (&["--memory", "much"], "64MiB"),
+        (&["--allow", "everything"], "unknown permission `everything`"),
+        (&["--unheard-of"], "--unheard-of"),
+    ] {
+        let (status, stderr) = start(&good, flags);
+        assert!(status == Some(2) && stderr.contains(part), "{flags:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_taken_port_names_its_holder_and_the_way_out() {
+    let server = Server::start("return function() return 'ok' end", &[]);
+    let folder = Folder::new();
+    let path = folder.script("app.lua", "return function() return 'ok' end");
+    let out =
+        sidestack().arg("serve").arg(path).args(["--listen", &server.address.to_string()]).output().expect("a run");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{stderr}");
+    for part in ["taken by process", "sidestack serve", "--listen 127.0.0.1:"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment() {
+    let folder = Folder::new();
+    let path = folder.script("app.lua", "return 9");
+    let run = |flags: &[&str]| {
+        let out =
+            sidestack().arg("run").args(flags).arg(&path).env("SIDESTACK_DEADLINE", "soon").output().expect("a run");
+        out.status.code()
+    };
+    assert_eq!(run(&[]), Some(2));
+    assert_eq!(run(&["--deadline", "5s"]), Some(9));
+}
+
+#[test]
+fn help_has_examples_and_a_version() {
+    for (args, part) in [
+        (&["serve", "--help"][..], "sidestack serve app.lua"),
+        (&["run", "--help"], "sidestack run job.lua"),
+        (&["--version"], env!("CARGO_PKG_VERSION")),
+    ] {
+        let out = sidestack().args(args).output().expect("a run");
+        let stdout = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success() && stdout.contains(part), "{stdout}");
+    }
+}
