@@ -7,11 +7,12 @@ fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-changed=build.rs");
     let csrc = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("csrc");
-    // Read by the build scripts of crates that compile C against our headers (DEP_SIDESTACK_INCLUDE).
-    println!("cargo:include={}", csrc.display());
     bridge();
     #[cfg(feature = "lua")]
     lua(&csrc);
+    // Read by the build scripts of crates that compile C against our headers (DEP_SIDESTACK_INCLUDE). Last, because
+    // lua-src says the same of its own and the last one counts.
+    println!("cargo:include={}", csrc.display());
     #[cfg(feature = "bindgen")]
     bindings::generate();
 }

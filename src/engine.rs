@@ -40,6 +40,10 @@ pub(crate) struct Inner {
     next_pick: AtomicUsize,
     losses: Arc<Losses>,
     closing: AtomicBool,
+    /// Interpreters that the last shutdown left behind.
+    stuck: AtomicUsize,
+    /// From the end of a shutdown's patience until what still runs is left behind.
+    give_up_after: Duration,
     watchdog: watchdog::Watchdog,
 }
 
@@ -184,15 +188,15 @@ impl Engine {
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
             leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
-            stuck: 0,
+            stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
             last_slow_host_call,
         }
     }
 
     /// Ends the engine: 1. no new calls; 2. those that run have `patience` to end; 3. then they are cancelled, and killed
-    /// after the grace; 4. interpreters close and their threads end. One that does not end within two seconds more is left
-    /// behind and counted as `stuck`.
+    /// after the grace; 4. interpreters close and their threads end. One that does not end within half a second after the
+    /// grace is left behind and counted as `stuck`. It may be called again, also at the same time.
     pub async fn shutdown(&self, patience: Duration) -> Metrics {
         self.0.closing.store(true, Ordering::Release);
         let cancel_at = Instant::now() + patience;
@@ -202,29 +206,28 @@ impl Engine {
             inbox.send(Message::Drain { cancel_at, done: done.clone() });
         }
         drop(done);
-        let give_up = cancel_at + Duration::from_secs(2);
+        let give_up = cancel_at + self.0.give_up_after;
         let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let count = self.0.inboxes.len();
+        let inboxes = self.0.inboxes.clone();
         let (tell, told) = oneshot::channel();
         // A thread of its own waits, with a limit that holds whatever the interpreters do and with any async runtime.
         let waiter = std::thread::Builder::new().name("sidestack-shutdown".into()).spawn(move || {
-            let mut left = count;
-            while left > 0 && ended.recv_deadline(give_up).is_ok() {
-                left -= 1;
-            }
+            let left = || inboxes.iter().filter(|inbox| !inbox.ended()).count();
+            while left() > 0 && ended.recv_deadline(give_up).is_ok() {}
             for thread in threads {
                 while !thread.is_finished() && Instant::now() < give_up {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }
-            let _ = tell.send(left);
+            let _ = tell.send(left());
         });
         let stuck = match waiter {
             Ok(_) => told.await.unwrap_or(0),
             Err(_) => 0,
         };
         self.0.watchdog.stop();
-        Metrics { stuck, ..self.metrics() }
+        self.0.stuck.store(stuck, Ordering::Relaxed);
+        self.metrics()
     }
 }
 

@@ -82,6 +82,8 @@ pub mod refused {
     pub const IN_FINALIZER: &str = "cannot_suspend_in_finalizer";
     /// A wait or a guest call in a host call made by C that host code called.
     pub const ON_THREAD: &str = "cannot_suspend_on_thread";
+    /// A guest call by a plain host function: only async ones can wait for its end.
+    pub const FROM_PLAIN: &str = "cannot_call_guest_here";
     /// Blocking on an engine from one of its own interpreter threads.
     pub const OWN_INTERPRETER: &str = "would_block_own_interpreter";
     /// Values bound to two interpreters in one call.
@@ -172,7 +174,10 @@ impl Error {
     /// The host function's original error, if it is an `E` and went through the script uncaught.
     pub fn host<E: std::error::Error + Send + Sync + 'static>(&self) -> Option<&E> {
         match self {
-            Error::Script { source: Some(source), .. } => source.downcast_ref(),
+            // Through nested calls, each guest call adds an error of its own.
+            Error::Script { source: Some(source), .. } => {
+                source.downcast_ref().or_else(|| source.downcast_ref::<Error>().and_then(Error::host))
+            }
             _ => None,
         }
     }

@@ -28,8 +28,8 @@ mod many;
 
 #[cfg(test)]
 pub use guard::GuardKind;
-pub use pool::StackPool;
 #[cfg(test)]
-pub use pool::{PoolStats, Trimmed};
+pub use pool::PoolStats;
+pub use pool::{StackPool, Trimmed};
 pub use stack::{FiberStack, StackConfig};
 pub use switch::{Coroutine, Link, Resumed, on_thread_stack, suspend};

@@ -4,7 +4,7 @@
 //! loop
 //!   a local wake    → poll that fiber's host futures; resume it if one it waits in is over
 //!   a ready fiber   → resume it for a slice
-//!   every so often, or when neither is there: intake
+//!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
 //!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
 //! ```
@@ -12,6 +12,7 @@
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
+mod backlog;
 mod fiber;
 mod jobs;
 mod limits;
@@ -29,12 +30,12 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
-use crate::call::job::Job;
-use crate::fiber::StackPool;
+use crate::fiber::{StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::Attached;
 
+use backlog::Backlog;
 use fiber::Fiber;
 use limits::Limits;
 use thread::Settings;
@@ -54,24 +55,26 @@ pub struct Worker<I: Interpreter> {
     /// Ended fibers, kept for their buffers.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
+    /// The most fibers that were alive at once since the guest's garbage was last collected.
+    peak: usize,
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
-    /// Units of work until the next intake.
-    units: u32,
     /// Jobs that wait for a place, or for the scripts to be loaded.
-    backlog: VecDeque<Box<Job>>,
+    backlog: Backlog,
     /// Slots of the reference table to give back.
     releases: Vec<u64>,
     /// Scripts that are loading: nothing else starts meanwhile.
     loading: usize,
+    /// Units of work left until the next intake.
+    units: u32,
     ending: Option<Ending>,
 }
 
 /// No new work.
 struct Ending {
     cancel_at: Option<Instant>,
-    done: Option<Sender<()>>,
+    done: Vec<Sender<()>>,
 }
 
 /// Units of work between two intakes: long enough to make a message's and a clock's cost small.
@@ -80,21 +83,32 @@ const UNITS_PER_INTAKE: u32 = 61;
 /// after the other, and no more than there are units to work off what they bring.
 const MESSAGES_PER_INTAKE: u32 = 32;
 
+/// Local wakes come first, but not for ever: fibers that wake each other, or themselves, would keep the ready ones from
+/// ever running.
+const WAKES_PER_READY: u32 = 61;
+
 impl<I: Interpreter> Worker<I> {
     /// Works until told to end.
     fn work(&mut self) {
+        // Wakes served since a ready fiber last ran.
+        let mut wakes = 0;
         loop {
             if self.units == 0 {
-                self.units = UNITS_PER_INTAKE;
                 self.intake();
+                // After it: a service fiber that it ran may have used up a slice.
+                self.units = UNITS_PER_INTAKE;
             }
             self.units -= 1;
-            if let Some((key, following)) = crate::call::wake::next_local() {
+            if (wakes < WAKES_PER_READY || self.ready.is_empty())
+                && let Some((key, following)) = crate::call::wake::next_local()
+            {
+                wakes += 1;
                 self.expect(following);
                 self.woken(key);
                 continue;
             }
             if let Some(index) = self.ready.pop_front() {
+                wakes = 0;
                 self.resume(index);
                 continue;
             }
@@ -128,11 +142,17 @@ impl<I: Interpreter> Worker<I> {
     /// Nothing is ready: tidies up, then sleeps until something comes.
     fn park(&mut self) {
         self.release_slots();
-        // A batch: what is left comes at the next park.
-        let _ = self.pool.trim();
+        self.collect_after_burst();
+        if self.pool.trim() == Trimmed::More {
+            // A batch at a time, so that what comes meanwhile is not kept waiting.
+            if let Ok(message) = self.inbox.try_recv() {
+                self.take(message);
+            }
+            return;
+        }
         let timer = self.local.timers.borrow().next_due();
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
-        let until = [timer, self.limits.earliest(), ending].into_iter().flatten().min();
+        let until = [timer, self.limits.earliest(), self.backlog.earliest(), ending].into_iter().flatten().min();
         let message = match until {
             Some(until) => self.inbox.recv_deadline(until).ok(),
             None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),

@@ -1,6 +1,7 @@
 //! The future of a call.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -180,6 +181,16 @@ impl<R: DeserializeOwned + Send + 'static> Future for Call<R> {
 }
 
 impl<R> Unpin for Call<R> {}
+
+impl<R> fmt::Debug for Call<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::New(_) => "Call(not started)",
+            State::Running { .. } => "Call(started)",
+            State::Over => "Call(over)",
+        })
+    }
+}
 
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {

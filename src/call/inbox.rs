@@ -45,6 +45,7 @@ pub struct Inbox {
     stacks: AtomicUsize,
     capacity: usize,
     closed: AtomicBool,
+    ended: AtomicBool,
 }
 
 impl Inbox {
@@ -60,6 +61,7 @@ impl Inbox {
             stacks: AtomicUsize::new(0),
             capacity,
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         };
         (Arc::new(inbox), receiver)
     }
@@ -93,6 +95,16 @@ impl Inbox {
     /// No more jobs.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// The interpreter has closed; its thread ends now.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// A job left the queue and got a fiber (or was refused one).

@@ -13,7 +13,7 @@ use super::fence::drop_fenced;
 use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
-use crate::host::record::{Cancel, FiberRecord, Reason};
+use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 
 /// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
 ///
@@ -54,6 +54,11 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
     // SAFETY: passed on from the callers.
     unsafe {
         let mut at = (*record).calls.len();
+        // Where guest code runs, or is to go on, further in than any call that ends here, it is told when it looks up.
+        let waits_in = match (*record).suspended {
+            Suspended::Call(id) => Some(id),
+            Suspended::No | Suspended::Turn => None,
+        };
         let mut delivered = false;
         while at > 0 {
             at -= 1;
@@ -66,8 +71,8 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
             }
             let future = call.future.take();
             if call.outcome.is_none() {
+                delivered |= waits_in == Some(call.id);
                 call.outcome = Some(Err(error(record, reason).into()));
-                delivered = true;
             }
             drop_fenced(future);
         }

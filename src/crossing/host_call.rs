@@ -13,7 +13,7 @@ use super::fence::{Panicked, drop_fenced, fence};
 use super::finish;
 use super::reply;
 use crate::Error;
-use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_OK, ss_call, ss_value};
+use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
 use crate::host::function::{HostFuture, Started};
@@ -65,10 +65,13 @@ pub unsafe fn begin(
                 },
             );
         };
-        local.activity.enter(function);
+        let outer = local.activity.enter(function);
         let started = fence(|| {
             let mut args = Args::new(Run::new(args, nargs), local, &context.caller, &entry.name);
             let started = entry.call.start(&mut args);
+            if let (Started::Pending(_), Some(shared)) = (&started, &args.shared) {
+                shared.may_call_guest.set(true);
+            }
             (started, args.shared)
         });
         let step = match started {
@@ -102,7 +105,7 @@ pub unsafe fn begin(
                 Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked)))
             }
         };
-        local.activity.leave();
+        local.activity.leave(outer);
         step
     }
 }
@@ -200,7 +203,22 @@ pub unsafe fn end(record: *mut FiberRecord, call: *mut ss_call) {
 /// `record` is a live fiber's, on its interpreter thread, and the fiber is not running.
 #[must_use]
 pub unsafe fn woken(record: *mut FiberRecord) -> bool {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller's contract; the thread state is the fiber's own thread's.
+    unsafe {
+        // Host code, below this fiber's host calls, as in their first poll. The bounds stay empty: no frame lies within.
+        let thread = (*record).thread;
+        (*thread).fiber = record.cast();
+        (*thread).stack_base = 0;
+        (*thread).place = SS_ON_THREAD as c_int;
+        poll_all(record);
+        (*thread).place = SS_NO_FIBER as c_int;
+        (*thread).fiber = std::ptr::null_mut();
+        resumable(record)
+    }
+}
+
+unsafe fn poll_all(record: *mut FiberRecord) {
+    // SAFETY: passed on from `woken`.
     unsafe {
         // Innermost first: what an outer future decides about an inner call comes after the inner one's own news.
         let mut at = (*record).calls.len();
@@ -211,16 +229,15 @@ pub unsafe fn woken(record: *mut FiberRecord) -> bool {
             }
             let (id, function) = ((*record).at(at).id, (*record).at(at).function);
             let activity = &FiberRecord::context(record).local.activity;
-            activity.enter(function);
+            let outer = activity.enter(function);
             poll_in_place(record, id);
-            activity.leave();
+            activity.leave(outer);
             let Some(place) = (*record).find(id) else { continue };
             let call = (*record).at(place);
             if call.in_guest && (call.outcome.is_some() || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
                 cancel::down_to(record, id);
             }
         }
-        resumable(record)
     }
 }
 

@@ -10,12 +10,15 @@ use crate::host::record::FiberRecord;
 use crate::host::reply::{self, Reply};
 use crate::value::Flat;
 
-use super::fence::drop_fenced;
+use super::fence::{Panicked, drop_fenced, fence};
 
 /// Gives a run of values to the frame `call`, which keeps it until `ss_host_end`.
 #[inline]
 pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box<Flat>) -> Result<(), Error> {
-    record.context.local.bind(&mut flat)?;
+    if let Err(error) = record.context.local.bind(&mut flat) {
+        give(flat);
+        return Err(error);
+    }
     // SAFETY: `call` is the shim's frame, alive while its fiber is in this host call (csrc/crossing.h).
     unsafe {
         (*call).count = flat.count();
@@ -69,15 +72,23 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
     let mut flat = reply::take();
     {
         let own = error.downcast_ref::<Error>();
-        let code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
+        let mut code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
         let traceback = match own {
             Some(Error::Script { traceback, .. }) if !traceback.is_empty() => Some(traceback.as_str()),
             _ => None,
         };
-        let message = message(&error);
+        let message = match own {
+            // Its message is the whole story already; its sources tell parts of it again, once a nested call.
+            Some(own) => own.to_string(),
+            None => fence(|| message(&error)).unwrap_or_else(|Panicked(message)| {
+                code = Some("panic");
+                format!("an error's Display panicked: {message}")
+            }),
+        };
         flat.push_args(&(code, message, traceback)).expect("three strings can be encoded");
     }
-    let id = record.keep_error(error);
+    let (id, displaced) = record.keep_error(error);
+    drop_fenced(displaced);
     flat.push(&id.cast_signed()).expect("a number can be encoded");
     // SAFETY: passed on from the caller.
     unsafe { values(record, call, flat) }.expect("an error holds no attachments");

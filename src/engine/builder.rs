@@ -153,6 +153,8 @@ impl<G: Guest> Builder<G> {
             next_pick: AtomicUsize::new(0),
             losses: losses.clone(),
             closing: AtomicBool::new(false),
+            stuck: AtomicUsize::new(0),
+            give_up_after: settings.grace + Duration::from_millis(500),
             watchdog,
         });
         let weak: Weak<Inner> = Arc::downgrade(&inner);

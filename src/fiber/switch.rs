@@ -144,7 +144,6 @@ impl Coroutine {
     ///
     /// No C frame on the stack matters any more: nothing will return to one, points into one, waits for a lock that one
     /// holds or for memory that one was to free.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the containment of faults"))]
     pub unsafe fn abandon(mut self) -> FiberStack {
         // SAFETY: of Rust there is only the body, which owns nothing to drop (`owning_nothing`); the C frames are the
         // caller's promise.

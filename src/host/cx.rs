@@ -1,6 +1,6 @@
 //! What a host function knows of its call, and how it calls back into the guest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use crate::Error;
 use crate::call::Function;
 use crate::call::job::{Dispatch, Target};
 use crate::call::reference::Reference;
+use crate::error::refused;
 use crate::value::{Flat, Results};
 
 /// A host function's view of its own call: an extractor.
@@ -35,6 +36,8 @@ pub struct CallShared {
     label: Option<String>,
     /// The guest call in progress.
     pub nested: RefCell<Nested>,
+    /// The host function is async: somebody will see what its future asks for.
+    pub may_call_guest: Cell<bool>,
 }
 
 /// The one nested guest call that a host call may have (fine print 4).
@@ -72,6 +75,7 @@ impl CallShared {
             deadline: caller.deadline,
             label: caller.label.clone(),
             nested: RefCell::new(Nested::Idle),
+            may_call_guest: Cell::new(false),
         })
     }
 
@@ -123,7 +127,8 @@ impl Cx {
     /// Calls a guest function on this fiber, below this host call, and waits for its result.
     ///
     /// A tuple is an argument list, anything else one argument. An error that the guest raises comes back as
-    /// [`Error::Script`]; the host function may catch it and call again. One call at a time; for more, see
+    /// [`Error::Script`]; the host function may catch it and call again. In a plain host function it is
+    /// [`refused::FROM_PLAIN`]. One call at a time; for more, see
     /// [`Function::call`]. Dropping the future cancels the guest's call; a later call waits until it has gone.
     pub async fn call<R: DeserializeOwned>(&mut self, function: &Function, args: impl Serialize) -> Result<R, Error> {
         self.start(function, &args, false).await
@@ -206,6 +211,13 @@ impl<R: DeserializeOwned> Future for Nest<R> {
         let shared = self.shared.clone();
         let mut nested = shared.nested.borrow_mut();
         match &mut self.stage {
+            Stage::New(_) if !shared.may_call_guest.get() => {
+                self.stage = Stage::Over;
+                Poll::Ready(Err(Error::Refused {
+                    name: refused::FROM_PLAIN,
+                    message: "a plain host function cannot call the guest: make it an async one".into(),
+                }))
+            }
             Stage::New(asked) => {
                 match &mut *nested {
                     Nested::Idle => {}

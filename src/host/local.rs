@@ -176,18 +176,21 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// A host function, or a poll of its future, begins.
+    /// A host function, or a poll of its future, begins. Returns what ran before it, for [`Activity::leave`]: host code may
+    /// call C that calls the host.
     #[inline]
-    pub fn enter(&self, function: u32) {
+    pub fn enter(&self, function: u32) -> u32 {
         // One writer, its own thread: a plain increment is enough.
         self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let outer = self.function.load(Ordering::Relaxed);
         self.function.store(function + 1, Ordering::Relaxed);
+        outer
     }
 
-    /// It gave the thread back.
+    /// It gave the thread back to `outer`, which is what `enter` returned.
     #[inline]
-    pub fn leave(&self) {
-        self.function.store(0, Ordering::Relaxed);
+    pub fn leave(&self, outer: u32) {
+        self.function.store(outer, Ordering::Relaxed);
     }
 }
 

@@ -142,15 +142,14 @@ pub struct FiberRecord {
 const KEPT_ERRORS: usize = 8;
 
 impl FiberRecord {
-    /// Keeps a host function's error, so that the caller gets the original if nobody catches it.
-    pub fn keep_error(&mut self, error: anyhow::Error) -> u64 {
-        if self.errors.len() == KEPT_ERRORS {
-            self.errors.remove(0);
-        }
+    /// Keeps a host function's error, so that the caller gets the original if nobody catches it. Returns its id, and an
+    /// error that is not kept any longer, to be dropped behind the fence.
+    pub fn keep_error(&mut self, error: anyhow::Error) -> (u64, Option<anyhow::Error>) {
+        let displaced = (self.errors.len() == KEPT_ERRORS).then(|| self.errors.remove(0).1);
         let id = self.next_call;
         self.next_call += 1;
         self.errors.push((id, error));
-        id
+        (id, displaced)
     }
 
     /// Takes a kept error.

@@ -1,15 +1,16 @@
 //! From a job to a fiber, and from a fiber's end to the next job.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::fiber::{Fiber, State, next_id};
 use super::{Ending, Worker};
-use crate::call::job::{Job, Settings, Work};
+use crate::call::job::{Completion, Job, Settings, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
-use crate::host::record::Caller;
+use crate::host::record::{Caller, Reason};
 use crate::value::Flat;
 use crate::{Error, Limit};
 
@@ -21,7 +22,9 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn accept(&mut self, job: Box<Job>) {
         let load = matches!(job.work, Work::Load { .. });
         if self.live >= self.settings.fibers || (self.loading > 0 && !load) {
-            self.backlog.push_back(job);
+            let deadline = job.settings.deadline.or(self.settings.deadline);
+            let deadline = deadline.and_then(|after| job.begun.checked_add(after));
+            self.backlog.push(job, deadline);
         } else {
             self.start(job);
         }
@@ -30,8 +33,25 @@ impl<I: Interpreter> Worker<I> {
     /// Starts what waits, as far as there is room.
     pub(super) fn accept_backlog(&mut self) {
         while self.live < self.settings.fibers && self.loading == 0 {
-            let Some(job) = self.backlog.pop_front() else { return };
+            let Some(job) = self.backlog.pop() else { return };
             self.start(job);
+        }
+    }
+
+    /// A caller gave up before its job had a fiber.
+    pub(super) fn forget(&mut self, completion: &Arc<dyn Completion>) {
+        if let Some(job) = self.backlog.remove(completion) {
+            self.local.inbox.started();
+            refuse(job, Error::Cancelled);
+        }
+    }
+
+    /// Jobs whose deadline passed while they waited.
+    pub(super) fn run_backlog_deadlines(&mut self, now: Instant) {
+        while let Some(job) = self.backlog.due(now) {
+            self.local.inbox.started();
+            let deadline = job.settings.deadline.or(self.settings.deadline).unwrap_or_default();
+            refuse(job, deadline_passed(deadline));
         }
     }
 
@@ -62,8 +82,7 @@ impl<I: Interpreter> Worker<I> {
         if let Some(deadline) = deadline
             && job.begun.elapsed() >= deadline
         {
-            let value = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-            return Err(Error::Limit { which: Limit::Deadline, value, setting: "deadline" });
+            return Err(deadline_passed(deadline));
         }
         if let Work::Function { token, .. } = &job.work {
             token.slot_in(&self.local.inbox)?;
@@ -83,7 +102,6 @@ impl<I: Interpreter> Worker<I> {
                 return refuse(job, error);
             }
         };
-        job.started = true;
         if let Some(completion) = &job.completion {
             let (index, id) = completion.fiber();
             index.store(u64::from(key.index), Ordering::Relaxed);
@@ -111,6 +129,7 @@ impl<I: Interpreter> Worker<I> {
         let index = key.index as usize;
         self.fibers[index] = Some(fiber);
         self.live += 1;
+        self.peak = self.peak.max(self.live);
         self.set_limit(key.index);
         self.ready.push_back(key.index);
     }
@@ -139,17 +158,37 @@ impl<I: Interpreter> Worker<I> {
     /// A fiber's entry has returned.
     pub(super) fn end(&mut self, index: u32) {
         let Some(mut fiber) = self.fibers[index as usize].take() else { return };
+        debug_assert!(fiber.record.returned, "an entry calls ss_return before it returns");
+        if let Some(coroutine) = fiber.coroutine.take() {
+            self.pool.put(coroutine.into_stack());
+        }
+        self.ended_with(fiber, true);
+    }
+
+    /// Ends a fiber that never had the thread: no guest code ever runs for it.
+    pub(super) fn end_unbegun(&mut self, index: u32, reason: Reason) {
+        let Some(mut fiber) = self.fibers[index as usize].take() else { return };
+        if let Some(coroutine) = fiber.coroutine.take() {
+            // SAFETY: it was never resumed: there is no C frame on its stack.
+            self.pool.put(unsafe { coroutine.abandon() });
+        }
+        let error = fiber.record.cancel_error(reason);
+        if let Some(job) = fiber.record.job.take() {
+            refuse(job, error);
+        }
+        self.ended_with(fiber, false);
+    }
+
+    /// What a fiber's end leaves to do, its stack given back.
+    fn ended_with(&mut self, mut fiber: Box<Fiber<I>>, returned: bool) {
+        let index = fiber.record.key.index;
         self.free.push(index);
         self.limits.set(index, None);
         self.live -= 1;
         fiber.state = State::Done;
         // SAFETY: as in `place`.
-        unsafe { (*self.interpreter.get()).ended(&mut fiber.run, true) };
+        unsafe { (*self.interpreter.get()).ended(&mut fiber.run, returned) };
         self.attached.fiber_end(fiber.record.key.id);
-        if let Some(coroutine) = fiber.coroutine.take() {
-            self.pool.put(coroutine.into_stack());
-        }
-        debug_assert!(fiber.record.returned, "an entry calls ss_return before it returns");
         if fiber.record.calls.len() + fiber.record.errors.len() + fiber.record.replies.len() > 0
             || fiber.record.job.is_some()
         {
@@ -177,9 +216,9 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn cancel_all(&mut self) {
         let keys: Vec<FiberKey> = self.fibers.iter().flatten().map(|fiber| fiber.record.key).collect();
         for key in keys {
-            self.cancel(key, crate::host::record::Reason::Cancelled);
+            self.cancel(key, Reason::Cancelled);
         }
-        while let Some(job) = self.backlog.pop_front() {
+        while let Some(job) = self.backlog.pop() {
             self.local.inbox.started();
             refuse(job, Error::Cancelled);
         }
@@ -191,7 +230,7 @@ impl<I: Interpreter> Worker<I> {
         let Some(id) = (unsafe { (*self.interpreter.get()).over_memory() }) else { return };
         let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
         if let Some(key) = found.map(|fiber| fiber.record.key) {
-            self.cancel(key, crate::host::record::Reason::Memory);
+            self.cancel(key, Reason::Memory);
         }
     }
 }
@@ -204,6 +243,11 @@ fn refuse(mut job: Box<Job>, error: Error) {
         tracing::error!(target: "sidestack", %message, "a caller's waker panicked");
     }
     drop_fenced(job);
+}
+
+fn deadline_passed(deadline: Duration) -> Error {
+    let value = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+    Error::Limit { which: Limit::Deadline, value, setting: "deadline" }
 }
 
 /// A job's work as the guest is told of it.

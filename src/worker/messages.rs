@@ -18,8 +18,9 @@ impl<I: Interpreter> Worker<I> {
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();
                 let (index, id) = (index.load(Ordering::Relaxed), id.load(Ordering::Relaxed));
-                // Still in the backlog: `start` sees that the caller has gone.
-                if id != 0 {
+                if id == 0 {
+                    self.forget(&completion);
+                } else {
                     let index = u32::try_from(index).expect("written from a u32");
                     self.cancel(FiberKey { index, id }, Reason::Cancelled);
                 }
@@ -34,10 +35,18 @@ impl<I: Interpreter> Worker<I> {
                 }
             }
             Message::Drain { cancel_at, done } => {
-                self.ending = Some(Ending { cancel_at: Some(cancel_at), done: Some(done) });
+                match &mut self.ending {
+                    // The least patient decides; everybody is told.
+                    Some(ending) => {
+                        ending.cancel_at = ending.cancel_at.map(|earlier| earlier.min(cancel_at));
+                        ending.done.push(done);
+                    }
+                    None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
+                }
             }
             Message::End => {
-                self.ending = Some(Ending { cancel_at: None, done: None });
+                let done = self.ending.take().map_or_else(Vec::new, |ending| ending.done);
+                self.ending = Some(Ending { cancel_at: None, done });
                 self.cancel_all();
             }
         }

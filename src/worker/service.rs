@@ -2,7 +2,7 @@
 //! finalizers, so it happens on a fiber too, one that has no caller and does not wait for others.
 
 use super::Worker;
-use super::fiber::Fiber;
+use super::fiber::{Fiber, State};
 use crate::Error;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::crossing::cancel;
@@ -12,6 +12,9 @@ use crate::value::{Flat, Results};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+
+/// As many fibers at once count as a burst. Collecting after fewer would cost more than it gives back.
+const BURST: usize = 1000;
 
 /// Where a service fiber's outcome goes.
 #[derive(Default)]
@@ -67,8 +70,8 @@ impl<I: Interpreter> Worker<I> {
                 // Nothing here is to wait: what tries to gets an error.
                 // SAFETY: the fiber is suspended and this is the worker.
                 let _ = unsafe { cancel::whole(&raw mut fiber.record, Reason::Cancelled) };
+                fiber.state = State::Ready;
             }
-            self.ready.retain(|ready| *ready != key.index);
             self.resume(key.index);
         }
         let result = outcome.result.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -87,6 +90,18 @@ impl<I: Interpreter> Worker<I> {
         let slots = std::mem::take(&mut self.releases);
         if let Err(error) = self.serve(&Task::Release { slots: &slots }) {
             tracing::error!(target: "sidestack", %error, "giving references back failed");
+        }
+    }
+
+    /// What a burst of fibers leaves in the guest's heap would stay there until later calls allocate as much again: collects
+    /// it while there is nothing else to do.
+    pub(super) fn collect_after_burst(&mut self) {
+        if self.peak < BURST || self.live > self.peak / 8 {
+            return;
+        }
+        self.peak = self.live;
+        if let Err(error) = self.serve(&Task::Collect) {
+            tracing::error!(target: "sidestack", %error, "collecting garbage failed");
         }
     }
 
@@ -113,7 +128,8 @@ impl<I: Interpreter> Worker<I> {
     /// Tells whoever waits for the end.
     pub(super) fn tell_ended(&mut self) {
         self.local.inbox.set_live(0, self.pool.stats().in_use);
-        if let Some(done) = self.ending.as_mut().and_then(|ending| ending.done.take()) {
+        self.local.inbox.end();
+        for done in self.ending.iter_mut().flat_map(|ending| ending.done.drain(..)) {
             let _ = done.send(());
         }
     }

@@ -150,11 +150,11 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
 /// Starts the next incarnation.
 fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
     match ending {
-        Some(Ending { cancel_at: Some(cancel_at), done: Some(done) }) => {
-            post.inbox.send(Message::Drain { cancel_at, done })
+        Some(Ending { cancel_at, done }) if !done.is_empty() => {
+            let cancel_at = cancel_at.unwrap_or_else(Instant::now);
+            done.into_iter().for_each(|done| post.inbox.send(Message::Drain { cancel_at, done }));
         }
-        Some(Ending { done: Some(done), .. }) => post.inbox.send(Message::Drain { cancel_at: Instant::now(), done }),
-        Some(Ending { done: None, .. }) => post.inbox.send(Message::End),
+        Some(_) => post.inbox.send(Message::End),
         None => {}
     }
     if let Err(source) = spawn(post.clone(), None) {
@@ -169,6 +169,7 @@ fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>,
     while let Ok(message) = post.receiver.try_recv() {
         drop_fenced(message);
     }
+    post.inbox.end();
     report(started, Err(error));
 }
 
@@ -224,12 +225,13 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         free: Vec::new(),
         spare: Vec::new(),
         live: 0,
+        peak: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
-        units: 0,
-        backlog: VecDeque::new(),
+        backlog: super::Backlog::default(),
         releases: Vec::new(),
         loading: 0,
+        units: 0,
         ending: None,
     })
 }
@@ -248,14 +250,20 @@ impl<I: Interpreter> Worker<I> {
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             match record.job.take() {
-                Some(job) if !fiber.begun => self.local.inbox.requeue(job, false),
+                Some(mut job) if !fiber.begun => {
+                    // `place` moved them to the fiber.
+                    let caller = &record.context.caller;
+                    job.settings.label.clone_from(&caller.label);
+                    job.settings.extensions.clone_from(&caller.extensions);
+                    self.local.inbox.requeue(job, false);
+                }
                 job => drop_fenced(job),
             }
             for call in record.calls.drain(..).rev() {
                 drop_fenced(call);
             }
         }
-        for job in self.backlog.drain(..) {
+        while let Some(job) = self.backlog.pop() {
             self.local.inbox.requeue(job, true);
         }
         // SAFETY: the thread's own state; no fiber is current any more.

@@ -21,6 +21,10 @@ impl<I: Interpreter> Worker<I> {
     /// Gives the thread to a fiber until it suspends or ends.
     pub(super) fn resume(&mut self, index: u32) {
         let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
+        // The place in the ready queue may be that of a fiber that was ended there.
+        if fiber.state != State::Ready {
+            return;
+        }
         let fiber = std::ptr::from_mut(fiber);
         if let Err(error) = self.attached.arm(self.settings.tick) {
             tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
@@ -40,7 +44,12 @@ impl<I: Interpreter> Worker<I> {
             };
             cancel::publish_limit(record);
             (*fiber).state = State::Running;
-            (*fiber).begun = true;
+            if !(*fiber).begun {
+                (*fiber).begun = true;
+                if let Some(job) = &mut (*record).job {
+                    job.started = true;
+                }
+            }
             (*record).suspended = Suspended::No;
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
@@ -76,6 +85,8 @@ impl<I: Interpreter> Worker<I> {
                         self.units = 0;
                         self.set_limit(index);
                         self.ready.push_back(index);
+                        // A slice is long: whoever came meanwhile has waited.
+                        self.units = 0;
                         self.relieve_memory();
                     }
                 }
@@ -122,6 +133,9 @@ impl<I: Interpreter> Worker<I> {
     /// Cancels a fiber as a whole.
     pub(super) fn cancel(&mut self, key: FiberKey, reason: Reason) {
         let Some(record) = self.record(key) else { return };
+        if self.fibers[key.index as usize].as_ref().is_some_and(|fiber| !fiber.begun) {
+            return self.end_unbegun(key.index, reason);
+        }
         // SAFETY: as in `woken`.
         let go = unsafe { cancel::whole(record, reason) };
         self.set_limit(key.index);
@@ -146,6 +160,7 @@ impl<I: Interpreter> Worker<I> {
             }
             self.set_limit(index);
         }
+        self.run_backlog_deadlines(now);
         let Some(ending) = &mut self.ending else { return };
         if ending.cancel_at.is_some_and(|at| now >= at) {
             ending.cancel_at = None;

@@ -4,4 +4,5 @@
 use sidestack as _;
 
 pub mod engine_storm;
+pub mod guests;
 pub mod signals;

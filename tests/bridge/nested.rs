@@ -1,0 +1,224 @@
+//! Guest → host → guest: nested calls, their drop, their errors, their depth.
+
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use futures_util::future::{Either, select};
+use sidestack::{Cx, Engine, Error, Function, Lua, Module};
+
+use crate::stage::{Stage, chunk, until};
+
+/// Starts `text`, opens `gate` once `arrived` future waits, and returns the result.
+fn raced(stage: &Stage, engine: &Engine, text: &str, inner: Option<u64>, gate: u64) -> Result<(String, i64), Error> {
+    let call = engine.spawn(engine.eval::<(String, i64)>(&chunk(text))).expect("started");
+    stage.arrived(gate, 1);
+    if let Some(inner) = inner {
+        stage.arrived(inner, 1);
+    }
+    stage.open(gate, 5);
+    block_on(call)
+}
+
+#[test]
+fn dropping_a_nested_call_cancels_a_guest_that_waits() {
+    let (stage, text) = (
+        Stage::new(),
+        "
+        local how, v = t.race(function()
+            local ok, e = pcall(t.wait, 1)
+            t.note('inner ' .. tostring(ok) .. ' ' .. e.code)
+            local ok, e = pcall(t.wait, 3)
+            t.note('again ' .. tostring(ok) .. ' ' .. e.code)
+            return 7
+        end, 2)
+        t.note('outer ' .. how)
+        return how, v",
+    );
+    let engine = stage.engine();
+    let begun = Instant::now();
+    assert_eq!(raced(&stage, &engine, text, Some(1), 2).expect("the outer script goes on"), ("dropped".into(), 5));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // The result of the host call waits for the guest's frame to be gone. Gate 3's future is dropped by its refusal.
+    let log = stage.log();
+    assert_eq!(log.first().map(String::as_str), Some("dropped 1"));
+    let told: Vec<_> = log.iter().filter(|line| !line.starts_with("dropped")).collect();
+    assert_eq!(told, ["inner false cancelled", "again false cancelled", "outer dropped"]);
+    let (made, dropped) = stage.counts();
+    assert_eq!(made, dropped);
+    assert_eq!(block_on(engine.eval::<i64>("1 + 1")).expect("the interpreter works"), 2);
+}
+
+#[test]
+fn dropping_a_nested_call_cancels_a_guest_that_is_busy() {
+    let (stage, text) = (Stage::new(), "return t.race(function() while true do end end, 2)");
+    let engine = stage.builder().grace(Duration::from_secs(60)).build().expect("an engine");
+    assert_eq!(raced(&stage, &engine, text, None, 2).expect("the outer script goes on"), ("dropped".into(), 5));
+}
+
+#[test]
+fn a_nested_guest_that_swallows_errors_is_killed_down_to_its_frame() {
+    for body in ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"] {
+        let stage = Stage::new();
+        let text = format!(
+            "local how, v = t.race(function() {body} end, 2)
+             local ok, e = pcall(t.wait, 4)
+             return how, v + e"
+        );
+        let engine = stage.builder().grace(Duration::from_millis(100)).build().expect("an engine");
+        let begun = Instant::now();
+        stage.open(4, 100);
+        assert_eq!(raced(&stage, &engine, &text, None, 2).expect("the outer script goes on"), ("dropped".into(), 105));
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+#[test]
+fn a_call_after_a_dropped_one_waits_for_it() {
+    let stage = Stage::new();
+    let own = stage.clone();
+    let module = Module::new("u").function("twice", async move |mut cx: Cx, f: Function, g: Function| {
+        {
+            let call = std::pin::pin!(cx.call::<i64>(&f, ()));
+            match select(call, own.wait(2)).await {
+                Either::Left(_) => anyhow::bail!("it returned"),
+                Either::Right(_) => own.note("dropped the call"),
+            }
+        }
+        let second = cx.call::<i64>(&g, 20).await?;
+        let third = cx.call::<i64>(&g, second).await?;
+        Ok(third)
+    });
+    let engine = stage.builder().module(module).build().expect("an engine");
+    let call = engine.spawn(engine.eval::<i64>(&chunk(
+        "return require('u').twice(
+            function() local ok, e = pcall(t.wait, 1) t.note('f ' .. e.code) return 1 end,
+            function(n) t.note('g ' .. n) t.nap(5) return n + 1 end)",
+    )));
+    let call = call.expect("started");
+    stage.arrived(1, 1);
+    stage.open(2, 0);
+    assert_eq!(block_on(call).expect("both later calls"), 22);
+    assert_eq!(stage.log(), ["dropped the call", "dropped 1", "f cancelled", "g 20", "g 21"]);
+}
+
+#[test]
+fn dropping_two_deep_cancels_the_innermost_first() {
+    let (stage, text) = (
+        Stage::new(),
+        "
+        local how, v = t.race(function()
+            local ok, e = pcall(t.hold, function()
+                t.note('innermost')
+                local ok, e = pcall(t.wait, 1)
+                t.note('inner ' .. e.code)
+                return 1
+            end, 3)
+            t.note('middle ' .. tostring(e.code))
+            return 2
+        end, 2)
+        t.note('outer ' .. how)
+        return how, v",
+    );
+    let engine = stage.engine();
+    assert_eq!(raced(&stage, &engine, text, Some(1), 2).expect("the outer script goes on"), ("dropped".into(), 5));
+    assert_eq!(
+        stage.log(),
+        ["innermost", "dropped 1", "dropped 3", "inner cancelled", "middle cancelled", "outer dropped"]
+    );
+}
+
+#[test]
+fn a_host_function_catches_a_guests_error_and_calls_again() {
+    let stage = Stage::new();
+    let own = stage.clone();
+    let module = Module::new("u").function("insist", async move |mut cx: Cx, f: Function| {
+        for attempt in 1.. {
+            match cx.call::<i64>(&f, attempt).await {
+                Ok(value) => return Ok(value),
+                Err(error) => own.note(format!("{:?} {error}", error.code())),
+            }
+        }
+        unreachable!("the loop returns")
+    });
+    let engine = stage.builder().module(module).build().expect("an engine");
+    let value = block_on(engine.eval::<i64>(&chunk(
+        "return require('u').insist(function(n)
+            if n == 1 then error({code = 'first', message = 'one'}) end
+            if n == 2 then t.nap(1) error('two') end
+            if n == 3 then local x = nil; return x.y end
+            return n * 10
+         end)",
+    )));
+    assert_eq!(value.expect("the fourth attempt"), 40);
+    let log = stage.log();
+    assert_eq!(log[0], "Some(\"first\") one");
+    assert!(log[1].ends_with("two") && log[2].contains("'x'"), "{log:?}");
+}
+
+fn depth(levels: i64, stack: usize, body: &str) -> Result<i64, Error> {
+    let stage = Stage::new();
+    let engine = stage.builder().stack(stack).build().expect("an engine");
+    let result = block_on(engine.eval_with::<i64>(&chunk(body), levels));
+    assert_eq!(block_on(engine.eval::<i64>("1 + 1")).expect("the interpreter works"), 2);
+    result
+}
+
+const PLAIN: &str = "local function f(n) if n == 0 then return 0 end return 1 + t.call(f, n - 1) end return f(...)";
+const COROUTINES: &str = "local function f(n)
+        if n == 0 then return 0 end
+        return coroutine.wrap(function() return 1 + t.call(f, n - 1) end)()
+    end
+    return f(...)";
+
+/// A level takes 5 KiB of C stack, and 9 KiB through a coroutine, where the C is compiled without optimisation, as it is in
+/// a debug build; with -O2 it is 1.7 and 2.4 KiB (see `stack_of_a_level`), so that 512 KiB would do.
+const STACK: usize = 2 << 20;
+
+#[test]
+fn nested_250_deep() {
+    assert_eq!(depth(250, STACK, PLAIN).expect("room for it"), 250);
+}
+
+#[test]
+fn nested_150_deep_through_coroutines() {
+    assert_eq!(depth(150, STACK, COROUTINES).expect("room for it"), 150);
+}
+
+/// What the numbers above come from.
+#[test]
+fn stack_of_a_level() {
+    let levels = |body, stack| (1..).map(|n| n * 5).take_while(|n| depth(*n, stack, body).is_ok()).last().unwrap_or(0);
+    for (name, body, most) in [("plain", PLAIN, 7 << 10), ("coroutines", COROUTINES, 12 << 10)] {
+        let more = levels(body, 512 << 10) - levels(body, 256 << 10);
+        let level = i64::from(256 << 10) / more.max(1);
+        println!("{name}: {level} bytes a level");
+        assert!(level < most, "{name}: {level} bytes a level");
+    }
+}
+
+#[test]
+fn nesting_without_end_is_an_error() {
+    for body in [PLAIN, COROUTINES] {
+        let error = depth(1 << 40, 256 << 10, body).expect_err("no stack is that large");
+        assert!(error.to_string().contains("C stack overflow"), "{error}");
+    }
+}
+
+#[test]
+fn plain_closures_cannot_call_guests() {
+    let module = Module::new("u").function("plain", |mut cx: Cx, f: Function| Ok(block_on(cx.call::<i64>(&f, ()))?));
+    let engine = Engine::builder(Lua::new()).threads(1).module(module).build().expect("an engine");
+    let call = engine.eval::<String>("local ok, e = pcall(require('u').plain, function() return 1 end) return e.code");
+    let mut call = engine.spawn(call).expect("started");
+    let begun = Instant::now();
+    let mut outcome = None;
+    until("a named error instead of a hang", || {
+        let mut task = std::task::Context::from_waker(std::task::Waker::noop());
+        if let std::task::Poll::Ready(result) = std::pin::Pin::new(&mut call).poll(&mut task) {
+            outcome = Some(result);
+        }
+        outcome.is_some() || begun.elapsed() > Duration::from_secs(3)
+    });
+    assert_eq!(outcome.expect("an answer").expect("caught"), "cannot_call_guest_here");
+}
