@@ -55,8 +55,9 @@ impl Dispatch for Inner {
         }
         let count = self.inboxes.len();
         let first = self.next_pick.fetch_add(1, Ordering::Relaxed);
-        let best = (0..count).map(|i| &self.inboxes[(first + i) % count]).min_by_key(|inbox| inbox.load());
-        Ok(best.expect("an engine has an interpreter").clone())
+        let open = (0..count).map(|i| &self.inboxes[(first + i) % count]).filter(|inbox| !inbox.is_closed());
+        // None is left where each was given up.
+        open.min_by_key(|inbox| inbox.load()).cloned().ok_or(Error::InterpreterLost { started: false })
     }
 }
 
@@ -199,7 +200,8 @@ impl Engine {
     /// grace is left behind and counted as `stuck`. It may be called again, also at the same time.
     pub async fn shutdown(&self, patience: Duration) -> Metrics {
         self.0.closing.store(true, Ordering::Release);
-        let cancel_at = Instant::now() + patience;
+        // A century is as good as for ever, and does not overflow.
+        let cancel_at = Instant::now() + patience.min(Duration::from_secs(100 * 365 * 86_400));
         let (done, ended) = crossbeam_channel::unbounded();
         for inbox in &self.0.inboxes {
             inbox.close();

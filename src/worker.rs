@@ -30,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
+use crate::call::job::Job;
 use crate::fiber::{StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
@@ -64,8 +65,10 @@ pub struct Worker<I: Interpreter> {
     backlog: Backlog,
     /// Slots of the reference table to give back.
     releases: Vec<u64>,
-    /// Scripts that are loading: nothing else starts meanwhile.
-    loading: usize,
+    /// Scripts that are loading, and calls of them, which are held back until that is done.
+    loading: Vec<u32>,
+    #[expect(clippy::vec_box, reason = "jobs travel boxed: it spares moving them")]
+    held: Vec<Box<Job>>,
     /// Units of work left until the next intake.
     units: u32,
     ending: Option<Ending>,
@@ -150,6 +153,10 @@ impl<I: Interpreter> Worker<I> {
             }
             return;
         }
+        if !self.ready.is_empty() || crate::call::wake::any_local() {
+            // A finalizer, or an object that was dropped, woke somebody.
+            return;
+        }
         let timer = self.local.timers.borrow().next_due();
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
         let until = [timer, self.limits.earliest(), self.backlog.earliest(), ending].into_iter().flatten().min();
@@ -163,6 +170,6 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn ended(&self) -> bool {
-        self.ending.is_some() && self.live == 0 && self.backlog.is_empty()
+        self.ending.is_some() && self.live == 0 && self.backlog.is_empty() && self.held.is_empty()
     }
 }

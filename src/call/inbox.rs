@@ -107,6 +107,11 @@ impl Inbox {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Whether there is nobody to take jobs.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     /// A job left the queue and got a fiber (or was refused one).
     pub fn started(&self) {
         self.queued.fetch_sub(1, Ordering::Relaxed);

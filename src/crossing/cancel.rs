@@ -76,7 +76,7 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
             }
             drop_fenced(future);
         }
-        let kill_at = Instant::now() + (*record).grace;
+        let kill_at = Instant::now().checked_add((*record).grace);
         (*record).cancel = Some(Cancel { target, reason, delivered, kill: false, kill_at });
     }
 }

@@ -27,7 +27,7 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool
             cancel::publish_limit(record);
         }
         if let Some(cancel) = &mut (*record).cancel {
-            if !cancel.kill && now >= cancel.kill_at {
+            if !cancel.kill && cancel.kill_at.is_some_and(|at| now >= at) {
                 cancel.kill = true;
             }
             if cancel.kill {

@@ -75,7 +75,8 @@ impl<G: Guest> Builder<G> {
 
     /// From a cancel, which the script can clean up after, to the kill, which it cannot. Default: 250 ms.
     pub fn grace(mut self, grace: Duration) -> Self {
-        self.settings.grace = grace;
+        // A century is as good as for ever, and adds up without overflow.
+        self.settings.grace = grace.min(Duration::from_secs(100 * 365 * 86_400));
         self
     }
 

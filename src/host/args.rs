@@ -13,6 +13,7 @@ use super::local::{Borrowed, Local};
 use super::object::{HostObject, Object};
 use super::record::Caller;
 use crate::Error;
+use crate::error::refused;
 use crate::value::Run;
 
 /// The arguments of one host call, taken from the front.
@@ -80,8 +81,15 @@ impl<T: DeserializeOwned> FromCall for T {
 
 impl FromCall for Cx {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        let shared = args.shared.get_or_insert_with(|| CallShared::new(args.local.clone(), args.caller));
-        Ok(Cx(shared.clone()))
+        if args.shared.is_some() {
+            return Err(Error::Refused {
+                name: refused::BAD_SETTING,
+                message: format!("{} asks for two `Cx`: a host call has one guest call at a time", args.function),
+            });
+        }
+        let shared = CallShared::new(args.local.clone(), args.caller);
+        args.shared = Some(shared.clone());
+        Ok(Cx(shared))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Local {
     pub incarnation: u32,
     /// Host objects that the guest holds.
     pub handles: RefCell<Table>,
+    /// The number of the last host error that a guest was given.
+    pub next_error: Cell<u64>,
     /// Objects that are lent to host functions now; while there are any, none is dropped.
     pub lent: Lent,
     /// Waits without an async runtime.

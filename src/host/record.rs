@@ -80,8 +80,8 @@ pub struct Cancel {
     pub delivered: bool,
     /// The grace is over: nothing is caught any more (phase b).
     pub kill: bool,
-    /// When it will be.
-    pub kill_at: Instant,
+    /// When it will be; `None`: never.
+    pub kill_at: Option<Instant>,
 }
 
 /// One host call in flight.
@@ -146,8 +146,9 @@ impl FiberRecord {
     /// error that is not kept any longer, to be dropped behind the fence.
     pub fn keep_error(&mut self, error: anyhow::Error) -> (u64, Option<anyhow::Error>) {
         let displaced = (self.errors.len() == KEPT_ERRORS).then(|| self.errors.remove(0).1);
-        let id = self.next_call;
-        self.next_call += 1;
+        // Never used again on this interpreter: an error value may be kept and raised in another fiber.
+        let id = self.context.local.next_error.get() + 1;
+        self.context.local.next_error.set(id);
         self.errors.push((id, error));
         (id, displaced)
     }
@@ -212,7 +213,7 @@ impl FiberRecord {
             Some(Cancel { target: None, .. }) => None,
             _ => self.context.caller.deadline,
         };
-        let kill = self.cancel.filter(|cancel| !cancel.kill).map(|cancel| cancel.kill_at);
+        let kill = self.cancel.filter(|cancel| !cancel.kill).and_then(|cancel| cancel.kill_at);
         match (whole, kill) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -28,8 +28,8 @@ pub struct Fiber<I: Interpreter> {
     pub bounds: (usize, usize),
     /// Where it is on its way.
     pub state: State,
-    /// It loads a script.
-    pub loads: bool,
+    /// The script that it loads.
+    pub loads: Option<u32>,
     /// It had the thread once.
     pub begun: bool,
     start: Start,
@@ -116,7 +116,7 @@ impl<I: Interpreter> Fiber<I> {
             coroutine: None,
             bounds: (0, 0),
             state: State::Ready,
-            loads: false,
+            loads: None,
             begun: false,
             start: Start { entry, run: ptr::null_mut() },
         }

@@ -1,16 +1,17 @@
 //! From a job to a fiber, and from a fiber's end to the next job.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::fiber::{Fiber, State, next_id};
 use super::{Ending, Worker};
-use crate::call::job::{Completion, Job, Settings, Work};
+use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
-use crate::host::record::{Caller, Reason};
+use crate::host::record::{Caller, Cancel, Reason};
 use crate::value::Flat;
 use crate::{Error, Limit};
 
@@ -20,8 +21,9 @@ const SPARE: usize = 1024;
 impl<I: Interpreter> Worker<I> {
     /// Starts a job now, or puts it where it waits.
     pub(super) fn accept(&mut self, job: Box<Job>) {
-        let load = matches!(job.work, Work::Load { .. });
-        if self.live >= self.settings.fibers || (self.loading > 0 && !load) {
+        if self.loads_first(&job) {
+            self.held.push(job);
+        } else if self.live >= self.settings.fibers {
             let deadline = job.settings.deadline.or(self.settings.deadline);
             let deadline = deadline.and_then(|after| job.begun.checked_add(after));
             self.backlog.push(job, deadline);
@@ -30,9 +32,15 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
+    /// Whether a job calls a script that is still being loaded here. Whatever the loading script itself starts does not
+    /// wait: the script may wait for it.
+    fn loads_first(&self, job: &Job) -> bool {
+        matches!(job.work, Work::Export { script, .. } if self.loading.contains(&script))
+    }
+
     /// Starts what waits, as far as there is room.
     pub(super) fn accept_backlog(&mut self) {
-        while self.live < self.settings.fibers && self.loading == 0 {
+        while self.live < self.settings.fibers {
             let Some(job) = self.backlog.pop() else { return };
             self.start(job);
         }
@@ -40,7 +48,9 @@ impl<I: Interpreter> Worker<I> {
 
     /// A caller gave up before its job had a fiber.
     pub(super) fn forget(&mut self, completion: &Arc<dyn Completion>) {
-        if let Some(job) = self.backlog.remove(completion) {
+        let own = |own: &Arc<dyn Completion>| Arc::ptr_eq(own, completion);
+        let held = self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
+        if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
             self.local.inbox.started();
             refuse(job, Error::Cancelled);
         }
@@ -56,15 +66,17 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// Loads a script for this incarnation alone, with nobody to tell.
-    pub(super) fn start_load(&mut self, work: Work) {
-        let job = Job { work, settings: Settings::default(), begun: Instant::now(), completion: None, started: false };
-        let key = self.new_key();
-        self.place(key, Box::new(job));
+    pub(super) fn reload_script(&mut self, script: u32, source: Arc<Source>) {
+        let (work, settings) = (Work::Load { script, source }, Settings::default());
+        // Calls of it are held from now on, also if its load has to wait for a place.
+        self.loading.push(script);
+        let job = Job { work, settings, begun: Instant::now(), completion: None, started: false };
+        self.local.inbox.requeue(Box::new(job), false);
     }
 
     fn start(&mut self, mut job: Box<Job>) {
         self.local.inbox.started();
-        let abandoned = job.completion.as_ref().is_none_or(|completion| completion.abandoned());
+        let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
         if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
             return refuse(job, Error::Cancelled);
         }
@@ -108,8 +120,12 @@ impl<I: Interpreter> Worker<I> {
             id.store(key.id, Ordering::Relaxed);
         }
         let mut fiber = self.new_fiber();
-        fiber.loads = matches!(job.work, Work::Load { .. });
-        self.loading += usize::from(fiber.loads);
+        if let Work::Load { script, .. } = job.work {
+            fiber.loads = Some(script);
+            if !self.loading.contains(&script) {
+                self.loading.push(script);
+            }
+        }
         let caller = Caller {
             id: key.id,
             deadline: job.settings.deadline.and_then(|after| job.begun.checked_add(after)),
@@ -189,6 +205,10 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: as in `place`.
         unsafe { (*self.interpreter.get()).ended(&mut fiber.run, returned) };
         self.attached.fiber_end(fiber.record.key.id);
+        let caller = Rc::get_mut(&mut fiber.record.context).map(|context| std::mem::take(&mut context.caller));
+        if caller.as_ref().is_some_and(|caller| !caller.extensions.is_empty()) {
+            drop_fenced(caller);
+        }
         if fiber.record.calls.len() + fiber.record.errors.len() + fiber.record.replies.len() > 0
             || fiber.record.job.is_some()
         {
@@ -201,11 +221,16 @@ impl<I: Interpreter> Worker<I> {
             );
             drop_fenced(left);
         }
-        if self.loading > 0 {
-            self.loaded(&mut fiber);
+        if let Some(script) = fiber.loads.take() {
+            self.loaded(script);
         }
+        let largest = matches!(fiber.record.cancel, Some(Cancel { reason: Reason::Memory, .. }));
         if self.spare.len() < SPARE {
             self.spare.push(fiber);
+        }
+        if largest {
+            // What it held is garbage now, and the others are at the cap.
+            self.collect();
         }
         if !self.backlog.is_empty() {
             self.accept_backlog();
@@ -218,7 +243,7 @@ impl<I: Interpreter> Worker<I> {
         for key in keys {
             self.cancel(key, Reason::Cancelled);
         }
-        while let Some(job) = self.backlog.pop() {
+        while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
             self.local.inbox.started();
             refuse(job, Error::Cancelled);
         }
@@ -237,6 +262,9 @@ impl<I: Interpreter> Worker<I> {
 
 /// Tells a caller that its call did not start.
 fn refuse(mut job: Box<Job>, error: Error) {
+    if job.completion.is_none() {
+        tracing::error!(target: "sidestack", %error, "a script could not be loaded again");
+    }
     if let Some(completion) = job.completion.take()
         && let Err(Panicked(message)) = fence(|| completion.complete(Err(error)))
     {

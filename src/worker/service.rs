@@ -2,7 +2,7 @@
 //! finalizers, so it happens on a fiber too, one that has no caller and does not wait for others.
 
 use super::Worker;
-use super::fiber::{Fiber, State};
+use super::fiber::State;
 use crate::Error;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::crossing::cancel;
@@ -100,15 +100,21 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         self.peak = self.live;
+        self.collect();
+    }
+
+    /// Collects the guest's garbage, all of it.
+    pub(super) fn collect(&mut self) {
         if let Err(error) = self.serve(&Task::Collect) {
             tracing::error!(target: "sidestack", %error, "collecting garbage failed");
         }
     }
 
-    /// A load has ended, well or not.
-    pub(super) fn loaded(&mut self, fiber: &mut Fiber<I>) {
-        if std::mem::take(&mut fiber.loads) {
-            self.loading -= 1;
+    /// A load has ended, well or not: calls of the script go on.
+    pub(super) fn loaded(&mut self, script: u32) {
+        self.loading.retain(|loading| *loading != script);
+        for job in std::mem::take(&mut self.held) {
+            self.accept(job);
         }
     }
 

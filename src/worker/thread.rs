@@ -7,7 +7,7 @@
 //! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
 //! calls run there.
 
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Extensions, Scripts, Work};
+use crate::call::job::{Dispatch, Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{StackConfig, StackPool};
@@ -140,6 +140,8 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             );
             let ending = worker.ending.take();
             worker.lose();
+            // The leaked worker must not keep the channel open when there is no other reader.
+            worker.inbox = crossbeam_channel::never();
             // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
             unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
             replace(post, ending);
@@ -205,6 +207,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         // Far enough apart that keys of one incarnation are not those of the next.
         handles: RefCell::new(Table::new(post.inbox.interpreter, incarnation.wrapping_shl(20) | 1)),
         lent: Lent::default(),
+        next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
         loading: RefCell::default(),
         dispatch: post.dispatch.clone(),
@@ -230,7 +233,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         ready: VecDeque::new(),
         backlog: super::Backlog::default(),
         releases: Vec::new(),
-        loading: 0,
+        loading: Vec::new(),
+        held: Vec::new(),
         units: 0,
         ending: None,
     })
@@ -241,7 +245,7 @@ impl<I: Interpreter> Worker<I> {
     fn reload(&mut self, scripts: &Scripts) {
         let scripts = scripts.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         for (script, source) in scripts {
-            self.start_load(Work::Load { script, source });
+            self.reload_script(script, source);
         }
     }
 
@@ -250,7 +254,8 @@ impl<I: Interpreter> Worker<I> {
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             match record.job.take() {
-                Some(mut job) if !fiber.begun => {
+                // The next incarnation loads its scripts itself.
+                Some(mut job) if !fiber.begun && job.completion.is_some() => {
                     // `place` moved them to the fiber.
                     let caller = &record.context.caller;
                     job.settings.label.clone_from(&caller.label);
@@ -263,7 +268,7 @@ impl<I: Interpreter> Worker<I> {
                 drop_fenced(call);
             }
         }
-        while let Some(job) = self.backlog.pop() {
+        while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
             self.local.inbox.requeue(job, true);
         }
         // SAFETY: the thread's own state; no fiber is current any more.

@@ -150,7 +150,7 @@ impl<I: Interpreter> Worker<I> {
             let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { continue };
             let (key, deadline) = (fiber.record.key, fiber.record.context.caller.deadline);
             if let Some(cancel) = &mut fiber.record.cancel
-                && now >= cancel.kill_at
+                && cancel.kill_at.is_some_and(|at| now >= at)
             {
                 // It is ready or gets ready: nothing waits while a cancel is under way. It dies when it looks up.
                 cancel.kill = true;
