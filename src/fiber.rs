@@ -22,8 +22,6 @@ mod switch;
 #[cfg(test)]
 mod child;
 #[cfg(test)]
-mod costs;
-#[cfg(test)]
 mod many;
 
 #[cfg(test)]

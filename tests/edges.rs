@@ -45,7 +45,8 @@ fn an_error_that_was_caught_is_not_the_source_of_a_later_one() {
 
 #[test]
 fn two_views_of_one_call_are_refused() {
-    let app = Module::new("app").function("two", async |mut a: Cx, _b: Cx, f: Function| Ok(a.call::<i64>(&f, ()).await?));
+    let app =
+        Module::new("app").function("two", async |mut a: Cx, _b: Cx, f: Function| Ok(a.call::<i64>(&f, ()).await?));
     let engine = Engine::builder(Lua::new()).threads(1).module(app).build().expect("an engine");
     let error = block_on(engine.eval::<i64>("require 'app'.two(function() return 1 end)")).expect_err("refused");
     assert!(error.to_string().contains("two `Cx`"), "{error}");
@@ -80,8 +81,8 @@ fn never_to_kill_and_to_sleep_for_ever_are_no_overflow() {
 
 #[test]
 fn a_raise_keeps_its_code_through_the_script() {
-    let app =
-        Module::new("app").function("fail", || -> HostResult<()> { Err(Raise::new("teapot", "short and stout").into()) });
+    let app = Module::new("app")
+        .function("fail", || -> HostResult<()> { Err(Raise::new("teapot", "short and stout").into()) });
     let engine = Engine::builder(Lua::new()).threads(1).module(app).build().expect("an engine");
     let error = block_on(engine.eval::<()>("require 'app'.fail()")).expect_err("raised");
     assert_eq!(error.code(), Some("teapot"));

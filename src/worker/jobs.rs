@@ -49,7 +49,8 @@ impl<I: Interpreter> Worker<I> {
     /// A caller gave up before its job had a fiber.
     pub(super) fn forget(&mut self, completion: &Arc<dyn Completion>) {
         let own = |own: &Arc<dyn Completion>| Arc::ptr_eq(own, completion);
-        let held = self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
+        let held =
+            self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
         if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
             self.local.inbox.started();
             refuse(job, Error::Cancelled);
