@@ -115,7 +115,8 @@ dies! {
 fn a_deadline_counts_waiting() {
     let engine = engine();
     let begun = Instant::now();
-    let error = outcome(engine.eval::<()>("require 'app'.nap(60)").deadline(Duration::from_millis(150))).expect_err("over");
+    let error =
+        outcome(engine.eval::<()>("require 'app'.nap(60)").deadline(Duration::from_millis(150))).expect_err("over");
     assert!(matches!(error, Error::Limit { which: Limit::Deadline, value: 150, .. }), "{error:?}");
     assert!((150..2000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     serves_the_next(&engine);
@@ -152,7 +153,8 @@ fn a_deadline_lets_the_script_clean_up() {
 #[test]
 fn a_dropped_call_ends_busy_code() {
     let engine = engine();
-    let call = engine.spawn(engine.eval::<()>("while true do pcall(function() while true do end end) end")).expect("started");
+    let call =
+        engine.spawn(engine.eval::<()>("while true do pcall(function() while true do end end) end")).expect("started");
     std::thread::sleep(Duration::from_millis(50));
     drop(call);
     serves_the_next(&engine);
@@ -166,9 +168,10 @@ fn a_dropped_call_ends_busy_code() {
 #[test]
 fn a_busy_script_does_not_starve_others() {
     let engine = engine();
-    let busy: Vec<_> = ["while true do end", "while true do ('x'):rep(10):find('y') end", "while true do pcall(error) end"]
-        .map(|text| engine.spawn(engine.eval::<()>(text).deadline(Duration::from_secs(20))).expect("started"))
-        .into();
+    let busy: Vec<_> =
+        ["while true do end", "while true do ('x'):rep(10):find('y') end", "while true do pcall(error) end"]
+            .map(|text| engine.spawn(engine.eval::<()>(text).deadline(Duration::from_secs(20))).expect("started"))
+            .into();
     std::thread::sleep(Duration::from_millis(50));
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
@@ -222,7 +225,10 @@ const GREEDY: [(&str, &str); 11] = [
     ("strings", "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1000) .. i end"),
     ("caught in a pcall", "local t = {} while true do pcall(function() while true do t[#t + 1] = {} end end) end"),
     ("in a coroutine", "local t = {} coroutine.wrap(function() while true do t[#t + 1] = {} end end)()"),
-    ("in caught coroutines", "local t = {} while true do coroutine.resume(coroutine.create(function() while true do t[#t + 1] = {} end end)) end"),
+    (
+        "in caught coroutines",
+        "local t = {} while true do coroutine.resume(coroutine.create(function() while true do t[#t + 1] = {} end end)) end",
+    ),
     ("deep nests", "local t = {} for i = 1, 1e9 do t = { t } end"),
     ("one string", "return #('x'):rep(1 << 30)"),
     ("one doubling string", "local s = 'x' while true do s = s .. s end"),
@@ -271,12 +277,15 @@ fn an_error_for_memory_can_be_caught_and_is_one_calls_own() {
 fn at_the_cap_the_largest_fiber_ends_and_not_the_asker() {
     let engine = builder().memory(32 << 20).build().expect("an engine");
     block_on(async {
-        let large = engine
-            .spawn(engine.eval::<()>("local t = {} for i = 1, 20 do t[i] = ('x'):rep(1000000) .. i end require 'app'.nap(60)"))
-            .expect("started");
+        let large =
+            engine
+                .spawn(engine.eval::<()>(
+                    "local t = {} for i = 1, 24 do t[i] = ('x'):rep(1000000) .. i end require 'app'.nap(60)",
+                ))
+                .expect("started");
         // Large, and waiting. Now small ones go on until the cap is reached.
         let small = (0..40).map(|i| {
-            engine.eval_with::<i64>("local n = ... require 'app'.nap(0.05) local t = {} for i = 1, 10 do t[i] = ('y'):rep(50000) .. i .. n end require 'app'.nap(0.2) return #t", i)
+            engine.eval_with::<i64>("local n = ... require 'app'.nap(0.05) local t = {} for i = 1, 10 do t[i] = ('y'):rep(60000) .. i .. n end require 'app'.nap(2) return #t", i)
         });
         let (large, small) = futures_util::join!(large, join_all(small));
         let error = large.expect_err("it was cancelled");
@@ -306,7 +315,8 @@ fn memory_comes_back() {
     let engine = builder().memory(64 << 20).build().expect("an engine");
     // Ten times the cap in total.
     for i in 0..40 {
-        let n = outcome(engine.eval::<i64>("local t = {} for i = 1, 16 do t[i] = ('x'):rep(1000000) .. i end return #t"));
+        let n =
+            outcome(engine.eval::<i64>("local t = {} for i = 1, 16 do t[i] = ('x'):rep(1000000) .. i end return #t"));
         assert_eq!(n.unwrap_or_else(|e| panic!("call {i}: {e:?}")), 16);
     }
     outcome(engine.eval::<()>("collectgarbage() collectgarbage()")).expect("a collection");

@@ -39,11 +39,23 @@ fn gives(files: &[(&str, &str)], expected: &str) {
 
 #[test]
 fn a_module_loads_once_and_is_shared() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "local c = require 'counter' return function() c.n = c.n + 1 return c.n .. tostring(require 'counter' == c) end"),
-        ("counter.lua", "assert(select('#', ...) == 2) local name, file = ... return { n = 0, name = name, file = file }"),
-        ("other.lua", "return function() return tostring(require 'counter'.n) .. require 'counter'.name .. require 'counter'.file end"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "local c = require 'counter' return function() c.n = c.n + 1 return c.n .. tostring(require 'counter' == c) end",
+            ),
+            (
+                "counter.lua",
+                "assert(select('#', ...) == 2) local name, file = ... return { n = 0, name = name, file = file }",
+            ),
+            (
+                "other.lua",
+                "return function() return tostring(require 'counter'.n) .. require 'counter'.name .. require 'counter'.file end",
+            ),
+        ]),
+    );
     let script = load(&engine, folder.path());
     // Module tables are shared by all calls of an interpreter, as documented.
     assert_eq!(block_on(script.call::<String>("default", ())).expect("one"), "1true");
@@ -56,7 +68,8 @@ fn a_module_loads_once_and_is_shared() {
 fn modules_of_two_folders_are_two() {
     let engine = engine();
     let main = ("main.lua", "return function() return require 'm'.who end");
-    let (a, b) = (folder(&[main, ("m.lua", "return { who = 'a' }")]), folder(&[main, ("m.lua", "return { who = 'b' }")]));
+    let (a, b) =
+        (folder(&[main, ("m.lua", "return { who = 'a' }")]), folder(&[main, ("m.lua", "return { who = 'b' }")]));
     let (a, b) = (load(&engine, a.path()), load(&engine, b.path()));
     for (script, who) in [(&a, "a"), (&b, "b"), (&a, "a")] {
         assert_eq!(block_on(script.call::<String>("default", ())).unwrap_or_else(|e| e.to_string()), who);
@@ -81,7 +94,10 @@ fn dots_are_folders_and_init_is_found() {
 fn a_module_without_a_value_is_true_and_false_is_kept() {
     gives(
         &[
-            ("main.lua", "local n = 0 count = function() n = n + 1 end return function() local a, b = require 'none', require 'no' require 'no' return tostring(a) .. tostring(b) .. require 'count'.n end"),
+            (
+                "main.lua",
+                "local n = 0 count = function() n = n + 1 end return function() local a, b = require 'none', require 'no' require 'no' return tostring(a) .. tostring(b) .. require 'count'.n end",
+            ),
             ("none.lua", "local c = require 'count' c.n = c.n + 1"),
             ("no.lua", "local c = require 'count' c.n = c.n + 1 return false"),
             ("count.lua", "return { n = 0 }"),
@@ -92,11 +108,17 @@ fn a_module_without_a_value_is_true_and_false_is_kept() {
 
 #[test]
 fn a_loader_may_wait_and_others_wait_for_it() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "return function(i) local m = require 'slow' m.users = m.users + 1 return m.loads end"),
-        ("slow.lua", "local app, loads = require 'app', require 'loads' loads.n = loads.n + 1 app.nap(0.05) return { loads = loads.n, users = 0 }"),
-        ("loads.lua", "return { n = 0 }"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            ("main.lua", "return function(i) local m = require 'slow' m.users = m.users + 1 return m.loads end"),
+            (
+                "slow.lua",
+                "local app, loads = require 'app', require 'loads' loads.n = loads.n + 1 app.nap(0.05) return { loads = loads.n, users = 0 }",
+            ),
+            ("loads.lua", "return { n = 0 }"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     let calls = (0..50).map(|i| script.call::<i64>("default", i).deadline(Duration::from_secs(10)));
     for loads in block_on(join_all(calls)) {
@@ -106,12 +128,21 @@ fn a_loader_may_wait_and_others_wait_for_it() {
 
 #[test]
 fn a_loader_that_fails_is_tried_again() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "return function() local ok, e = pcall(require, 'bad') return tostring(ok) .. tostring(ok and e.n or e) end"),
-        ("bad.lua", "local s = require 'state' s.n = s.n + 1 require 'app'.nap(0.02) if s.n < 3 then error('try ' .. s.n) end return s"),
-        ("state.lua", "return { n = 0 }"),
-        ("broken.lua", "return ]"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "return function() local ok, e = pcall(require, 'bad') return tostring(ok) .. tostring(ok and e.n or e) end",
+            ),
+            (
+                "bad.lua",
+                "local s = require 'state' s.n = s.n + 1 require 'app'.nap(0.02) if s.n < 3 then error('try ' .. s.n) end return s",
+            ),
+            ("state.lua", "return { n = 0 }"),
+            ("broken.lua", "return ]"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     // The second waits for the first, which fails; then it loads by itself.
     let calls = (0..3).map(|_| script.call::<String>("default", ()).deadline(Duration::from_secs(10)));
@@ -130,11 +161,14 @@ fn a_loader_that_is_cancelled_or_killed_leaves_the_module_unloaded() {
         ("spins and catches", "while true do pcall(function() while true do end end) end"),
         ("in a coroutine", "coroutine.wrap(function() while true do pcall(require 'app'.nap, 60) end end)()"),
     ] {
-        let (engine, folder) = (engine(), folder(&[
-            ("main.lua", "return { use = function() return require 'm' end }"),
-            ("m.lua", &format!("local s = require 'state' s.n = s.n + 1 if s.n == 1 then {body} end return s.n")),
-            ("state.lua", "return { n = 0 }"),
-        ]));
+        let (engine, folder) = (
+            engine(),
+            folder(&[
+                ("main.lua", "return { use = function() return require 'm' end }"),
+                ("m.lua", &format!("local s = require 'state' s.n = s.n + 1 if s.n == 1 then {body} end return s.n")),
+                ("state.lua", "return { n = 0 }"),
+            ]),
+        );
         let script = load(&engine, folder.path());
         let first = script.call::<i64>("use", ()).deadline(Duration::from_millis(100));
         let second = script.call::<i64>("use", ()).deadline(Duration::from_secs(10));
@@ -146,10 +180,13 @@ fn a_loader_that_is_cancelled_or_killed_leaves_the_module_unloaded() {
 
 #[test]
 fn one_that_waits_may_be_cancelled_alone() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "return function() return require 'slow' end"),
-        ("slow.lua", "require 'app'.nap(0.3) return 7"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            ("main.lua", "return function() return require 'slow' end"),
+            ("slow.lua", "require 'app'.nap(0.3) return 7"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     let loads = script.call::<i64>("default", ());
     let waits = script.call::<i64>("default", ()).deadline(Duration::from_millis(50));
@@ -161,20 +198,28 @@ fn one_that_waits_may_be_cancelled_alone() {
 
 #[test]
 fn loops_are_an_error_in_one_fiber_and_across_two() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "return { own = function() return require 'self' end, a = function() return require 'a' end, b = function() return require 'b' end, co = function() return require 'co' end }"),
-        ("self.lua", "return require 'self'"),
-        ("a.lua", "require 'app'.nap(0.05) return require 'b'"),
-        ("b.lua", "require 'app'.nap(0.05) return require 'a'"),
-        ("co.lua", "return coroutine.wrap(function() return require 'co' end)()"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "return { own = function() return require 'self' end, a = function() return require 'a' end, b = function() return require 'b' end, co = function() return require 'co' end }",
+            ),
+            ("self.lua", "return require 'self'"),
+            ("a.lua", "require 'app'.nap(0.05) return require 'b'"),
+            ("b.lua", "require 'app'.nap(0.05) return require 'a'"),
+            ("co.lua", "return coroutine.wrap(function() return require 'co' end)()"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     for export in ["own", "a", "co"] {
         let error = block_on(script.call::<String>(export, ()).deadline(Duration::from_secs(10))).expect_err("a loop");
         assert!(error.to_string().contains("loop in require"), "{export}: {error}");
     }
     let (a, b) = (script.call::<String>("a", ()), script.call::<String>("b", ()));
-    let both = block_on(async { futures_util::join!(a.deadline(Duration::from_secs(10)), b.deadline(Duration::from_secs(10))) });
+    let both = block_on(async {
+        futures_util::join!(a.deadline(Duration::from_secs(10)), b.deadline(Duration::from_secs(10)))
+    });
     for outcome in [both.0, both.1] {
         let error = outcome.expect_err("a loop");
         assert!(error.to_string().contains("loop in require"), "{error}");
@@ -183,14 +228,31 @@ fn loops_are_an_error_in_one_fiber_and_across_two() {
 
 #[test]
 fn only_names_below_the_folder() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "return function(name) return require(name) end"),
-        ("sub/main.lua", "return function(name) return require(name) end"),
-        ("secret.lua", "return 'secret'"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            ("main.lua", "return function(name) return require(name) end"),
+            ("sub/main.lua", "return function(name) return require(name) end"),
+            ("secret.lua", "return 'secret'"),
+        ]),
+    );
     let script = block_on(engine.load(folder.path().join("sub/main.lua"))).expect("a script");
     let long = "x".repeat(300);
-    for name in ["..secret", "../secret", "..", ".", "", "/etc/passwd", "a..b", ".secret", "secret.", "\\secret", "x\0y", "...secret", &long] {
+    for name in [
+        "..secret",
+        "../secret",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "a..b",
+        ".secret",
+        "secret.",
+        "\\secret",
+        "x\0y",
+        "...secret",
+        &long,
+    ] {
         let error = block_on(script.call::<String>("default", name)).expect_err(name);
         assert!(error.to_string().contains("bad module name"), "{name:?}: {error}");
     }
@@ -204,7 +266,10 @@ fn only_names_below_the_folder() {
 fn host_modules_and_libraries_come_first() {
     gives(
         &[
-            ("main.lua", "return function() return tostring(require 'app'.add(1, 2)) .. tostring(require 'string' == string) .. type(require 'sidestack'.sleep) end"),
+            (
+                "main.lua",
+                "return function() return tostring(require 'app'.add(1, 2)) .. tostring(require 'string' == string) .. type(require 'sidestack'.sleep) end",
+            ),
             ("app.lua", "return { add = function() return 'mine' end }"),
             ("string.lua", "return 'mine'"),
         ],
@@ -216,11 +281,17 @@ fn host_modules_and_libraries_come_first() {
 
 #[test]
 fn globals_of_a_module_belong_to_whoever_loads_it() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "require 'early' return function() local e, l = early, late require 'late' return tostring(e) .. tostring(l) .. tostring(late) end"),
-        ("early.lua", "early = 1"),
-        ("late.lua", "late = 2"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "require 'early' return function() local e, l = early, late require 'late' return tostring(e) .. tostring(l) .. tostring(late) end",
+            ),
+            ("early.lua", "early = 1"),
+            ("late.lua", "late = 2"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     assert_eq!(block_on(script.call::<String>("default", ())).expect("globals"), "1nil2");
     assert_eq!(block_on(script.call::<String>("default", ())).expect("globals"), "1nilnil");
@@ -228,11 +299,17 @@ fn globals_of_a_module_belong_to_whoever_loads_it() {
 
 #[test]
 fn a_script_whose_chunk_waits_or_requires_is_loaded_first() {
-    let (engine, folder) = (engine(), folder(&[
-        ("main.lua", "#!/usr/bin/env sidestack\nlocal m = require 'm' require 'app'.nap(0.02) return function() return m end"),
-        ("m.lua", "require 'app'.nap(0.02) return 'm'"),
-        ("failing.lua", "require 'app'.nap(0.01) require 'missing'"),
-    ]));
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "#!/usr/bin/env sidestack\nlocal m = require 'm' require 'app'.nap(0.02) return function() return m end",
+            ),
+            ("m.lua", "require 'app'.nap(0.02) return 'm'"),
+            ("failing.lua", "require 'app'.nap(0.01) require 'missing'"),
+        ]),
+    );
     let script = load(&engine, folder.path());
     assert_eq!(block_on(script.call::<String>("default", ())).expect("loaded"), "m");
     let error = block_on(engine.load(folder.path().join("failing.lua"))).expect_err("it fails");

@@ -226,8 +226,7 @@ fn a_timeout_ends_what_waits_and_what_is_busy() {
     );
     assert_eq!(got, ("timeout".into(), "timeout".into(), "timeout".into(), 3, true));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    let code: String =
-        gives("local _, e = pcall(ss.timeout, 5, function() error({ code = 'own' }) end) return e.code");
+    let code: String = gives("local _, e = pcall(ss.timeout, 5, function() error({ code = 'own' }) end) return e.code");
     assert_eq!(code, "own");
     // The outer time is over first: the inner one does not hold it up.
     let begun = Instant::now();
@@ -442,7 +441,15 @@ fn json_goes_there_and_back() {
     assert_eq!(
         got,
         [
-            "5", "true", "true", "[1,2.5,\"x\",null,true]", "{\"x\":null}", "integerfloat", "[\n  1\n]", "\"😀\\\"\"", "nil",
+            "5",
+            "true",
+            "true",
+            "[1,2.5,\"x\",null,true]",
+            "{\"x\":null}",
+            "integerfloat",
+            "[\n  1\n]",
+            "\"😀\\\"\"",
+            "nil",
             "mixed"
         ]
     );
@@ -522,6 +529,7 @@ fn the_module_is_read_only_and_has_no_inner_parts() {
     );
     assert_eq!(got, [false, true, true]);
     // What scripts set as globals is nothing to the prelude.
-    let text: String = gives("error, pairs, type, string = nil, nil, nil, nil\nss.log.info('x', {}) return ss.json.encode({1})");
+    let text: String =
+        gives("error, pairs, type, string = nil, nil, nil, nil\nss.log.info('x', {}) return ss.json.encode({1})");
     assert_eq!(text, "[1]");
 }

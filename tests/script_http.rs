@@ -14,14 +14,12 @@ async fn run<R: DeserializeOwned + Send + 'static>(body: &str) -> Result<R, Erro
 
 #[tokio::test]
 async fn get_gives_status_headers_and_body() {
-    let got: (i64, String, i64, String, String) = run(
-        "local r = ss.http.get(base .. '/echo?hello')
+    let got: (i64, String, i64, String, String) = run("local r = ss.http.get(base .. '/echo?hello')
          local none = ss.http.get(base .. '/none')
          local json = ss.http.get(base .. '/json')
          local v = ss.json.decode(json.body)
          assert(v.a[2] == 2 and v.none == ss.json.null)
-         return r.status, r.body, none.status, json.headers['content-type'], none.body",
-    )
+         return r.status, r.body, none.status, json.headers['content-type'], none.body")
     .await
     .expect("answers");
     assert_eq!(got, (200, "hello".into(), 404, "application/json".into(), "nothing here".into()));
@@ -42,20 +40,17 @@ async fn post_sends_text_and_json() {
     )
     .await
     .expect("answers");
-    let expected =
-        ["POST\n\ny\ntext", "POST\napplication/json\n\n{\"a\":1}", "PUT\na/b\n\n[1]", "GET\n\n\n", "true"];
+    let expected = ["POST\n\ny\ntext", "POST\napplication/json\n\n{\"a\":1}", "PUT\na/b\n\n[1]", "GET\n\n\n", "true"];
     assert_eq!(got, expected);
 }
 
 #[tokio::test]
 async fn requests_run_side_by_side_in_a_group() {
-    let got: (String, String) = run(
-        "return ss.group(function(g)
+    let got: (String, String) = run("return ss.group(function(g)
            local a = g:spawn(ss.http.get, base .. '/echo?a')
            local b = g:spawn(ss.http.get, base .. '/echo?b')
            return a:join().body, b:join().body
-         end)",
-    )
+         end)")
     .await
     .expect("answers");
     assert_eq!(got, ("a".into(), "b".into()));
@@ -63,10 +58,8 @@ async fn requests_run_side_by_side_in_a_group() {
 
 #[tokio::test]
 async fn redirects_are_followed_unless_told_not_to() {
-    let got: (String, i64, String) = run(
-        "local r = ss.http.get(base .. '/moved', { redirects = false })
-         return ss.http.get(base .. '/moved').body, r.status, r.headers.location",
-    )
+    let got: (String, i64, String) = run("local r = ss.http.get(base .. '/moved', { redirects = false })
+         return ss.http.get(base .. '/moved').body, r.status, r.headers.location")
     .await
     .expect("answers");
     assert_eq!(got, ("moved".into(), 302, "/echo?moved".into()));
@@ -75,8 +68,7 @@ async fn redirects_are_followed_unless_told_not_to() {
 #[tokio::test]
 async fn what_goes_wrong_has_a_code() {
     let begun = std::time::Instant::now();
-    let codes: Vec<String> = run(
-        "local codes = {}
+    let codes: Vec<String> = run("local codes = {}
          local function fails(f, ...)
            local ok, e = pcall(f, ...)
            codes[#codes + 1] = ok and 'ok' or tostring(e.code)
@@ -89,8 +81,7 @@ async fn what_goes_wrong_has_a_code() {
          fails(ss.http.get, base, { timeout = -1 })
          fails(ss.http.request, { url = base, method = 'A B' })
          fails(ss.http.get, base, { headers = { ['a b'] = 'x' } })
-         return codes",
-    )
+         return codes")
     .await
     .expect("codes");
     assert_eq!(

@@ -196,7 +196,11 @@ fn matrix() -> Matrix {
         ending: "lua",
         points: points(),
         ways: ways(),
-        script: |point, way| format!("{HEAD}{point}\nreturn function(n)\nlocal function cell()\n{way}\nend\nreturn tostring(cell())\nend"),
+        script: |point, way| {
+            format!(
+                "{HEAD}{point}\nreturn function(n)\nlocal function cell()\n{way}\nend\nreturn tostring(cell())\nend"
+            )
+        },
         modules: |point, n| {
             vec![(format!("wait_{}_{n}.lua", point.name), format!("{HEAD}{}\nreturn P({n})", point.text))]
         },

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -32,8 +31,8 @@ pub struct Local {
     pub handles: RefCell<Table>,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
-    /// Fibers that wait for a module that another one loads, by its name.
-    pub loading: RefCell<HashMap<String, Vec<Waker>>>,
+    /// Fibers that wait for a module that another one loads.
+    pub loading: RefCell<Vec<Waker>>,
     /// The engine, for calls that host functions make.
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
@@ -45,6 +44,12 @@ pub struct Local {
 }
 
 impl Local {
+    /// A module has been loaded, or not: who waits for one looks again.
+    pub fn module_done(&self) {
+        let waiting = std::mem::take(&mut *self.loading.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// Turns handles and slots back into what they stand for.
     #[inline]
     pub fn resolver(&self) -> LocalResolver<'_> {

@@ -35,21 +35,24 @@ impl HostObject for Group {
     const NAME: &'static str = "Group";
 
     fn members(members: &mut Members<Self>) {
-        members.method_by_reference("spawn", |this: &Self, parent: Parent, function: Function, Rest(args): Rest<Value>| {
-            let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if tasks.closed {
-                return Err(Raise::new("group_ended", "the group has ended").into());
-            }
-            let task = Task::start(&parent, &function, args, Outlives::Response)?;
-            tasks.running.push(task.0.clone());
-            // The group has not looked at it yet: it runs its body.
-            let waker = tasks.waker.take();
-            drop(tasks);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-            Ok(Object::new(task))
-        });
+        members.method_by_reference(
+            "spawn",
+            |this: &Self, parent: Parent, function: Function, Rest(args): Rest<Value>| {
+                let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if tasks.closed {
+                    return Err(Raise::new("group_ended", "the group has ended").into());
+                }
+                let task = Task::start(&parent, &function, args, Outlives::Response)?;
+                tasks.running.push(task.0.clone());
+                // The group has not looked at it yet: it runs its body.
+                let waker = tasks.waker.take();
+                drop(tasks);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+                Ok(Object::new(task))
+            },
+        );
     }
 }
 

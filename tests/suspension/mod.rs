@@ -159,11 +159,11 @@ impl Matrix {
         let outcomes = join_all(cells.iter().map(|cell| self.cell(cell))).await;
         let mut table = vec![vec![String::from("**wrong**"); self.points.len()]; self.ways.len()];
         for (cell, outcome) in cells.iter().zip(outcomes) {
-            let outcome = outcome.and_then(|shown| {
-                match self.ways[cell.row].expected {
-                    Expected::Gives(_) if counts.most(&cell.key) < 2 => Err("no two of its fibers waited at the same time".to_string()),
-                    _ => Ok(shown),
+            let outcome = outcome.and_then(|shown| match self.ways[cell.row].expected {
+                Expected::Gives(_) if counts.most(&cell.key) < 2 => {
+                    Err("no two of its fibers waited at the same time".to_string())
                 }
+                _ => Ok(shown),
             });
             match outcome {
                 Ok(shown) => table[cell.row][cell.column] = shown,
@@ -232,5 +232,8 @@ pub fn check_docs(file: &str, table: &str) {
         return std::fs::write(&path, table).expect("docs can be written");
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == table, "docs/{file} is not what the test found (SIDESTACK_WRITE_DOCS=1 rewrites it):\n{table}");
+    assert!(
+        committed == table,
+        "docs/{file} is not what the test found (SIDESTACK_WRITE_DOCS=1 rewrites it):\n{table}"
+    );
 }
