@@ -280,12 +280,12 @@ fn at_the_cap_the_largest_fiber_ends_and_not_the_asker() {
         let large =
             engine
                 .spawn(engine.eval::<()>(
-                    "local t = {} for i = 1, 20 do t[i] = ('x'):rep(1000000) .. i end require 'app'.nap(60)",
+                    "local t = {} for i = 1, 24 do t[i] = ('x'):rep(1000000) .. i end require 'app'.nap(60)",
                 ))
                 .expect("started");
         // Large, and waiting. Now small ones go on until the cap is reached.
         let small = (0..40).map(|i| {
-            engine.eval_with::<i64>("local n = ... require 'app'.nap(0.05) local t = {} for i = 1, 10 do t[i] = ('y'):rep(50000) .. i .. n end require 'app'.nap(0.2) return #t", i)
+            engine.eval_with::<i64>("local n = ... require 'app'.nap(0.05) local t = {} for i = 1, 10 do t[i] = ('y'):rep(60000) .. i .. n end require 'app'.nap(2) return #t", i)
         });
         let (large, small) = futures_util::join!(large, join_all(small));
         let error = large.expect_err("it was cancelled");

@@ -16,6 +16,7 @@
 #include "errors.h"
 #include "interrupt.h"
 #include "refs.h"
+#include "require.h"
 #include "values.h"
 
 /* ---- calling ---- */
@@ -57,6 +58,7 @@ static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
     next = ss_host_answer(call, SS_OK, g.results.values, g.results.count);
     sslua_settle(L, &g.results);
   } else if (sslua_is_kill(L, -1)) {
+    sslua_loading_sweep(sslua_of(L), sslua_of(L)->run, __builtin_frame_address(0));
     next = ss_host_answer(call, SS_KILL, NULL, 0);
   } else {
     ss_value error[SS_ERROR_VALUES];

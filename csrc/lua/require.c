@@ -7,10 +7,11 @@
  * loads it: kept if that is a script being loaded, gone with the call otherwise.
  *
  * A loader runs on the fiber that asked first, and may suspend. Who asks meanwhile waits in sidestack.core's
- * module_wait(key), asynchronous, until module_done(key) is called. The records of modules being loaded say who loads, and runs say
+ * module_wait(), asynchronous, until module_done() is called for any module, and looks again. The records of modules being loaded say who loads, and runs say
  * which record they wait for; following these finds loops, in one fiber or across several. A record is taken off by
- * a to-be-closed guard, so that a loader which fails, is cancelled or is killed leaves the module unloaded, and the next
- * who asks tries again. Files are read at once, blocking: this is load time.
+ * a to-be-closed guard, so that a loader which fails or is cancelled leaves the module unloaded, and the next
+ * who asks tries again. A kill lets no guard run: where one ends, the records of the frames that it took are swept off, and
+ * the host wakes who waits. Files are read at once, blocking: this is load time.
  */
 #include "require.h"
 
@@ -28,7 +29,9 @@ static const char key_guard = 0;   /* registry: metatable of guards */
 
 struct sslua_loading {
   struct sslua_loading *next;
+  uint64_t id;
   const sslua_run *run; /* NULL: abandoned */
+  uintptr_t frame;      /* of require() */
   size_t len;
   char key[];
 };
@@ -40,11 +43,9 @@ static struct sslua_loading *find(const sslua *u, const char *key, size_t len) {
   return l;
 }
 
-/* Takes a record off and frees it. [any; no; no] */
-static void unlink_loading(sslua *u, struct sslua_loading *gone) {
-  struct sslua_loading **at = &u->loading;
-  while (*at != NULL && *at != gone) at = &(*at)->next;
-  if (*at == NULL) return;
+/* Takes the record at `at` off and frees it. [any; no; no] */
+static void drop_loading(struct sslua_loading **at) {
+  struct sslua_loading *gone = *at;
   *at = gone->next;
   free(gone);
 }
@@ -55,26 +56,32 @@ void sslua_loading_abandon(sslua *u, const sslua_run *run) {
     if (l->run == run) l->run = NULL;
 }
 
+/* [fiber; no; no] */
+void sslua_loading_sweep(sslua *u, const sslua_run *run, const void *frame) {
+  for (struct sslua_loading **at = &u->loading; *at != NULL;) {
+    if ((*at)->run == run && (*at)->frame < (uintptr_t)frame)
+      drop_loading(at);
+    else
+      at = &(*at)->next;
+  }
+}
+
 /* [interpreter thread; no; no] */
 void sslua_loading_free(sslua *u) {
-  while (u->loading != NULL) unlink_loading(u, u->loading);
+  while (u->loading != NULL) drop_loading(&u->loading);
 }
 
 /* __close and __gc of a guard. [fiber; no; may raise] */
 static int guard_close(lua_State *L) {
   sslua *u = sslua_of(L);
-  struct sslua_loading **guard = lua_touserdata(L, 1);
-  if (guard == NULL || *guard == NULL) return 0;
-  struct sslua_loading *l = *guard;
-  *guard = NULL;
-  lua_settop(L, 0);
-  if (u->done_function != 0) {
-    lua_pushlstring(L, l->key, l->len);
-    unlink_loading(u, l);
-    sslua_host_call(L, u->done_function - 1, 0, 1);
-  } else {
-    unlink_loading(u, l);
-  }
+  uint64_t *guard = lua_touserdata(L, 1);
+  if (guard == NULL || *guard == 0) return 0;
+  struct sslua_loading **at = &u->loading;
+  while (*at != NULL && (*at)->id != *guard) at = &(*at)->next;
+  *guard = 0;
+  if (*at == NULL) return 0;
+  drop_loading(at);
+  if (u->done_function != 0) sslua_host_call(L, u->done_function - 1, 0, 0);
   return 0;
 }
 
@@ -89,7 +96,7 @@ static int loops(const sslua_run *run, const struct sslua_loading *l) {
 
 /* Host call in a protected call. [fiber; may suspend; may raise] */
 static int wait_body(lua_State *L) {
-  return sslua_host_call(L, sslua_of(L)->wait_function - 1, 0, 1);
+  return sslua_host_call(L, sslua_of(L)->wait_function - 1, 0, 0);
 }
 
 /* Waits until nobody loads the module of key `at`. [fiber; may suspend; may raise] */
@@ -103,9 +110,8 @@ static void wait_for(lua_State *L, int at, const char *name) {
     if (loops(run, l)) luaL_error(L, "loop in require of module '%s'", name);
     if (l->run == NULL || u->wait_function == 0) luaL_error(L, "module '%s' is being loaded by another fiber", name);
     lua_pushcfunction(L, wait_body);
-    lua_pushvalue(L, at);
     run->waits = l;
-    int status = lua_pcall(L, 1, 0, 0);
+    int status = lua_pcall(L, 0, 0, 0);
     run->waits = NULL;
     if (status != LUA_OK) lua_error(L);
   }
@@ -190,8 +196,8 @@ static int require(lua_State *L) {
     wait_for(L, 3, name);
   }
   /* 5: the guard, which takes the record off whatever happens */
-  struct sslua_loading **guard = lua_newuserdatauv(L, sizeof(*guard), 0);
-  *guard = NULL;
+  uint64_t *guard = lua_newuserdatauv(L, sizeof(*guard), 0);
+  *guard = 0;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &key_guard);
   lua_setmetatable(L, 5);
   lua_toclose(L, 5);
@@ -200,12 +206,14 @@ static int require(lua_State *L) {
   if (find(u, key, key_len) != NULL) return luaL_error(L, "loop in require of module '%s'", name);
   struct sslua_loading *l = malloc(sizeof(*l) + key_len);
   if (l == NULL) return luaL_error(L, "not enough memory");
+  l->id = ++u->loading_ids;
   l->run = u->run;
+  l->frame = (uintptr_t)__builtin_frame_address(0);
   l->len = key_len;
   memcpy(l->key, key, key_len);
   l->next = u->loading;
   u->loading = l;
-  *guard = l;
+  *guard = l->id;
   load_module(L, name, lua_tostring(L, 2)); /* ... chunk, path */
   lua_pushvalue(L, 1);
   lua_insert(L, -2);

@@ -8,6 +8,8 @@
 void sslua_require_open(lua_State *L);
 /* The run was abandoned: nobody is to wait for what it was loading. [interpreter thread; no; no] */
 void sslua_loading_abandon(sslua *u, const sslua_run *run);
+/* The frames of this run below `frame` are gone, killed: what they were loading is not loaded. [fiber; no; no] */
+void sslua_loading_sweep(sslua *u, const sslua_run *run, const void *frame);
 /* [interpreter thread; no; no] */
 void sslua_loading_free(sslua *u);
 

@@ -19,6 +19,7 @@
 #include "errors.h"
 #include "interrupt.h"
 #include "refs.h"
+#include "require.h"
 #include "values.h"
 
 /* Gives stack values 1..top to the host. [fiber; no; may raise before ss_return()] */
@@ -283,6 +284,7 @@ static void fail(sslua *u, sslua_run *run, lua_State *T, int status) {
     sslua_error_static(NULL, "attempt to yield from outside a coroutine", d.values);
   } else if (sslua_is_kill(T, -1)) {
     run->returned = 1;
+    sslua_loading_sweep(u, run, (const void *)UINTPTR_MAX);
     ss_return(SS_KILL, NULL, 0);
     return;
   } else if (status == LUA_ERRMEM) {
@@ -297,6 +299,7 @@ static void fail(sslua *u, sslua_run *run, lua_State *T, int status) {
     status = lua_pcall(scratch, 2, 4, 0);
     if (status != LUA_OK && sslua_is_kill(scratch, -1)) {
       run->returned = 1;
+      sslua_loading_sweep(u, run, (const void *)UINTPTR_MAX);
       ss_return(SS_KILL, NULL, 0);
       sslua_thread_give(u, scratch);
       return;

@@ -76,6 +76,7 @@ struct sslua {
   Table **class_meta; /* metatables of host.classes */
   Table *error_meta;
   struct sslua_loading *loading; /* modules being loaded now */
+  uint64_t loading_ids;
   uint32_t wait_function, done_function; /* sidestack.core's module_wait and module_done, id + 1; 0: none */
 };
 

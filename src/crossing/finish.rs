@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 
 use super::fence::{drop_fenced, fence};
-use crate::abi::{SS_ERROR, SS_OK, ss_value};
+use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
 use crate::host::record::{Cancel, FiberRecord};
 use crate::value::{Bytes, Results, Run};
 use crate::{Error, Limit};
@@ -17,6 +17,10 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
     // SAFETY: the caller's contract.
     unsafe {
         (*record).returned = true;
+        if status as u32 == SS_KILL {
+            // Modules that it was loading are not loaded.
+            FiberRecord::context(record).local.module_done();
+        }
         // Host calls that are still in the set were longjmped past.
         while let Some(call) = (*record).calls.pop() {
             drop_fenced(call);

@@ -50,11 +50,11 @@ pub unsafe fn begin(
     // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
         end_frames_below(record, call, true);
+        let context = FiberRecord::context(record);
+        let local = &context.local;
         if killed(record) {
             return KILL;
         }
-        let context = FiberRecord::context(record);
-        let local = &context.local;
         let Some(entry) = local.registry.function(function) else {
             return fail(
                 record,
@@ -132,6 +132,9 @@ pub unsafe fn answer(
             return fail(record, call, Error::Cancelled);
         };
         (*record).at_mut(at).in_guest = false;
+        if status as u32 == SS_KILL {
+            FiberRecord::context(record).local.module_done();
+        }
         cancel::reached(record, id);
         if killed(record) {
             drop_fenced((*record).calls.remove(at));

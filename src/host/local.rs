@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,8 +37,8 @@ pub struct Local {
     pub lent: Lent,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
-    /// Fibers that wait for a module that another one loads, by its name.
-    pub loading: RefCell<HashMap<String, Vec<Waker>>>,
+    /// Fibers that wait for a module that another one loads.
+    pub loading: RefCell<Vec<Waker>>,
     /// The engine, for calls that host functions make.
     pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
@@ -66,6 +65,12 @@ impl Local {
         if self.lent.now.get() > 0 {
             self.lent.released.borrow_mut().extend(object);
         }
+    }
+
+    /// A module has been loaded, or not: who waits for one looks again.
+    pub fn module_done(&self) {
+        let waiting = std::mem::take(&mut *self.loading.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Turns handles and slots back into what they stand for.

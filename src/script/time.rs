@@ -29,21 +29,20 @@ pub fn add(module: Module) -> Module {
             .await
         })
         .function_by_reference("timeout", timeout)
-        .function("module_wait", async |cx: Cx, name: String| {
+        .function("module_wait", async |cx: Cx| {
             let mut first = true;
             poll_fn(|task| {
                 if std::mem::take(&mut first) {
-                    let mut loading = cx.0.local.loading.borrow_mut();
-                    loading.entry(name.clone()).or_default().push(task.waker().clone());
+                    cx.0.local.loading.borrow_mut().push(task.waker().clone());
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(()))
             })
             .await
         })
-        .function("module_done", |cx: Cx, name: String| {
-            let waiting = cx.0.local.loading.borrow_mut().remove(&name);
-            waiting.into_iter().flatten().for_each(std::task::Waker::wake);
+        // A loader that is killed makes this call too: the crossing wakes them then.
+        .function("module_done", |cx: Cx| {
+            cx.0.local.module_done();
             Ok(())
         })
 }
