@@ -133,6 +133,18 @@ static inline __attribute__((unused)) void sslua_set_current(struct lua_State *L
 #define SSLUA_POLL_IN(x) SSLUA_POLL_PASTE(x)
 #define SSLUA_POLL SSLUA_POLL_IN(lstrlib_c)
 
+/*
+ * The buffers of lauxlib.c ask the allocator themselves, and take its first NULL for the last word; the rest of Lua
+ * collects garbage and asks again. So do they, with this. (By name as above: lauxlib.c defines `lauxlib_c`.)
+ */
+typedef void *(*sslua_allocator)(void *, void *, size_t, size_t);
+/* lua_getallocf for lauxlib.c. [fiber; no; no] */
+sslua_allocator sslua_getallocf_(struct lua_State *L, void **ud);
+#define sslua_getallocf_lauxlib_c lua_getallocf
+#define SSLUA_GETALLOCF_PASTE(x) sslua_getallocf_##x
+#define SSLUA_GETALLOCF_IN(x) SSLUA_GETALLOCF_PASTE(x)
+#define lua_getallocf SSLUA_GETALLOCF_IN(lauxlib_c)
+
 #define luai_likely(x) (__builtin_expect(((x) != 0), 1))
 #define luai_unlikely(x) (SSLUA_POLL, __builtin_expect(((x) != 0), 0)) /* in match() and classend() */
 #define memcpy(d, s, n) (SSLUA_POLL, memcpy(d, s, n))                  /* in str_rep() */

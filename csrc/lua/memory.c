@@ -148,6 +148,24 @@ void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize) {
   return moved + 1;
 }
 
+/* sslua_alloc that collects garbage before it gives up, as luaM_ does. [fiber; no; no] */
+static void *alloc_or_collect(void *ud, void *p, size_t osize, size_t nsize) {
+  sslua *u = ud;
+  void *block = sslua_alloc(ud, p, osize, nsize);
+  lua_State *L = sslua_thread_state.current;
+  if (block == NULL && nsize > 0 && L != NULL && collects(u)) {
+    luaC_fullgc(L, 1); /* as in an emergency: no finalizers */
+    block = sslua_alloc(ud, p, osize, nsize);
+  }
+  return block;
+}
+
+/* See config.h. [fiber; no; no] */
+sslua_allocator sslua_getallocf_(lua_State *L, void **ud) {
+  *ud = G(L)->ud;
+  return alloc_or_collect;
+}
+
 /* [interpreter thread; no; no] */
 uint64_t sslua_over_memory(sslua *u) {
   uint64_t fiber = u->memory.victim_fiber;

@@ -255,8 +255,12 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: as in `place`.
         let Some(id) = (unsafe { (*self.interpreter.get()).over_memory() }) else { return };
         let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
-        if let Some(key) = found.map(|fiber| fiber.record.key) {
-            self.cancel(key, Reason::Memory);
+        let Some(key) = found.map(|fiber| fiber.record.key) else { return };
+        self.cancel(key, Reason::Memory);
+        // Before anybody else: the others are over the cap until it has gone.
+        if let Some(at) = self.ready.iter().position(|ready| *ready == key.index) {
+            self.ready.remove(at);
+            self.resume(key.index);
         }
     }
 }

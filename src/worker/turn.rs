@@ -85,13 +85,12 @@ impl<I: Interpreter> Worker<I> {
                         self.units = 0;
                         self.set_limit(index);
                         self.ready.push_back(index);
-                        // A slice is long: whoever came meanwhile has waited.
-                        self.units = 0;
-                        self.relieve_memory();
                     }
                 }
             }
         }
+        // However it left the thread: the next one may already be refused what it asks for.
+        self.relieve_memory();
     }
 
     /// A host future of a fiber was woken.
