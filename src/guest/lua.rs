@@ -22,8 +22,8 @@ pub use universe::Universe;
 
 /// Lua 5.4, with what its scripts may use beyond the safe set.
 ///
-/// ```ignore
-/// let guest = Lua::new().io(true);
+/// ```
+/// let guest = sidestack::Lua::new().io(true);
 /// ```
 ///
 /// By default a script can neither stop nor crash the process, nor reach files, nor leave anything behind for the next
