@@ -91,7 +91,7 @@ routes["/pipeline"] = function(request)
       group:spawn(function()
         while true do
           local job = jobs:recv()
-          if job == nil then -- shut, and empty
+          if job == nil then -- closed, and empty
             return
           end
           ss.sleep(0.001)
@@ -103,7 +103,7 @@ routes["/pipeline"] = function(request)
       for i = 1, n do
         jobs:send(i)
       end
-      jobs:shut()
+      jobs:close()
     end)
     local sum = 0
     for _ = 1, n do
