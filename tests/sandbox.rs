@@ -149,7 +149,7 @@ fn protected_tables_still_read_like_tables() {
          local function note(v) out[#out + 1] = tostring(v) end
          local n = 0
          for k, v in pairs(string) do n = n + (type(v) == 'function' and 1 or 0) end
-         note(n >= 17)
+         note(n >= 16) -- all but dump
          local m = 0
          for k, v in next, math do m = m + 1 end
          note(m > 20)
@@ -281,7 +281,8 @@ fn finalizers_of_scripts_are_refused() {
 fn bytecode_is_refused_however_it_comes() {
     let got = eval(
         &engine(),
-        "local code = string.dump(function() return 1 end)
+        "assert(string.dump == nil) -- it recurses without a look at the stack
+         local code = '\\27Lua\\84\\0\\25\\147\\13\\10\\26\\10'
          local out = {}
          for _, mode in ipairs { 'b', 'bt', 't', 'x' } do out[#out + 1] = tostring(load(code, 'c', mode)) end
          out[#out + 1] = tostring(load(code))
@@ -360,14 +361,13 @@ fn each_setting_turns_its_library_on() {
         (
             "all",
             Lua::new().with_all_libraries(),
-            "return tostring(debug.getinfo ~= nil and os.exit ~= nil and io ~= nil and os.setlocale ~= nil and load(string.dump(print or function() end)) == nil)",
+            "return tostring(debug.getinfo ~= nil and os.exit ~= nil and io ~= nil and os.setlocale ~= nil and load('\\27Lua\\84\\0\\25\\147\\13\\10\\26\\10') == nil)",
         ),
     ];
     for (name, guest, probe) in cases {
-        let probe = probe.replace("string.dump(print or function() end)", "string.dump(function() end)");
-        assert_eq!(eval(&engine_of(guest), &probe), "true", "{name}");
+        assert_eq!(eval(&engine_of(guest), probe), "true", "{name}");
         if name != "all" {
-            let without = block_on(engine().eval::<String>(&probe));
+            let without = block_on(engine().eval::<String>(probe));
             assert_ne!(without.ok().as_deref(), Some("true"), "{name} is on without its setting");
         }
     }
@@ -379,7 +379,7 @@ fn io_reads_text_only_and_hides_its_handles() {
         &engine_of(Lua::new().io(true)),
         "local name = os.tmpname()
          local f = assert(io.open(name, 'wb'))
-         f:write(string.dump(function() return 1 end))
+         f:write('\\27Lua\\84\\0\\25\\147\\13\\10\\26\\10')
          f:close()
          local out = { tostring(loadfile(name)), tostring((pcall(dofile, name))), tostring(loadfile(name, 'b')), tostring(getmetatable(f)) }
          f = assert(io.open(name, 'w')) f:write('return 5') f:close()

@@ -85,11 +85,14 @@ static int guard_close(lua_State *L) {
   return 0;
 }
 
-/* Whether waiting for `l` would wait for `run` itself. [fiber; no; no] */
-static int loops(const sslua_run *run, const struct sslua_loading *l) {
+/* Whether waiting for `l` would wait for `run` itself. What a run waits for is kept by id: the load may be over, and its
+   record freed, before the run looks again. [fiber; no; no] */
+static int loops(const sslua *u, const sslua_run *run, const struct sslua_loading *l) {
   while (l != NULL && l->run != NULL) {
     if (l->run == run) return 1;
-    l = l->run->waits;
+    uint64_t waits = l->run->waits;
+    l = u->loading;
+    while (l != NULL && l->id != waits) l = l->next;
   }
   return 0;
 }
@@ -107,12 +110,12 @@ static void wait_for(lua_State *L, int at, const char *name) {
   const char *key = lua_tolstring(L, at, &len);
   struct sslua_loading *l;
   while ((l = find(u, key, len)) != NULL) {
-    if (loops(run, l)) luaL_error(L, "loop in require of module '%s'", name);
+    if (loops(u, run, l)) luaL_error(L, "loop in require of module '%s'", name);
     if (l->run == NULL || u->wait_function == 0) luaL_error(L, "module '%s' is being loaded by another fiber", name);
     lua_pushcfunction(L, wait_body);
-    run->waits = l;
+    run->waits = l->id;
     int status = lua_pcall(L, 0, 0, 0);
-    run->waits = NULL;
+    run->waits = 0;
     if (status != LUA_OK) lua_error(L);
   }
 }

@@ -302,6 +302,10 @@ void sslua_libraries_open(lua_State *L) {
     lua_getfield(L, -1, "load");
     lua_pushcclosure(L, base_load, 1);
     lua_setfield(L, -2, "load");
+    /* Nobody takes what it makes; and it recurses through nested functions without a look at the stack. */
+    lua_getfield(L, -1, LUA_STRLIBNAME);
+    remove_fields(L, (const char *const[]){"dump", NULL});
+    lua_pop(L, 1);
   }
   if (!(settings & SSLUA_IO)) {
     remove_fields(L, (const char *const[]){"dofile", "loadfile", NULL});

@@ -62,7 +62,7 @@ typedef struct sslua_run {
   struct lua_State *thread; /* the Lua thread it runs on */
   void *globals;            /* Table: globals that it has set; NULL: none yet */
   void *outer;              /* Table: where its other globals come from */
-  void *waits;              /* the module load that it waits for */
+  uint64_t waits;           /* id of the module load that it waits for; 0: none */
   uint64_t random[4];       /* math.random's state; all zero: not seeded */
 } sslua_run;
 

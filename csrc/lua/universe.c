@@ -87,7 +87,8 @@ void sslua_run_end(sslua_run *run, int returned) {
     u->run = NULL;
     u->memory.current = 0;
   }
-  if (!returned) sslua_loading_abandon(u, run);
+  sslua_loading_abandon(u, run); /* a guard that has not run its course yet */
+  (void)returned;
   sslua_account_close(&u->memory, run->account);
   run->account = 0;
   run->universe = NULL;

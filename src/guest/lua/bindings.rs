@@ -52,7 +52,7 @@ pub struct sslua_run {
     pub thread: *mut lua_State,
     pub globals: *mut ::core::ffi::c_void,
     pub outer: *mut ::core::ffi::c_void,
-    pub waits: *mut ::core::ffi::c_void,
+    pub waits: u64,
     pub random: [u64; 4usize],
 }
 #[repr(C)]

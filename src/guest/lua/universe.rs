@@ -108,7 +108,7 @@ unsafe impl Interpreter for Universe {
             thread: ptr::null_mut(),
             globals: ptr::null_mut(),
             outer: ptr::null_mut(),
-            waits: ptr::null_mut(),
+            waits: 0,
             random: [0; 4],
         }
     }
