@@ -131,8 +131,17 @@ fn lua_sources(folder: &std::path::Path) -> PathBuf {
 fn bridge() {
     c_build()
         .files(
-            ["thread.c", "crossing.c", "native.c", "signals.c", "signals_attach.c", "registration.c", "tick.c"]
-                .map(|file| format!("csrc/{file}")),
+            [
+                "thread.c",
+                "crossing.c",
+                "last_error.c",
+                "native.c",
+                "signals.c",
+                "signals_attach.c",
+                "registration.c",
+                "tick.c",
+            ]
+            .map(|file| format!("csrc/{file}")),
         )
         .compile("sidestack_bridge");
 }

@@ -10,6 +10,7 @@ pub mod fence;
 mod finish;
 pub mod host_call;
 mod interrupted;
+mod last_error;
 mod reply;
 
 pub use entry::fiber_main;

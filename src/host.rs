@@ -3,6 +3,7 @@
 pub mod args;
 pub mod cx;
 pub mod function;
+pub mod last_error;
 pub mod local;
 pub mod module;
 pub mod object;

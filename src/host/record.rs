@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::cx::CallShared;
 use super::function::HostFuture;
+use super::last_error::LastError;
 use super::local::Local;
 use super::reply::Reply;
 use crate::Error;
@@ -134,6 +135,8 @@ pub struct FiberRecord {
     pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
+    /// Why the last call into the host failed, for C that asks.
+    pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
 }
