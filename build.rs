@@ -135,6 +135,7 @@ fn bridge() {
                 "thread.c",
                 "crossing.c",
                 "last_error.c",
+                "export.c",
                 "native.c",
                 "signals.c",
                 "signals_attach.c",

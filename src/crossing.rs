@@ -6,8 +6,10 @@
 
 pub mod cancel;
 mod entry;
+mod export;
 pub mod fence;
 mod finish;
+pub mod foreign;
 pub mod host_call;
 mod interrupted;
 mod last_error;

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod cx;
+pub mod exported;
 pub mod function;
 pub mod last_error;
 pub mod local;

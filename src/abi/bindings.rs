@@ -113,6 +113,37 @@ pub struct ss_host_desc {
     pub classes: *const ss_class_desc,
     pub nclasses: u32,
 }
+unsafe extern "C" {
+    pub fn ss_export_call(
+        export: *const ::core::ffi::c_void,
+        args: *const ::core::ffi::c_void,
+        result: *mut ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_export_run {
+    pub export: *const ::core::ffi::c_void,
+    pub args: *const ::core::ffi::c_void,
+    pub result: *mut ::core::ffi::c_void,
+}
+unsafe extern "C" {
+    pub fn ss_export_entry(run: *mut ::core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn sidestack_last_error_code() -> *const ::core::ffi::c_char;
+}
+unsafe extern "C" {
+    pub fn sidestack_last_error_message() -> *const ::core::ffi::c_char;
+}
+unsafe extern "C" {
+    pub fn ss_last_error_set(
+        code: *const ::core::ffi::c_char,
+        code_len: usize,
+        message: *const ::core::ffi::c_char,
+        message_len: usize,
+    );
+}
 pub type ss_native_function = ::core::option::Option<
     unsafe extern "C" fn(
         args: *mut ss_value,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::inbox::Inbox;
 use super::reference::Reference;
 use crate::Error;
+use crate::abi::ss_export_run;
 use crate::value::{Flat, Results};
 
 /// Values that a caller attaches to a call: one of a type.
@@ -39,14 +40,23 @@ pub enum Work {
     Eval { source: Arc<Source>, args: Flat },
     /// A script, for its exports.
     Load { script: u32, source: Arc<Source> },
+    /// An exported function, for a thread that waits and is no interpreter thread. Whatever the guest is: no guest code runs.
+    Foreign { run: ForeignRun },
 }
+
+/// What such a fiber's entry gets. Points into the frames of the thread that waits.
+pub struct ForeignRun(pub ss_export_run);
+
+// SAFETY: the thread that made it waits until the job's outcome is there, and what was started with it was dropped before that
+// (`crossing::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
+unsafe impl Send for ForeignRun {}
 
 impl Work {
     /// The arguments, where there are any.
     pub fn args(&self) -> Option<&Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 
@@ -54,7 +64,7 @@ impl Work {
     pub fn args_mut(&mut self) -> Option<&mut Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 }

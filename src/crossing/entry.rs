@@ -43,7 +43,7 @@ pub(super) unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut
 }
 
 /// Suspends the fiber until the worker has a status for this place.
-unsafe fn suspend(record: *mut FiberRecord) -> c_int {
+pub(super) unsafe fn suspend(record: *mut FiberRecord) -> c_int {
     // SAFETY: the worker resumes only with a status, in the record, and keeps the record while the fiber lives.
     unsafe {
         fiber::suspend(&(*record).link);
@@ -157,7 +157,7 @@ unsafe extern "C" fn ss_cross_return(thread: *mut ss_thread, status: c_int, valu
 }
 
 /// A host call with no fiber current: there is no record to keep an answer in, so it is a constant.
-unsafe fn no_fiber(call: *mut ss_call) -> c_int {
+pub(super) unsafe fn no_fiber(call: *mut ss_call) -> c_int {
     const CODE: &str = "no_fiber";
     const MESSAGE: &str = "a host function was called while no fiber runs on this thread";
     struct Answer([ss_value; 4]);

@@ -4,6 +4,7 @@
 //! makes a host call of its own.
 
 use std::ffi::c_int;
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::task::waker_ref;
@@ -16,6 +17,8 @@ use crate::Error;
 use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
+use crate::host::cx::CallShared;
+use crate::host::exported;
 use crate::host::function::{HostFuture, Started};
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
 use crate::host::reply::Reply;
@@ -31,7 +34,7 @@ pub enum Step {
     Suspend,
 }
 
-const KILL: Step = Step::Return(SS_KILL as c_int);
+pub(super) const KILL: Step = Step::Return(SS_KILL as c_int);
 
 /// A host call begins.
 ///
@@ -55,6 +58,9 @@ pub unsafe fn begin(
         if killed(record) {
             return KILL;
         }
+        if direct && let Some(error) = exported::called_back() {
+            return fail(record, call, error);
+        }
         let Some(entry) = local.registry.function(function) else {
             return fail(
                 record,
@@ -74,7 +80,28 @@ pub unsafe fn begin(
             }
             (started, args.shared)
         });
-        let step = match started {
+        let step = follow(record, function, call, started, direct);
+        local.activity.leave(outer);
+        step
+    }
+}
+
+/// What a host function's start leads to.
+///
+/// # Safety
+///
+/// As [`begin`].
+#[inline(always)]
+pub(super) unsafe fn follow(
+    record: *mut FiberRecord,
+    function: u32,
+    call: *mut ss_call,
+    started: Result<(Started, Option<Rc<CallShared>>), Panicked>,
+    direct: bool,
+) -> Step {
+    // SAFETY: as in `begin`.
+    unsafe {
+        match started {
             Ok((Started::Ready(outcome), _)) => Step::Return(reply::outcome(&mut *record, call, outcome)),
             Ok((Started::Pending(future), shared)) => match poll(record, function, future) {
                 Polled::Over(outcome) => Step::Return(reply::outcome(&mut *record, call, outcome)),
@@ -92,6 +119,7 @@ pub unsafe fn begin(
                         in_guest: false,
                     });
                     (*call).id = id;
+                    let local = &FiberRecord::context(record).local;
                     if only_waits && !direct && (*record).cancel.is_none() && !(local.in_finalizer)() {
                         // Nearly always; `settle` says the same at length.
                         (*record).suspended = Suspended::Call(id);
@@ -104,9 +132,7 @@ pub unsafe fn begin(
             Err(panicked) => {
                 Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked)))
             }
-        };
-        local.activity.leave(outer);
-        step
+        }
     }
 }
 
@@ -386,7 +412,7 @@ unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: 
 /// Ends the records of frames that were longjmped past: those further in than `call` on the same stack. With `own`, a
 /// record at the very same address too: its frame is gone and another call has taken its place.
 #[inline]
-unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
+pub(super) unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
     // SAFETY: `record` is the current fiber's (the caller's contract).
     unsafe {
         if !(*record).calls.is_empty() || !(*record).replies.is_empty() {
@@ -416,12 +442,12 @@ unsafe fn end_dead_frames(record: *mut FiberRecord, call: *mut ss_call, own: boo
     }
 }
 
-unsafe fn killed(record: *mut FiberRecord) -> bool {
+pub(super) unsafe fn killed(record: *mut FiberRecord) -> bool {
     // SAFETY: the caller's record.
     unsafe { (*record).cancel.is_some_and(|cancel| cancel.kill) }
 }
 
-unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
+pub(super) unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
     // SAFETY: passed on from the caller.
     Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })
 }
@@ -429,7 +455,10 @@ unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> St
 unsafe fn name(record: *mut FiberRecord, function: u32) -> String {
     // SAFETY: passed on from the caller.
     let registry = unsafe { &FiberRecord::context(record).local.registry };
-    registry.function(function).map_or_else(String::new, |entry| entry.name.clone())
+    match registry.function(function) {
+        Some(entry) => entry.name.clone(),
+        None => exported::name(function).unwrap_or_default().to_string(),
+    }
 }
 
 #[cold]

@@ -1,0 +1,130 @@
+//! What the signature says, as far as it has to be known before types are: which parameters are C's, which are two of them,
+//! and whether the result may be an error.
+
+use syn::spanned::Spanned;
+use syn::visit_mut::{VisitMut, visit_type_mut};
+use syn::{Error, FnArg, GenericArgument, ItemFn, Lifetime, Pat, PathArguments, Result, ReturnType, Type};
+
+pub struct Signature {
+    pub parameters: Vec<Parameter>,
+    pub outcome: Outcome,
+}
+
+pub struct Parameter {
+    pub name: String,
+    pub ty: Type,
+    pub kind: Kind,
+}
+
+pub enum Kind {
+    /// One C parameter.
+    Value,
+    /// Two: a pointer to these, and how many.
+    Slice { item: Box<Type>, mutable: bool },
+    /// None: the interpreter gives it.
+    Extracted,
+}
+
+pub enum Outcome {
+    /// `T`, or `()`.
+    Plain(Type),
+    /// `Result<T, …>`; `status` where `T` is `()`.
+    Fallible { whole: Type, status: bool },
+}
+
+/// Extractors, by the last word of their path.
+const EXTRACTORS: [&str; 3] = ["Cx", "State", "Ext"];
+
+pub fn read(function: &ItemFn) -> Result<Signature> {
+    let signature = &function.sig;
+    if let Some(parameter) = signature.generics.params.first() {
+        let why = match parameter {
+            syn::GenericParam::Lifetime(_) => {
+                "what C lends is lent for the call: leave the lifetime out (`&CStr`, not `&'a CStr`)"
+            }
+            _ => "C knows no generics: an exported function has no type parameters",
+        };
+        return Err(Error::new_spanned(parameter, why));
+    }
+    if let Some(abi) = &signature.abi {
+        return Err(Error::new_spanned(abi, "an ordinary Rust function is wanted: the attribute makes the C one"));
+    }
+    if let Some(variadic) = &signature.variadic {
+        return Err(Error::new_spanned(variadic, "an exported function has no variable arguments"));
+    }
+    let parameters =
+        signature.inputs.iter().enumerate().map(|(i, input)| parameter(i, input)).collect::<Result<_>>()?;
+    Ok(Signature { parameters, outcome: outcome(&signature.output) })
+}
+
+fn parameter(index: usize, input: &FnArg) -> Result<Parameter> {
+    let FnArg::Typed(input) = input else {
+        return Err(Error::new_spanned(input, "a free function is wanted: C has no `self`"));
+    };
+    let name = match &*input.pat {
+        Pat::Ident(name) => name.ident.to_string().trim_start_matches("r#").trim_start_matches('_').to_string(),
+        _ => String::new(),
+    };
+    let name = if name.is_empty() { format!("arg{index}") } else { name };
+    let ty = (*input.ty).clone();
+    if let Type::ImplTrait(_) = ty {
+        return Err(Error::new_spanned(ty, "C knows no generics: name the type"));
+    }
+    let kind = match &ty {
+        Type::Reference(reference) => {
+            if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident != "_") {
+                return Err(Error::new_spanned(lifetime, "what C lends is lent for the call: leave the lifetime out"));
+            }
+            match &*reference.elem {
+                Type::Slice(slice) => Kind::Slice { item: slice.elem.clone(), mutable: reference.mutability.is_some() },
+                _ => Kind::Value,
+            }
+        }
+        Type::Path(path) if path.path.segments.last().is_some_and(|s| EXTRACTORS.iter().any(|e| s.ident == e)) => {
+            Kind::Extracted
+        }
+        _ => Kind::Value,
+    };
+    Ok(Parameter { name, ty, kind })
+}
+
+fn outcome(output: &ReturnType) -> Outcome {
+    let ReturnType::Type(_, ty) = output else { return Outcome::Plain(syn::parse_quote!(())) };
+    let last = match &**ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    };
+    let Some(last) = last.filter(|last| last.ident == "Result" || last.ident == "HostResult") else {
+        return Outcome::Plain((**ty).clone());
+    };
+    let value = match &last.arguments {
+        PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
+            GenericArgument::Type(value) => Some(value),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let status = matches!(value, Some(Type::Tuple(tuple)) if tuple.elems.is_empty());
+    Outcome::Fallible { whole: (**ty).clone(), status }
+}
+
+/// The type with `'static` for every lifetime that was left out.
+pub fn lasting(ty: &Type) -> Type {
+    struct Fill;
+    impl VisitMut for Fill {
+        fn visit_type_mut(&mut self, ty: &mut Type) {
+            match ty {
+                // Their elided lifetimes are their own.
+                Type::BareFn(_) => return,
+                Type::Reference(reference) => {
+                    reference.lifetime = Some(Lifetime::new("'static", reference.and_token.span()));
+                }
+                _ => {}
+            }
+            visit_type_mut(self, ty);
+        }
+    }
+    let mut ty = ty.clone();
+    Fill.visit_type_mut(&mut ty);
+    ty
+}

@@ -1,0 +1,135 @@
+//! What the attribute's expansion calls. Everything that it does unsafely is here, or is one call of what is here:
+//!
+//! - The C symbol is a thin frame on C's stack. It owns its C arguments, which are copied bits, and room for a result
+//!   ([`assert_thin`]); it calls [`call`] and returns. A stack that is abandoned, or left by a longjmp, skips nothing of Rust's.
+//! - `start` runs on the thread's stack, behind the fence. It makes Rust's arguments inside the call's own scope: what
+//!   C lent cannot outlive the call. The result is written into the symbol's frame when the call succeeds: the frame is there,
+//!   because C cannot leave it while its call is in the set of host calls, and what leaves the set has no future any more.
+
+use std::ffi::c_void;
+use std::future::Future;
+use std::mem::needs_drop;
+
+use crate::abi::{SS_OK, ss_export_call, ss_last_error_set};
+use crate::error::{HostResult, refused};
+use crate::host::FromCall;
+use crate::host::args::Args;
+use crate::host::exported::Export;
+use crate::host::function::Started;
+
+use super::types::{Arg, Fallible, Ret, Scope};
+
+/// Checks when compiled that the symbol's frame owns nothing.
+pub const fn assert_thin<A, R>() {
+    const { assert!(!needs_drop::<A>() && !needs_drop::<R>(), "a C stack must own nothing of Rust's") };
+}
+
+/// Checks that a type passes between C and a leaf as it is.
+pub const fn assert_leaf_parameter<T: Arg<'static, Raw = T>>() {}
+
+/// As [`assert_leaf_parameter`], for its result.
+pub const fn assert_leaf_result<T: Ret<Raw = T>>() {}
+
+/// In the place of `start` for a leaf, which nobody starts.
+///
+/// # Safety
+///
+/// None: it is never called.
+pub unsafe fn leaf_is_not_started(_: *const (), _: *mut (), _: Option<&mut Args<'_>>) -> Started {
+    unreachable!("a leaf runs where it is called")
+}
+
+/// Crosses into the host. True: the result was written.
+///
+/// # Safety
+///
+/// `args` and `result` are what `export.start` takes; both lie in the frames of C code that waits for this call.
+#[inline]
+#[must_use]
+pub unsafe fn call(export: &'static Export, args: *const c_void, result: *mut c_void) -> bool {
+    // SAFETY: the caller's promise; csrc/export.h.
+    unsafe { ss_export_call(std::ptr::from_ref(export).cast(), args, result) == SS_OK as i32 }
+}
+
+/// Whether the out parameter is null, which is a failure.
+#[inline]
+pub fn no_place<T>(out: *mut T, export: &'static Export) -> bool {
+    if out.is_null() {
+        let (code, message) = (refused::NULL_ARGUMENT, "the out parameter is NULL");
+        let _ = export;
+        // SAFETY: two texts with their lengths; it can be called anywhere.
+        unsafe { ss_last_error_set(code.as_ptr().cast(), code.len(), message.as_ptr().cast(), message.len()) };
+    }
+    out.is_null()
+}
+
+/// One argument.
+///
+/// # Safety
+///
+/// As [`Arg::from_raw`].
+#[inline]
+pub unsafe fn argument<'a, T: Arg<'a>>(raw: T::Raw, name: &'static str, scope: &'a Scope) -> HostResult<T> {
+    // SAFETY: passed on.
+    unsafe { T::from_raw(raw, name, scope) }
+}
+
+/// An argument that the interpreter gives.
+#[inline]
+pub fn extract<T: FromCall>(call: &mut Option<&mut Args<'_>>) -> HostResult<T> {
+    let call = call.as_mut().expect("an interpreter is there: `attach` refuses extractors when compiled");
+    Ok(T::from_call(call)?)
+}
+
+/// A call that fails before it starts.
+#[cold]
+pub fn refused(error: anyhow::Error) -> Started {
+    Started::Ready(Err(error))
+}
+
+/// A result that is no error.
+#[inline]
+pub fn plain<T: Ret>(value: T) -> HostResult<T::Raw> {
+    Ok(value.into_raw())
+}
+
+/// A result that may be one.
+#[inline]
+pub fn fallible<T: Fallible>(outcome: T) -> HostResult<<T::Value as Ret>::Raw> {
+    outcome.split().map(Ret::into_raw)
+}
+
+/// Runs a sync function.
+///
+/// # Safety
+///
+/// `result` may be written.
+#[inline]
+pub unsafe fn ready<R: Copy>(result: *mut R, run: impl FnOnce() -> HostResult<R>) -> Started {
+    Started::Ready(match run() {
+        Ok(value) => {
+            // SAFETY: the caller's promise.
+            unsafe { result.write(value) };
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    })
+}
+
+/// Begins an async one.
+///
+/// # Safety
+///
+/// `result` may be written until the future is dropped.
+#[inline]
+pub unsafe fn suspending<R: Copy + 'static>(
+    result: *mut R,
+    future: impl Future<Output = HostResult<R>> + 'static,
+) -> Started {
+    Started::Pending(Box::pin(async move {
+        let value = future.await?;
+        // SAFETY: the caller's promise; this future is not dropped yet.
+        unsafe { result.write(value) };
+        Ok(None)
+    }))
+}
