@@ -182,10 +182,12 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
         }
     }
 
-    let (value, unwrap) = match &signature.outcome {
-        Outcome::Plain(ty) => (quote_spanned!(ty.span()=> #ty), quote!(plain)),
+    // With the spans of the type, so that the compiler tells once what is wrong with it.
+    let (value, span, unwrap) = match &signature.outcome {
+        Outcome::Plain(ty) => (quote!(#ty), ty.span(), quote_spanned!(ty.span()=> #p::plain)),
         Outcome::Fallible { whole, .. } => {
-            (quote_spanned!(whole.span()=> <#whole as #p::Fallible>::Value), quote!(fallible))
+            let span = whole.span();
+            (quote_spanned!(span=> <#whole as #p::Fallible>::Value), span, quote_spanned!(span=> #p::fallible))
         }
     };
     let called = quote!(#name(#(#passed),*));
@@ -202,20 +204,21 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
             let scope = #p::Scope::new();
             let _ = &scope;
             #converted
-            #p::#unwrap(#called #awaited)
+            #unwrap(#called #awaited)
         };
         unsafe { #p::#begin(result, run) }
     };
 
-    let result = quote_spanned!(value.span()=> <#value as #p::Ret>);
+    let result = quote_spanned!(span=> <#value as #p::Ret>::C);
+    let raw = quote_spanned!(span=> <#value as #p::Ret>::Raw);
     let failed = match &options.on_error {
         Some(value) => quote!(#value),
         None if options.out.is_some() => quote!(-1),
-        None => quote!(<#value as #p::Ret>::ZERO),
+        None => quote_spanned!(span=> <#value as #p::Ret>::ZERO),
     };
     let status = options.out.is_some() || matches!(signature.outcome, Outcome::Fallible { status: true, .. });
     let (returned, succeeded) =
-        if status { (quote!(i32), quote!(0)) } else { (quote!(#result::Raw), quote!(unsafe { result.assume_init() })) };
+        if status { (quote!(i32), quote!(0)) } else { (quote!(#raw), quote!(unsafe { result.assume_init() })) };
     let nonzero = status.then(|| {
         quote!(
             const _: () = assert!(__SIDESTACK_FAILED != 0, "0 is what C gets on success: choose another `on_error`");
@@ -223,7 +226,7 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
     });
     let arguments = quote!((&raw const args).cast());
     let body = if options.out.is_some() {
-        given.extend(quote!(out: *mut #result::Raw));
+        given.extend(quote!(out: *mut #raw));
         quote! {
             if #p::no_place(out, &__SIDESTACK_EXPORT) {
                 return __SIDESTACK_FAILED;
@@ -232,7 +235,7 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
         }
     } else {
         quote! {
-            let mut result = ::core::mem::MaybeUninit::<#result::Raw>::uninit();
+            let mut result = ::core::mem::MaybeUninit::<#raw>::uninit();
             if unsafe { #p::call(&__SIDESTACK_EXPORT, #arguments, result.as_mut_ptr().cast()) } {
                 #succeeded
             } else {
@@ -240,23 +243,22 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
             }
         }
     };
-    let entry = entry(options, function, signature, quote!(#result::C), quote!(__sidestack_start));
+    let entry = entry(options, function, signature, result, quote!(__sidestack_start));
     quote! {
         #entry
         #[repr(C)]
-        #[derive(Clone, Copy)]
         struct __SidestackArgs { #fields }
         const __SIDESTACK_FAILED: #returned = #failed;
         #nonzero
-        const _: () = #p::assert_thin::<__SidestackArgs, #result::Raw>();
+        const _: () = #p::assert_thin::<__SidestackArgs, #raw>();
 
         unsafe fn __sidestack_start(
             args: *const (),
             result: *mut (),
             mut call: ::core::option::Option<&mut #p::Call<'_>>,
         ) -> #p::Started {
-            let args = unsafe { *args.cast::<__SidestackArgs>() };
-            let result = result.cast::<#result::Raw>();
+            let args = unsafe { args.cast::<__SidestackArgs>().read() };
+            let result = result.cast::<#raw>();
             let _ = (&args, &mut call);
             #extracted
             #start

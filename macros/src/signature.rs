@@ -54,7 +54,16 @@ pub fn read(function: &ItemFn) -> Result<Signature> {
     }
     let parameters =
         signature.inputs.iter().enumerate().map(|(i, input)| parameter(i, input)).collect::<Result<_>>()?;
-    Ok(Signature { parameters, outcome: outcome(&signature.output) })
+    let outcome = outcome(&signature.output);
+    match &outcome {
+        Outcome::Plain(ty) => no_c_type(ty, "result")?,
+        Outcome::Fallible { whole, .. } => {
+            if let Some(value) = first_argument(whole) {
+                no_c_type(value, "result")?;
+            }
+        }
+    }
+    Ok(Signature { parameters, outcome })
 }
 
 fn parameter(index: usize, input: &FnArg) -> Result<Parameter> {
@@ -67,9 +76,7 @@ fn parameter(index: usize, input: &FnArg) -> Result<Parameter> {
     };
     let name = if name.is_empty() { format!("arg{index}") } else { name };
     let ty = (*input.ty).clone();
-    if let Type::ImplTrait(_) = ty {
-        return Err(Error::new_spanned(ty, "C knows no generics: name the type"));
-    }
+    no_c_type(&ty, "parameter")?;
     let kind = match &ty {
         Type::Reference(reference) => {
             if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident != "_") {
@@ -90,22 +97,60 @@ fn parameter(index: usize, input: &FnArg) -> Result<Parameter> {
 
 fn outcome(output: &ReturnType) -> Outcome {
     let ReturnType::Type(_, ty) = output else { return Outcome::Plain(syn::parse_quote!(())) };
-    let last = match &**ty {
-        Type::Path(path) => path.path.segments.last(),
-        _ => None,
+    let fallible = match &**ty {
+        Type::Path(path) => {
+            path.path.segments.last().is_some_and(|last| last.ident == "Result" || last.ident == "HostResult")
+        }
+        _ => false,
     };
-    let Some(last) = last.filter(|last| last.ident == "Result" || last.ident == "HostResult") else {
+    if !fallible {
         return Outcome::Plain((**ty).clone());
-    };
-    let value = match &last.arguments {
-        PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
-            GenericArgument::Type(value) => Some(value),
-            _ => None,
-        }),
-        _ => None,
-    };
-    let status = matches!(value, Some(Type::Tuple(tuple)) if tuple.elems.is_empty());
+    }
+    let status = matches!(first_argument(ty), Some(Type::Tuple(tuple)) if tuple.elems.is_empty());
     Outcome::Fallible { whole: (**ty).clone(), status }
+}
+
+/// `T` of `Result<T, …>`.
+fn first_argument(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    let PathArguments::AngleBracketed(arguments) = &path.path.segments.last()?.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(value) => Some(value),
+        _ => None,
+    })
+}
+
+/// Refuses what is known by its name alone to be no C type: in fewer words than the compiler would.
+fn no_c_type(ty: &Type, place: &str) -> Result<()> {
+    const OWNED: [&str; 14] = [
+        "String", "Vec", "Box", "Rc", "Arc", "CString", "PathBuf", "OsString", "HashMap", "BTreeMap", "char", "i128",
+        "u128", "Cow",
+    ];
+    let named = |ty: &Type| match ty {
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| OWNED.iter().any(|name| last.ident == name)),
+        Type::Tuple(tuple) => !tuple.elems.is_empty(),
+        Type::Array(_) | Type::ImplTrait(_) | Type::TraitObject(_) => true,
+        _ => false,
+    };
+    let refused = match ty {
+        Type::Reference(reference) if place == "result" => Some(&*reference.elem),
+        Type::Reference(reference) => Some(&*reference.elem).filter(|ty| match ty {
+            Type::Slice(slice) => !matches!(*slice.elem, Type::Path(_)) || named(&slice.elem),
+            ty => named(ty),
+        }),
+        ty => Some(ty).filter(|ty| named(ty)),
+    };
+    if refused.is_none() {
+        return Ok(());
+    }
+    let allowed = match place {
+        "result" => "results are `()`, integers, floats, `bool`, raw pointers, or a `Result` of one",
+        _ => {
+            "parameters are integers, floats, `bool`, `&CStr`, `&str`, `Option` of these two, `&[T]` and `&mut [T]` of \
+              numbers, raw pointers, `extern \"C\" fn` pointers; beside them `Cx`, `State<T>`, `Ext<T>`"
+        }
+    };
+    Err(Error::new_spanned(ty, format!("this cannot be the {place} of a function that C calls: {allowed}")))
 }
 
 /// The type with `'static` for every lifetime that was left out.
