@@ -6,10 +6,10 @@
 #include "crossing.h"
 #include "signals.h"
 
-/* What a crossing returns beside an ss_status. */
+/* What a crossing returns beside its own results. */
 enum {
-  SUSPEND = -1, /* give up the thread; the worker leaves the status in the fiber's record */
-  AGAIN = -2,   /* others had their turn: look again */
+  SUSPEND = INT32_MIN,   /* give up the thread; the worker leaves the status in the fiber's record */
+  AGAIN = INT32_MIN + 1, /* others had their turn: look again */
 };
 
 /* The host's side of a crossing, in src/crossing. [on the thread's own stack, the flag set; no; no] */
