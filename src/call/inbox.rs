@@ -67,7 +67,7 @@ impl Inbox {
     }
 
     /// Queues a job, or says at once why not.
-    pub fn submit(&self, job: Job) -> Result<(), Error> {
+    pub fn submit(&self, job: Box<Job>) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(shut_down());
         }
@@ -75,7 +75,7 @@ impl Inbox {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
-        self.sender.send(Message::Job(Box::new(job))).map_err(|_| shut_down())
+        self.sender.send(Message::Job(job)).map_err(|_| shut_down())
     }
 
     /// Sends a job again that its incarnation could not begin. `counted`: it still counts as queued.

@@ -10,6 +10,7 @@ use super::{Ending, Worker};
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
+use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
 use crate::host::record::{Caller, Cancel, Reason};
 use crate::value::Flat;
@@ -270,12 +271,14 @@ fn refuse(mut job: Box<Job>, error: Error) {
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");
     }
-    if let Some(completion) = job.completion.take()
-        && let Err(Panicked(message)) = fence(|| completion.complete(Err(error)))
-    {
-        tracing::error!(target: "sidestack", %message, "a caller's waker panicked");
+    let Some(completion) = job.completion.take() else { return drop_fenced(job) };
+    match fence(|| completion.complete(Err(error), Some(job))) {
+        Ok(waker) => {
+            drop_fenced(completion);
+            finish::wake(waker);
+        }
+        Err(Panicked(message)) => tracing::error!(target: "sidestack", %message, "a refused call's drop panicked"),
     }
-    drop_fenced(job);
 }
 
 fn deadline_passed(deadline: Duration) -> Error {
