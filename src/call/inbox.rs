@@ -112,9 +112,11 @@ impl Inbox {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A job left the queue and got a fiber (or was refused one).
-    pub fn started(&self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+    /// Jobs left the queue and got fibers (or were refused them).
+    pub fn started(&self, jobs: usize) {
+        if jobs > 0 {
+            self.queued.fetch_sub(jobs, Ordering::Relaxed);
+        }
     }
 
     /// Publishes how many fibers are alive, and how many stacks are in use.
