@@ -120,7 +120,9 @@ impl Drop for Job {
         if let Some(completion) = self.completion.take() {
             let waker = completion.complete(Err(Error::InterpreterLost { started: self.started }), None);
             drop(completion);
-            waker.map(Waker::wake);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 }
