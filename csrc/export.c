@@ -3,10 +3,7 @@
 #include <string.h>
 
 #include "last_error.h"
-#include "outermost.h"
 
-/* Defined in src/crossing/export.rs. [interpreter thread; may suspend; no] */
-int ss_cross_export(ss_thread *, const void *, const void *, void *, ss_call *);
 /* Defined in src/crossing/foreign.rs. [foreign thread; no; no] */
 int ss_cross_export_foreign(const void *, const void *, void *);
 
@@ -48,9 +45,12 @@ int ss_export_call(const void *export, const void *args, void *result) {
   call.count = 0;
   call.flags = 0;
   call.reply = NULL;
-  int outermost = ss_outermost_enter(thread);
-  int status = ss_cross_export(thread, export, args, result, &call);
-  ss_outermost_leave(thread, outermost);
+  /* C has no other place to look up: slices, deadlines and kills of code that runs reach it when it calls. */
+  if (__builtin_expect(thread->interrupt && thread->place == SS_ON_FIBER, 0)) {
+    int told = ss_poll(&call, 0);
+    if (told != SS_OK) return failed(&call, told);
+  }
+  int status = ss_export_cross(export, args, result, &call);
   while (__builtin_expect(status == SS_CALL_GUEST, 0)) status = refuse_guest_call(&call);
   return __builtin_expect(status == SS_OK, 1) ? SS_OK : failed(&call, status);
 }

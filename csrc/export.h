@@ -15,6 +15,9 @@
  */
 int ss_export_call(const void *export, const void *args, void *result);
 
+/* The crossing itself, on an interpreter thread; statuses as of ss_host_call. [interpreter thread; may suspend; no] */
+int ss_export_cross(const void *export, const void *args, void *result, ss_call *call);
+
 /* A call made by a foreign thread that an interpreter's fiber runs. */
 typedef struct ss_export_run {
   const void *export;

@@ -8,7 +8,7 @@ pub mod cancel;
 mod entry;
 mod export;
 pub mod fence;
-mod finish;
+pub mod finish;
 pub mod foreign;
 pub mod host_call;
 mod interrupted;

@@ -4,6 +4,7 @@ pub mod args;
 pub mod cx;
 pub mod exported;
 pub mod function;
+pub mod future;
 pub mod last_error;
 pub mod local;
 pub mod module;

@@ -31,13 +31,14 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::job::Job;
-use crate::fiber::{StackPool, Trimmed};
+use crate::call::wake::Way;
+use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::Attached;
 
 use backlog::Backlog;
-use fiber::Fiber;
+use fiber::{Fiber, Ids};
 use limits::Limits;
 use thread::Settings;
 
@@ -48,6 +49,7 @@ pub struct Worker<I: Interpreter> {
     local: Rc<Local>,
     thread: *mut ss_thread,
     attached: Attached,
+    home: Home,
     inbox: Receiver<Message>,
     pool: StackPool,
     /// Fibers by index; a free place is `None`.
@@ -56,6 +58,9 @@ pub struct Worker<I: Interpreter> {
     /// Ended fibers, kept for their buffers.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
+    /// Jobs that left the queue since the inbox was told.
+    started: usize,
+    ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
     /// When each fiber is next looked at, by index.
@@ -103,11 +108,10 @@ impl<I: Interpreter> Worker<I> {
             }
             self.units -= 1;
             if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some((key, following)) = crate::call::wake::next_local()
+                && let Some(key) = crate::call::wake::next_local()
             {
                 wakes += 1;
-                self.expect(following);
-                self.woken(key);
+                self.woken(key, Way::Local);
                 continue;
             }
             if let Some(index) = self.ready.pop_front() {
@@ -137,6 +141,7 @@ impl<I: Interpreter> Worker<I> {
             self.take(message);
             taken += 1;
         }
+        self.count_started();
         self.relieve_memory();
         self.local.inbox.set_live(self.live, self.pool.stats().in_use);
         taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
@@ -150,6 +155,7 @@ impl<I: Interpreter> Worker<I> {
             // A batch at a time, so that what comes meanwhile is not kept waiting.
             if let Ok(message) = self.inbox.try_recv() {
                 self.take(message);
+                self.count_started();
             }
             return;
         }
@@ -166,6 +172,7 @@ impl<I: Interpreter> Worker<I> {
         };
         if let Some(message) = message {
             self.take(message);
+            self.count_started();
         }
     }
 

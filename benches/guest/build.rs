@@ -16,6 +16,7 @@ fn main() {
         .flag("-fstack-clash-protection")
         .flag("-fno-omit-frame-pointer")
         .flag("-ftls-model=initial-exec")
+        .file("csrc/exports.c")
         .file("csrc/loops.c")
         .compile("sidestack_bench_guest");
 }

@@ -288,6 +288,7 @@ fn entry(
     let c_name = c_name(options, function);
     let on_fiber = matches!(options.stack, Some((Stack::Fiber, _)));
     let suspends = function.sig.asyncness.is_some();
+    let extracts = signature.parameters.iter().any(|parameter| matches!(parameter.kind, Kind::Extracted));
     let never_calls_back = options.no_callback.is_some();
     let foreign = match options.foreign {
         Some((Foreign::Owner, _)) => quote!(Owner),
@@ -348,6 +349,8 @@ fn entry(
             suspends: #suspends,
             never_calls_back: #never_calls_back,
             foreign: #p::Foreign::#foreign,
+            extracts: #extracts,
+            entry: ::std::sync::OnceLock::new(),
             start: #start,
         };
     }

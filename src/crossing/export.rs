@@ -3,14 +3,11 @@
 //! No run of values is made. The function reads its arguments from the frame of its C symbol and writes its result there; of a
 //! host call's reply nothing is left but the status, and an error's texts, which csrc/export.c makes the last error.
 
-use std::ffi::c_int;
-
-use super::entry::{no_fiber, on_thread, suspend};
+use super::entry::{current, no_fiber, result};
 use super::fence::fence;
 use super::host_call::{self, Step};
-use super::interrupted;
-use crate::abi::{SS_NO_FIBER, SS_OK, SS_ON_FIBER, ss_call, ss_thread};
-use crate::fiber;
+use super::reply;
+use crate::abi::{SS_OK, ss_call, ss_thread};
 use crate::host::args::Args;
 use crate::host::exported::{self, Export};
 use crate::host::function::Started;
@@ -22,45 +19,17 @@ unsafe extern "C" fn ss_cross_export(
     thread: *mut ss_thread,
     export: *const Export,
     args: *const (),
-    result: *mut (),
+    place: *mut (),
     call: *mut ss_call,
-) -> c_int {
-    // SAFETY: csrc/export.c passes the calling thread's state, its own frame, and what the export's symbol gave it: a static
-    // and two places in that symbol's frame.
+) -> i64 {
+    // SAFETY: csrc/export.c passes its own frame, and what the export's symbol gave it: a static and two places in that
+    // symbol's frame.
     unsafe {
-        if (*thread).place == SS_NO_FIBER as c_int {
+        let record = current(thread);
+        if record.is_null() {
             return no_fiber(call);
         }
-        if (*thread).interrupt != 0 && (*thread).place == SS_ON_FIBER as c_int {
-            let status = look_up(thread, call);
-            if status != SS_OK as c_int {
-                return status;
-            }
-        }
-        let step = on_thread(thread, move |record, direct| begin(record, &*export, args, result, call, direct));
-        match step {
-            Step::Return(status) => status,
-            Step::Suspend => suspend((*thread).fiber.cast()),
-        }
-    }
-}
-
-/// C has no other place to look up: slices, deadlines and kills of code that runs reach it when it calls.
-#[cold]
-unsafe fn look_up(thread: *mut ss_thread, call: *mut ss_call) -> c_int {
-    // SAFETY: as in `ss_cross_export`.
-    unsafe {
-        loop {
-            let step = on_thread(thread, move |record, _| {
-                let finalizer = (FiberRecord::context(record).local.in_finalizer)();
-                interrupted::look(record, call, finalizer)
-            });
-            match step {
-                Step::Return(status) => return status,
-                // A turn for the others; then look again: the fiber may have been cancelled meanwhile.
-                Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
-            }
-        }
+        result(begin(record, &*export, args, place, call))
     }
 }
 
@@ -69,9 +38,8 @@ unsafe fn begin(
     record: *mut FiberRecord,
     export: &'static Export,
     args: *const (),
-    result: *mut (),
+    place: *mut (),
     call: *mut ss_call,
-    direct: bool,
 ) -> Step {
     // SAFETY: the caller's record and frames; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
@@ -79,22 +47,29 @@ unsafe fn begin(
         if host_call::killed(record) {
             return host_call::KILL;
         }
-        if direct && let Some(error) = exported::called_back() {
+        if (*(*record).thread).nested != 0
+            && let Some(error) = exported::called_back()
+        {
             return host_call::fail(record, call, error);
         }
         let context = FiberRecord::context(record);
         let function = export.number();
         let outer = context.local.activity.enter(function);
-        let started = fence(|| {
-            let mut extract =
-                Args::new(Run::new(std::ptr::null_mut(), 0), &context.local, &context.caller, export.name);
-            let started = export.run(args, result, Some(&mut extract));
-            if let (Started::Pending(_), Some(shared)) = (&started, &extract.shared) {
-                shared.may_call_guest.set(true);
+        let mut extract =
+            export.extracts.then(|| Args::new(Run::new(std::ptr::null_mut(), 0), context, export.entry()));
+        let started = fence(|| export.run(args, place, extract.as_mut()));
+        let step = match started {
+            Ok(Started::Ready(Ok(None))) => {
+                reply::nothing(call);
+                Step::Return(SS_OK as i32)
             }
-            (started, extract.shared)
-        });
-        let step = host_call::follow(record, function, call, started, direct);
+            Ok(Started::Ready(outcome)) => host_call::over(record, call, outcome),
+            Ok(Started::Pending(future)) => {
+                let shared = extract.and_then(|mut extract| extract.shared.take());
+                host_call::pend(record, function, future, shared, call)
+            }
+            Err(panicked) => host_call::over(record, call, host_call::panic_outcome(record, function, &panicked)),
+        };
         context.local.activity.leave(outer);
         step
     }

@@ -6,6 +6,7 @@
 //! error, which goes when it ends.
 
 use std::ffi::c_int;
+use std::future::poll_fn;
 use std::sync::{PoisonError, RwLock, Weak};
 
 use super::fence::{Panicked, fence};
@@ -57,7 +58,9 @@ unsafe fn run(export: &'static Export, args: *const (), result: *mut ()) -> Host
             // SAFETY: passed on; nothing outlives this.
             match unsafe { export.run(args, result, None) } {
                 Started::Ready(outcome) => outcome.map(drop),
-                Started::Pending(future) => futures_lite::future::block_on(future).map(drop),
+                Started::Pending(mut future) => {
+                    futures_lite::future::block_on(poll_fn(|task| future.poll(task))).map(drop)
+                }
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::ffi::c_char;
 
-use super::entry::on_thread;
+use super::entry::current;
 use super::fence::{Panicked, fence};
-use crate::abi::{SS_NO_FIBER, ss_thread};
+use crate::abi::ss_thread;
 use crate::host::last_error::{self, LastError, Raw};
 use crate::host::record::FiberRecord;
 
@@ -13,10 +13,10 @@ use crate::host::record::FiberRecord;
 unsafe extern "C" fn ss_cross_last_error(thread: *mut ss_thread) -> *const Raw {
     // SAFETY: `thread` is the calling thread's own state; a current fiber's record is alive.
     unsafe {
-        if (*thread).place == SS_NO_FIBER as i32 {
+        let record = current(thread);
+        if record.is_null() {
             return last_error::own();
         }
-        let record = (*thread).fiber.cast::<FiberRecord>();
         let last = &raw const (*record).last_error;
         (*last).as_ref().map_or(&raw const last_error::NONE, |last| last.raw())
     }
@@ -29,21 +29,14 @@ unsafe extern "C" fn ss_cross_last_error_set(
     code_len: usize,
     message: *const c_char,
     message_len: usize,
-) {
-    // SAFETY: the texts are as long as csrc/last_error.h says.
-    let texts = move || unsafe { (bytes(code, code_len), bytes(message, message_len)) };
-    // SAFETY: as above.
+) -> i64 {
+    // SAFETY: the texts are as long as csrc/last_error.h says; the rest as above.
     unsafe {
-        if (*thread).place == SS_NO_FIBER as i32 {
-            let (code, message) = texts();
-            set(None, code, message);
-        } else {
-            on_thread(thread, move |record, _| {
-                let (code, message) = texts();
-                set(Some(record), code, message);
-            });
-        }
+        let record = current(thread);
+        let record = (!record.is_null()).then_some(record);
+        set(record, bytes(code, code_len), bytes(message, message_len));
     }
+    0
 }
 
 /// Writes down a failure: a fiber's, or the calling thread's own. On the thread's stack.

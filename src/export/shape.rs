@@ -16,6 +16,7 @@ use crate::host::FromCall;
 use crate::host::args::Args;
 use crate::host::exported::Export;
 use crate::host::function::Started;
+use crate::host::future::HostFuture;
 
 use super::types::{Arg, Fallible, Ret, Scope};
 
@@ -126,7 +127,7 @@ pub unsafe fn suspending<R: Copy + 'static>(
     result: *mut R,
     future: impl Future<Output = HostResult<R>> + 'static,
 ) -> Started {
-    Started::Pending(Box::pin(async move {
+    Started::Pending(HostFuture::new(async move {
         let value = future.await?;
         // SAFETY: the caller's promise; this future is not dropped yet.
         unsafe { result.write(value) };

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use linkme::distributed_slice;
 
 use super::args::Args;
-use super::function::{HostFuture, Started};
+use super::function::{Begun, HostCall, Started};
+use super::future::HostFuture;
+use super::registry::Entry;
 use crate::Error;
 use crate::error::{HostResult, refused};
 use crate::host::reply::Reply;
@@ -74,7 +77,6 @@ pub enum Foreign {
 }
 
 /// An exported function.
-#[derive(Debug)]
 pub struct Export {
     /// Its C name.
     pub name: &'static str,
@@ -94,6 +96,10 @@ pub struct Export {
     pub never_calls_back: bool,
     /// What other threads may do.
     pub foreign: Foreign,
+    /// The interpreter gives it parameters.
+    pub extracts: bool,
+    /// For those, who want the function's name; empty at first.
+    pub entry: OnceLock<Entry>,
     /// Starts a call: the first argument points to its arguments, the second to where the result goes, which is written once, when
     /// the call succeeds. The last one is what extractors take from; `None` on a thread without an interpreter.
     pub start: unsafe fn(*const (), *mut (), Option<&mut Args<'_>>) -> Started,
@@ -102,7 +108,22 @@ pub struct Export {
 /// Numbers from here on are exports'; smaller ones are an engine's own functions'.
 const FIRST: u32 = 1 << 30;
 
+/// An export is not called by its number.
+struct Unnumbered;
+
+impl HostCall for Unnumbered {
+    fn start(&self, args: &mut Args<'_>) -> Begun {
+        args.started = Some(Started::Ready(Err(anyhow::anyhow!("an exported function is called by its symbol"))));
+        Begun::Started
+    }
+}
+
 impl Export {
+    /// The function as extractors know it.
+    pub fn entry(&'static self) -> &'static Entry {
+        self.entry.get_or_init(|| Entry { name: self.name.to_string(), call: Arc::new(Unnumbered) })
+    }
+
     /// Its number among all host functions, for the watchdog and for messages.
     #[inline]
     pub fn number(&'static self) -> u32 {
@@ -126,7 +147,7 @@ impl Export {
         let _running = Running::enter(self.name);
         // SAFETY: passed on.
         match unsafe { (self.start)(args, result, call) } {
-            Started::Pending(future) => Started::Pending(Box::pin(Silent { name: self.name, future })),
+            Started::Pending(future) => Started::Pending(HostFuture::new(Silent { name: self.name, future })),
             ready => ready,
         }
     }
@@ -180,6 +201,6 @@ impl Future for Silent {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let _running = Running::enter(self.name);
-        self.future.as_mut().poll(cx)
+        self.future.poll(cx)
     }
 }

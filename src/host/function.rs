@@ -1,19 +1,15 @@
 //! What makes a closure a host function.
 
-use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{Args, FromCall};
+use super::future::HostFuture;
 use super::reply::{self, Reply};
 use crate::error::HostResult;
 use crate::value::Flat;
-
-/// A host future: polled on the interpreter thread, so it need not be `Send`.
-pub type HostFuture = Pin<Box<dyn Future<Output = HostResult<Reply>>>>;
 
 /// What starting a host function gives.
 pub enum Started {
@@ -23,10 +19,20 @@ pub enum Started {
     Pending(HostFuture),
 }
 
+/// What [`HostCall::start`] left: in a register, because most calls are over at once and without results.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It is over; there are no results.
+    Nothing,
+    /// See [`Args::started`].
+    Started,
+}
+
 /// A host function with its type erased. Runs on the interpreter thread, on the thread's stack, behind the fence.
 pub trait HostCall: Send + Sync {
     /// Starts one call.
-    fn start(&self, args: &mut Args<'_>) -> Started;
+    fn start(&self, args: &mut Args<'_>) -> Begun;
 }
 
 /// Marks plain closures.
@@ -89,8 +95,15 @@ pub struct Shape<S>(pub S);
 
 impl<S: Fn(&mut Args<'_>) -> Started + Send + Sync> HostCall for Shape<S> {
     #[inline]
-    fn start(&self, args: &mut Args<'_>) -> Started {
-        (self.0)(args)
+    fn start(&self, args: &mut Args<'_>) -> Begun {
+        let started = (self.0)(args);
+        if matches!(started, Started::Ready(Ok(None))) {
+            // There is nothing to drop, which the compiler does not see.
+            std::mem::forget(started);
+            return Begun::Nothing;
+        }
+        args.started = Some(started);
+        Begun::Started
     }
 }
 
@@ -138,7 +151,7 @@ macro_rules! host_fns { ($($A:ident),*) => {
             shape(move |_args: &mut Args<'_>| {
                 extract!(_args, $($A),*);
                 let this = this.clone();
-                Started::Pending(Box::pin(async move { encode(&(*this)($($A),*).await?) }))
+                Started::Pending(HostFuture::new(async move { encode(&(*this)($($A),*).await?) }))
             })
         }
     }
@@ -154,7 +167,7 @@ macro_rules! host_fns { ($($A:ident),*) => {
             shape(move |_args: &mut Args<'_>| {
                 extract!(_args, $($A),*);
                 let this = this.clone();
-                Started::Pending(Box::pin(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
+                Started::Pending(HostFuture::new(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
             })
         }
     }

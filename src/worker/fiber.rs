@@ -12,7 +12,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::host::record::{Caller, Context, FiberRecord, Suspended};
+use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended};
 
 /// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
 pub struct Fiber<I: Interpreter> {
@@ -80,10 +80,28 @@ struct Start {
     run: *mut c_void,
 }
 
-/// An id that no other fiber of the process has had.
-pub fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+/// Ids that no other fiber of the process has: an interpreter takes many at once, since all share the counter.
+#[derive(Debug, Default)]
+pub struct Ids {
+    next: u64,
+    end: u64,
+}
+
+impl Ids {
+    /// Taken at once.
+    const BLOCK: u64 = 1024;
+
+    /// One more.
+    #[inline]
+    pub fn take(&mut self) -> u64 {
+        if self.next == self.end {
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            self.next = NEXT.fetch_add(Self::BLOCK, Ordering::Relaxed);
+            self.end = self.next + Self::BLOCK;
+        }
+        self.next += 1;
+        self.next - 1
+    }
 }
 
 impl<I: Interpreter> Fiber<I> {
@@ -113,6 +131,7 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                limit: LimitAt::NEVER,
             },
             run,
             saved: I::Saved::default(),
@@ -150,6 +169,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
+        self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;
         self.begun = false;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::fiber::Ids;
 use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
@@ -24,7 +25,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
-use crate::fiber::{StackConfig, StackPool};
+use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
 use crate::host::local::{Activity, Clock, Lent, Local};
@@ -221,6 +222,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         interpreter,
         local,
         thread,
+        // SAFETY: the thread's own state lives as long as the thread, to which the worker is bound.
+        home: unsafe { Home::new(&raw mut (*thread).host_stack) },
         attached,
         inbox: post.receiver.clone(),
         pool,
@@ -228,6 +231,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         free: Vec::new(),
         spare: Vec::new(),
         live: 0,
+        started: 0,
+        ids: Ids::default(),
         peak: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
@@ -251,6 +256,7 @@ impl<I: Interpreter> Worker<I> {
 
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) {
+        self.count_started();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             // Before the caller is told: futures may hold what it lent.

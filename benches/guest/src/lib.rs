@@ -4,6 +4,7 @@
 //! with other projects (`benches/peers`), so that both mean the same thing by the same name.
 
 mod bare;
+mod exports;
 mod lua;
 mod native;
 
@@ -23,6 +24,12 @@ pub const CASES: &[(&str, Case)] = &[
     ("crossing", |suite, n| suite.native.host("nothing", n)),
     ("crossing, number", |suite, n| suite.native.host("number", n)),
     ("crossing, handle", |suite, n| suite.native.host("method", n)),
+    ("export, ready", |suite, n| suite.native.exports("ready", n)),
+    ("export, async and ready", |suite, n| suite.native.exports("async, ready", n)),
+    ("export, awaited", |suite, n| suite.native.exports("awaited", n)),
+    ("export, leaf", |suite, n| suite.native.exports("leaf", n)),
+    ("swapcontext", |suite, n| suite.native.exports("swapcontext", n)),
+    ("thread hand-off", |suite, n| suite.native.exports("thread hand-off", n)),
     ("bare switch", |_, n| bare::switch(n)),
     ("wait", |suite, n| suite.native.host("wait", n)),
     ("lua host call", |suite, n| suite.lua.inside("nothing", n)),
