@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::time::Duration;
 
 use sidestack::guest::ss_value;
-use sidestack::{Call, Engine, Native, Script};
+use sidestack::{Call, Cx, Engine, Function, Module, Native, Script};
 
 /// A C function of the tests'.
 pub type Case = unsafe extern "C" fn(i64) -> i64;
@@ -35,7 +35,13 @@ impl Bed {
     pub fn new() -> Bed {
         // SAFETY: csrc/glue.c keeps to native.h.
         let guest = unsafe { Native::new().function("run", Some(glue_run)) };
-        let builder = Engine::builder(guest).threads(1).state(Hundred(100)).grace(Duration::from_millis(50));
+        // Calls the guest's function; its note tells when it is over.
+        let module = Module::new("t").function("call", async |mut cx: Cx, function: Function| {
+            let _noted = Noted;
+            cx.call::<()>(&function, ()).await.map_err(Into::into)
+        });
+        let builder =
+            Engine::builder(guest).threads(1).module(module).state(Hundred(100)).grace(Duration::from_millis(50));
         let engine = builder.build().expect("an engine");
         let script = wait(engine.load_text("native", "")).expect("a script");
         Bed { engine, script }
@@ -65,6 +71,14 @@ impl Bed {
     pub fn check(&self, case: Case) {
         let line = self.run(case, 0);
         assert_eq!(line, 0, "failed at this line of cases.c; last error: {:?}", stage::notes());
+    }
+}
+
+struct Noted;
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        stage::note("t.call is over");
     }
 }
 

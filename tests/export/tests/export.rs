@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sidestack::Error;
-use sidestack_test_export::stage::{arrived, arrived_all, live, open, until};
+use sidestack_test_export::stage::{arrived, arrived_all, live, notes, open, until};
 use sidestack_test_export::{Bed, Case, last_error, wait};
 
 unsafe extern "C" {
@@ -156,6 +156,20 @@ fn jumps_past_calls_that_are_over_leave_nothing() {
     let bed = Bed::new();
     bed.check(case_jump);
     assert_eq!(live(), 0);
+}
+
+/// Fine print 2: the record of the call that was jumped past ends when an exported function is called further out.
+#[test]
+fn a_jump_past_a_host_call_ends_it() {
+    unsafe extern "C" {
+        fn jump_past_host_call(_: i64) -> i64;
+    }
+    let bed = Bed::new();
+    let call = bed.engine.spawn(bed.call(jump_past_host_call, 45_000)).expect("started");
+    arrived(45_000);
+    assert_eq!(notes(), ["t.call is over"], "its future is dropped, while the other one waits");
+    open(45_000, 6);
+    assert_eq!(wait(call).expect("the gate's value"), 6);
 }
 
 /// Drops of a call's extensions run in the worker loop.
