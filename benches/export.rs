@@ -13,6 +13,7 @@ fn export(criterion: &mut Criterion) {
         "export, leaf",
         "export, ready",
         "export, async and ready",
+        "export, handle",
         "crossing, handle",
         "swapcontext",
         "export, awaited",

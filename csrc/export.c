@@ -4,7 +4,7 @@
 
 #include "last_error.h"
 
-/* Defined in src/crossing/foreign.rs. [foreign thread; no; no] */
+/* Defined in src/crossing/export/foreign.rs. [foreign thread; no; no] */
 int ss_cross_export_foreign(const void *, const void *, void *);
 
 /* A terminated text as a value. [any; no; no] */

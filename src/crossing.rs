@@ -6,10 +6,9 @@
 
 pub mod cancel;
 mod entry;
-mod export;
+pub mod export;
 pub mod fence;
 pub mod finish;
-pub mod foreign;
 pub mod host_call;
 mod interrupted;
 mod last_error;

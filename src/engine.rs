@@ -184,7 +184,7 @@ impl Engine {
     /// it. Such a call is a call like others: it takes a fiber, and the engine's queue, deadline and shutdown hold for it.
     pub fn own_foreign_calls(&self) {
         let engine: Arc<dyn Dispatch> = self.0.clone();
-        crate::crossing::foreign::own(Arc::downgrade(&engine));
+        crate::crossing::export::foreign::own(Arc::downgrade(&engine));
     }
 
     /// Counts.

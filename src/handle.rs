@@ -6,4 +6,4 @@
 mod key;
 mod table;
 
-pub use table::Table;
+pub use table::{HandleError, Table};

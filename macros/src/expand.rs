@@ -71,11 +71,10 @@ fn check(options: &Options, function: &ItemFn, signature: &Signature) -> Result<
         }
         Outcome::Fallible { .. } => {}
     }
-    let extracts = signature.parameters.iter().find(|parameter| matches!(parameter.kind, Kind::Extracted));
-    if let (Some((Foreign::Attach, span)), Some(parameter)) = (&options.foreign, extracts) {
+    if let (Some((Foreign::Attach, span)), Some(what)) = (&options.foreign, signature.needs_interpreter()) {
         return Err(Error::new(
             *span,
-            format!("with `foreign = attach` no interpreter may be there that `{}` could come from", parameter.name),
+            format!("with `foreign = attach` there may be no interpreter, which `{what}` needs"),
         ));
     }
     let Some((Stack::Fiber, _)) = options.stack else { return Ok(()) };
@@ -173,6 +172,17 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
                     };
                 });
             }
+            Kind::Handle { object } => {
+                fields.extend(quote!(#field: u64,));
+                given.extend(quote!(#field: u64,));
+                taken.extend(quote!(#field,));
+                extracted.extend(quote_spanned! {span=>
+                    let #field = match #p::object::<#object>(&call, args.#field, #text) {
+                        Ok(value) => value,
+                        Err(error) => return #p::refused(error),
+                    };
+                });
+            }
             Kind::Extracted => extracted.extend(quote_spanned! {span=>
                 let #field = match #p::extract::<#ty>(&mut call) {
                     Ok(value) => value,
@@ -184,6 +194,14 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
 
     // With the spans of the type, so that the compiler tells once what is wrong with it.
     let (value, span, unwrap) = match &signature.outcome {
+        outcome @ (Outcome::Plain(ty) | Outcome::Fallible { whole: ty, .. }) if outcome.is_object() => {
+            extracted.extend(quote!(let home = #p::home(&call);));
+            let unwrap = match outcome {
+                Outcome::Plain(_) => quote_spanned!(ty.span()=> #p::plain_object),
+                Outcome::Fallible { .. } => quote_spanned!(ty.span()=> #p::fallible_object),
+            };
+            (quote!(u64), ty.span(), unwrap)
+        }
         Outcome::Plain(ty) => (quote!(#ty), ty.span(), quote_spanned!(ty.span()=> #p::plain)),
         Outcome::Fallible { whole, .. } => {
             let span = whole.span();
@@ -198,13 +216,14 @@ fn crossing(options: &Options, function: &ItemFn, signature: &Signature) -> Toke
     } else {
         (quote!(move ||), quote!(ready))
     };
+    let home = signature.outcome.is_object().then(|| quote!(&home,));
     let awaited = function.sig.asyncness.map(|_| quote!(.await));
     let start = quote! {
         let run = #block {
             let scope = #p::Scope::new();
             let _ = &scope;
             #converted
-            #unwrap(#called #awaited)
+            #unwrap(#home #called #awaited)
         };
         unsafe { #p::#begin(result, run) }
     };
@@ -288,7 +307,7 @@ fn entry(
     let c_name = c_name(options, function);
     let on_fiber = matches!(options.stack, Some((Stack::Fiber, _)));
     let suspends = function.sig.asyncness.is_some();
-    let extracts = signature.parameters.iter().any(|parameter| matches!(parameter.kind, Kind::Extracted));
+    let extracts = signature.needs_interpreter().is_some();
     let never_calls_back = options.no_callback.is_some();
     let foreign = match options.foreign {
         Some((Foreign::Owner, _)) => quote!(Owner),
@@ -313,6 +332,9 @@ fn entry(
                     #p::Parameter { name: #name, c: #c },
                     #p::Parameter { name: #len, c: #p::C::Name("size_t") },
                 });
+            }
+            Kind::Handle { .. } => {
+                parameters.extend(quote!(#p::Parameter { name: #name, c: #p::C::Name("uint64_t") },))
             }
             Kind::Extracted => {}
         }

@@ -21,6 +21,8 @@ pub enum Kind {
     Value,
     /// Two: a pointer to these, and how many.
     Slice { item: Box<Type>, mutable: bool },
+    /// A handle: the host object of this type behind it.
+    Handle { object: Box<Type> },
     /// None: the interpreter gives it.
     Extracted,
 }
@@ -77,7 +79,9 @@ fn parameter(index: usize, input: &FnArg) -> Result<Parameter> {
     let name = if name.is_empty() { format!("arg{index}") } else { name };
     let ty = (*input.ty).clone();
     no_c_type(&ty, "parameter")?;
+    let object = object(&ty).map(|object| Box::new(object.clone()));
     let kind = match &ty {
+        _ if object.is_some() => Kind::Handle { object: object.expect("just seen") },
         Type::Reference(reference) => {
             if let Some(lifetime) = reference.lifetime.as_ref().filter(|lifetime| lifetime.ident != "_") {
                 return Err(Error::new_spanned(lifetime, "what C lends is lent for the call: leave the lifetime out"));
@@ -108,6 +112,31 @@ fn outcome(output: &ReturnType) -> Outcome {
     }
     let status = matches!(first_argument(ty), Some(Type::Tuple(tuple)) if tuple.elems.is_empty());
     Outcome::Fallible { whole: (**ty).clone(), status }
+}
+
+/// `T` of `Object<T>`: a host object, for C a handle.
+fn object(ty: &Type) -> Option<&Type> {
+    let Type::Path(path) = ty else { return None };
+    if path.path.segments.last()?.ident == "Object" { first_argument(ty) } else { None }
+}
+
+impl Outcome {
+    /// It is a host object: C gets a handle.
+    pub fn is_object(&self) -> bool {
+        match self {
+            Outcome::Plain(ty) => object(ty).is_some(),
+            Outcome::Fallible { whole, .. } => first_argument(whole).and_then(object).is_some(),
+        }
+    }
+}
+
+impl Signature {
+    /// The first thing in it that only an interpreter can give or take.
+    pub fn needs_interpreter(&self) -> Option<&str> {
+        let parameter = |parameter: &&Parameter| matches!(parameter.kind, Kind::Extracted | Kind::Handle { .. });
+        let parameter = self.parameters.iter().find(parameter).map(|parameter| parameter.name.as_str());
+        parameter.or_else(|| self.outcome.is_object().then_some("its result"))
+    }
 }
 
 /// `T` of `Result<T, …>`.

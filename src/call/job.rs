@@ -51,7 +51,7 @@ pub enum Work {
 pub struct ForeignRun(pub ss_export_run);
 
 // SAFETY: the thread that made it waits until the job's outcome is there, and what was started with it was dropped before that
-// (`crossing::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
+// (`crossing::export::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
 unsafe impl Send for ForeignRun {}
 
 impl Work {

@@ -3,6 +3,8 @@
 //! No run of values is made. The function reads its arguments from the frame of its C symbol and writes its result there; of a
 //! host call's reply nothing is left but the status, and an error's texts, which csrc/export.c makes the last error.
 
+pub mod foreign;
+
 use super::entry::{current, no_fiber, result};
 use super::fence::fence;
 use super::host_call::{self, Step};

@@ -9,14 +9,18 @@
 use std::ffi::c_void;
 use std::future::Future;
 use std::mem::needs_drop;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::abi::{SS_OK, ss_export_call, ss_last_error_set};
-use crate::error::{HostResult, refused};
-use crate::host::FromCall;
+use crate::error::{HostResult, Raise, refused};
+use crate::handle::HandleError;
 use crate::host::args::Args;
 use crate::host::exported::Export;
 use crate::host::function::Started;
 use crate::host::future::HostFuture;
+use crate::host::local::Local;
+use crate::host::{FromCall, HostObject, Object};
 
 use super::types::{Arg, Fallible, Ret, Scope};
 
@@ -80,6 +84,43 @@ pub unsafe fn argument<'a, T: Arg<'a>>(raw: T::Raw, name: &'static str, scope: &
 pub fn extract<T: FromCall>(call: &mut Option<&mut Args<'_>>) -> HostResult<T> {
     let call = call.as_mut().expect("an interpreter is there: `attach` refuses extractors when compiled");
     Ok(T::from_call(call)?)
+}
+
+/// The host object behind a handle that C passed.
+#[inline]
+pub fn object<T: HostObject>(call: &Option<&mut Args<'_>>, handle: u64, name: &'static str) -> HostResult<Object<T>> {
+    let found = home(call).0.handles.borrow().get_any(handle.into()).cloned();
+    let (code, message) = match found.map(Arc::downcast::<T>) {
+        Ok(Ok(object)) => return Ok(Object::new(object)),
+        Ok(Err(_)) => (refused::WRONG_TYPE, format!("wrong type of host object: expected {}", T::NAME)),
+        Err(error @ HandleError::Stale) => (refused::STALE_HANDLE, error.to_string()),
+        Err(error @ HandleError::WrongOwner { .. }) => (refused::WRONG_OWNER, error.to_string()),
+        Err(error) => (refused::FORGED_HANDLE, error.to_string()),
+    };
+    Err(Raise::new(code, format!("argument {name}: {message}")).into())
+}
+
+/// The interpreter that gives handles out.
+pub struct Home(Rc<Local>);
+
+/// The interpreter of this call.
+#[inline]
+pub fn home(call: &Option<&mut Args<'_>>) -> Home {
+    Home(call.as_ref().expect("an interpreter is there: `attach` refuses handles when compiled").local().clone())
+}
+
+/// A host object for C: its handle.
+pub fn plain_object<T: HostObject>(home: &Home, object: Object<T>) -> HostResult<u64> {
+    let key = home.0.handles.borrow_mut().insert(object.into_inner());
+    key.map(u64::from).map_err(|error| Raise::new("limit", error).into())
+}
+
+/// A host object for C, or an error.
+pub fn fallible_object<T: HostObject, E: Into<anyhow::Error>>(
+    home: &Home,
+    outcome: Result<Object<T>, E>,
+) -> HostResult<u64> {
+    plain_object(home, outcome.map_err(Into::into)?)
 }
 
 /// A call that fails before it starts.

@@ -16,6 +16,8 @@ int64_t bench_export_ready(int64_t);
 int64_t bench_export_async_ready(int64_t);
 int64_t bench_export_awaited(int64_t);
 int64_t bench_export_leaf(int64_t);
+uint64_t bench_export_thing(void);
+int64_t bench_export_handle(uint64_t, int64_t);
 
 static int64_t now(void) {
   struct timespec at;
@@ -70,7 +72,11 @@ static int64_t hand_off(int64_t value) {
   return job;
 }
 
-enum { READY, ASYNC_READY, AWAITED, LEAF, SWAPCONTEXT, HAND_OFF };
+static __thread uint64_t thing;
+
+static int64_t by_handle(int64_t value) { return bench_export_handle(thing, value); }
+
+enum { READY, ASYNC_READY, AWAITED, LEAF, SWAPCONTEXT, HANDLE, HAND_OFF };
 
 /* (count, which) → nanoseconds. [fiber; may suspend; does not raise] */
 int bench_exports(ss_value *args, uint32_t nargs, ss_value *result) {
@@ -91,6 +97,11 @@ int bench_exports(ss_value *args, uint32_t nargs, ss_value *result) {
       free(stack);
       break;
     }
+    case HANDLE:
+      thing = bench_export_thing();
+      time = loop(by_handle, count);
+      ss_object_release(thing);
+      break;
     default: {
       pthread_t thread;
       over = 0;

@@ -3,9 +3,10 @@
 use std::ffi::c_int;
 use std::hint::black_box;
 
-use sidestack::export;
 use sidestack::guest::ss_value;
+use sidestack::{Object, export};
 
+use crate::native::Thing;
 use crate::wait_once;
 
 unsafe extern "C" {
@@ -13,7 +14,8 @@ unsafe extern "C" {
 }
 
 /// The loops by name; csrc/exports.c numbers them so.
-pub(crate) const LOOPS: [&str; 6] = ["ready", "async, ready", "awaited", "leaf", "swapcontext", "thread hand-off"];
+pub(crate) const LOOPS: [&str; 7] =
+    ["ready", "async, ready", "awaited", "leaf", "swapcontext", "handle", "thread hand-off"];
 
 #[export]
 fn bench_export_ready(value: i64) -> i64 {
@@ -36,5 +38,16 @@ async fn bench_export_awaited(value: i64) -> i64 {
 /// None: it is a leaf.
 #[export(stack = fiber)]
 unsafe fn bench_export_leaf(value: i64) -> i64 {
+    black_box(value).wrapping_add(1)
+}
+
+#[export]
+fn bench_export_thing() -> Object<Thing> {
+    Object::new(Thing)
+}
+
+#[export]
+fn bench_export_handle(thing: Object<Thing>, value: i64) -> i64 {
+    black_box(&thing);
     black_box(value).wrapping_add(1)
 }

@@ -27,6 +27,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("export, ready", |suite, n| suite.native.exports("ready", n)),
     ("export, async and ready", |suite, n| suite.native.exports("async, ready", n)),
     ("export, awaited", |suite, n| suite.native.exports("awaited", n)),
+    ("export, handle", |suite, n| suite.native.exports("handle", n)),
     ("export, leaf", |suite, n| suite.native.exports("leaf", n)),
     ("swapcontext", |suite, n| suite.native.exports("swapcontext", n)),
     ("thread hand-off", |suite, n| suite.native.exports("thread hand-off", n)),

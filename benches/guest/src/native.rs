@@ -27,7 +27,7 @@ extern "C" fn raw(value: u64) -> u64 {
 }
 
 /// An object that C holds by handle.
-struct Thing;
+pub(crate) struct Thing;
 
 impl HostObject for Thing {
     const NAME: &'static str = "Thing";

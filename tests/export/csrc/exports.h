@@ -67,6 +67,28 @@ int32_t attached_quietly(int32_t (*f)(int32_t), int32_t n);
 int32_t c_word(int32_t int_, int32_t default_);
 
 /*
+ * [thread; does not suspend; does not raise; returns -1 on an error; foreign: reject]
+ */
+int64_t counter_add(uint64_t counter, int64_t n);
+
+/*
+ * Holds it while it waits.
+ * [thread; may suspend; does not raise; returns -1 on an error; foreign: reject]
+ */
+int64_t counter_add_later(uint64_t counter, int64_t gate);
+
+/*
+ * [thread; may suspend; does not raise; returns 0 on an error; foreign: reject]
+ */
+uint64_t counter_later(int64_t start);
+
+/*
+ * A counter, by handle.
+ * [thread; does not suspend; does not raise; returns 0 if it is cancelled, refused or panics; foreign: reject]
+ */
+uint64_t counter_new(int64_t start);
+
+/*
  * [thread; does not suspend; does not raise; returns 0 on success, -1 on an error; foreign: reject]
  */
 int32_t divide(int32_t a, int32_t b, int32_t *out);
@@ -145,6 +167,11 @@ void nothing(void);
  * [thread; does not suspend; does not raise; returns 0 if it is cancelled, refused or panics; foreign: reject]
  */
 double numbers(int8_t a, uint8_t b, int16_t c, uint16_t d, int32_t e, uint32_t f, int64_t g, uint64_t h, ptrdiff_t i, size_t j, float k, double l);
+
+/*
+ * [thread; does not suspend; does not raise; returns 0 on an error; foreign: reject]
+ */
+uint64_t other_new(void);
 
 /*
  * An asynchronous sum, for any thread.

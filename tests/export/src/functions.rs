@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sidestack::export::{C, CType};
-use sidestack::{Cx, Raise, State, export};
+use sidestack::{Cx, HostObject, Members, Object, Raise, State, export};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Hundred;
@@ -300,4 +300,52 @@ unsafe fn manhattan(point: *const Point) -> anyhow::Result<i32> {
 #[export]
 fn with_state(state: State<Hundred>, n: i32) -> i32 {
     state.0.0 + n
+}
+
+/// What C holds by handle.
+struct Counter {
+    total: AtomicI64,
+    _live: Live,
+}
+
+impl HostObject for Counter {
+    const NAME: &'static str = "Counter";
+    fn members(_: &mut Members<Self>) {}
+}
+
+struct Other;
+
+impl HostObject for Other {
+    const NAME: &'static str = "Other";
+    fn members(_: &mut Members<Self>) {}
+}
+
+/// A counter, by handle.
+#[export]
+fn counter_new(start: i64) -> Object<Counter> {
+    Object::new(Counter { total: AtomicI64::new(start), _live: Live::new() })
+}
+
+#[export(on_error = 0)]
+async fn counter_later(cx: Cx, start: i64) -> anyhow::Result<Object<Counter>> {
+    cx.sleep(Duration::from_millis(1)).await;
+    anyhow::ensure!(start >= 0, Raise::new("negative", start));
+    Ok(Object::new(Counter { total: AtomicI64::new(start), _live: Live::new() }))
+}
+
+#[export(on_error = -1)]
+fn counter_add(counter: Object<Counter>, n: i64) -> anyhow::Result<i64> {
+    Ok(counter.total.fetch_add(n, Ordering::Relaxed) + n)
+}
+
+/// Holds it while it waits.
+#[export(on_error = -1)]
+async fn counter_add_later(counter: Object<Counter>, gate: i64) -> anyhow::Result<i64> {
+    let n = stage::pass(gate).await;
+    Ok(counter.total.fetch_add(n, Ordering::Relaxed) + n)
+}
+
+#[export(on_error = 0)]
+fn other_new() -> anyhow::Result<Object<Other>> {
+    Ok(Object::new(Other))
 }

@@ -158,6 +158,18 @@ fn jumps_past_calls_that_are_over_leave_nothing() {
     assert_eq!(live(), 0);
 }
 
+#[test]
+fn objects_are_handles() {
+    unsafe extern "C" {
+        fn case_handles(_: i64) -> i64;
+    }
+    let bed = Bed::new();
+    open(46_000, 10);
+    assert_eq!(bed.run(case_handles, 46_000), 0, "failed at this line of beyond.c");
+    let metrics = wait(bed.engine.shutdown(Duration::from_secs(1)));
+    assert_eq!(metrics.leaked_objects, 0);
+}
+
 /// Fine print 2: the record of the call that was jumped past ends when an exported function is called further out.
 #[test]
 fn a_jump_past_a_host_call_ends_it() {

@@ -9,12 +9,12 @@ use std::ffi::c_int;
 use std::future::poll_fn;
 use std::sync::{PoisonError, RwLock, Weak};
 
-use super::fence::{Panicked, fence};
-use super::{last_error, reply};
 use crate::Error;
 use crate::abi::{SS_ERROR, SS_OK, ss_export_run};
 use crate::call::Call;
 use crate::call::job::{Dispatch, ForeignRun, Target, Work};
+use crate::crossing::fence::{Panicked, fence};
+use crate::crossing::{last_error, reply};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::exported::{self, Export, Foreign};
 use crate::host::function::Started;
