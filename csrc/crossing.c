@@ -44,9 +44,9 @@ void ss_host_end(ss_call *call) {
     CROSSING(outermost, ss_cross_host_end(thread, call));
 }
 
-int ss_poll(ss_call *call, int finalizer) {
+int ss_poll(ss_call *call, int how) {
   int status;
-  CROSSING(outermost, status = ss_cross_poll(thread, call, finalizer));
+  CROSSING(outermost, status = ss_cross_poll(thread, call, how));
   return status;
 }
 

@@ -3,9 +3,10 @@
 #define SIDESTACK_LUA_UNIVERSE_H
 
 #include "config.h"
-/* config.h is made for Lua's own files; of its macros for lstrlib.c the shim wants none. */
+/* config.h is made for Lua's own files; of its macros for lstrlib.c and loslib.c the shim wants none. */
 #undef memcpy
 #undef memchr
+#undef memcmp
 
 #include "lua.h"
 

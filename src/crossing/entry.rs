@@ -106,14 +106,14 @@ unsafe extern "C" fn ss_cross_host_end(thread: *mut ss_thread, call: *mut ss_cal
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, finalizer: c_int) -> c_int {
+unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, how: c_int) -> c_int {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         if (*thread).place != SS_ON_FIBER as c_int {
             return crate::abi::SS_OK as c_int;
         }
         loop {
-            match on_thread(thread, move |record, _| interrupted::look(record, call, finalizer != 0)) {
+            match on_thread(thread, move |record, _| interrupted::look(record, call, how as u32)) {
                 Step::Return(status) => return status,
                 // A turn for the others; then look again: the fiber may have been cancelled meanwhile.
                 Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),

@@ -209,13 +209,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads both clocks.
+    /// Reads both clocks, this one first: a time that a signal handler finds passed is never still to come for `Instant`.
     pub fn new() -> Self {
+        let origin = Instant::now();
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `now` is a valid place to write to; the call does not fail for this clock.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-        Clock { origin: Instant::now(), nanos }
+        Clock { origin, nanos }
     }
 
     /// `when` on CLOCK_MONOTONIC, in nanoseconds.
