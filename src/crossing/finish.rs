@@ -32,13 +32,14 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
+        let local = &FiberRecord::context(record).local;
         let Some(completion) = job.completion.take() else {
+            local.unbind_args(&mut job);
             if let Some(error) = failed {
                 tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
             }
             return;
         };
-        let local = &FiberRecord::context(record).local;
         let result = fence(|| {
             let mut resolver = local.resolver();
             completion.complete(match failed {
@@ -57,6 +58,7 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             }));
         }
         drop_fenced(completion);
+        local.unbind_args(&mut job);
         drop_fenced(job);
     }
 }

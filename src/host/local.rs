@@ -14,7 +14,7 @@ use super::timer::Timers;
 use crate::Error;
 use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
-use crate::call::job::{Dispatch, Extensions};
+use crate::call::job::{Dispatch, Extensions, Job};
 use crate::call::reference::Reference;
 use crate::handle::Table;
 use crate::value::{Flat, Resolver};
@@ -79,10 +79,24 @@ impl Local {
         LocalResolver(self)
     }
 
-    /// Gives the attachments of a run that goes to the guest their handles and slots.
+    /// Gives the attachments of a run that goes to the guest their handles and slots. [`Local::unbind`] has to follow, unless
+    /// this fails.
     #[inline]
     pub fn bind(&self, flat: &mut Flat) -> Result<(), Error> {
-        if flat.has_attachments() { self.bind_attachments(flat) } else { Ok(()) }
+        if flat.has_attachments() { self.bind_attachments(flat).inspect_err(|_| self.unbind(flat)) } else { Ok(()) }
+    }
+
+    /// A job is over, or will not begin: [`Local::unbind`] for its arguments.
+    pub fn unbind_args(&self, job: &mut Job) {
+        if let Some(args) = job.work.args_mut() {
+            self.unbind(args);
+        }
+    }
+
+    /// The guest has had a run, or will not get it: handles of objects that it did not claim are gone. The run still holds
+    /// the objects, so none is dropped here.
+    pub fn unbind(&self, flat: &mut Flat) {
+        flat.unbind(|key| self.release(key));
     }
 
     fn bind_attachments(&self, flat: &mut Flat) -> Result<(), Error> {
