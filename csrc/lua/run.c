@@ -213,6 +213,8 @@ static int call_export(lua_State *L, sslua *u, sslua_run *run) {
 /* [fiber; may suspend; may raise] */
 static int eval(lua_State *L, sslua *u, sslua_run *run) {
   sslua_env_begin(u, run, 0);
+  run->home = sslua_home_new(run->folder, run->folder_len);
+  if (run->home == NULL) return luaL_error(L, "not enough memory");
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   luaL_addstring(&b, "return ");
@@ -243,6 +245,7 @@ static int body(lua_State *L) {
       return call_export(L, u, run);
     case SSLUA_CALL_FUNCTION:
       sslua_env_begin(u, run, sslua_ref_script(u, run->slot));
+      run->home = sslua_home_share(sslua_ref_home(u, run->slot));
       sslua_ref_push(L, run->slot);
       return call_and_finish(L, run);
     case SSLUA_EVAL:

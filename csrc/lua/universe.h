@@ -22,6 +22,7 @@
 #include "ltable.h"
 #include "ltm.h"
 
+#include "home.h"
 #include "memory.h"
 #include "sslua.h"
 
@@ -48,6 +49,7 @@ typedef struct sslua_script {
 typedef struct sslua_slot {
   uint32_t script;    /* of the run that made it, + 1; 0: none */
   uint32_t next_free; /* in the free list; UINT32_MAX: it is taken */
+  sslua_home *home;   /* of that run, where it belongs to no script; NULL: none, or not taken */
 } sslua_slot;
 
 struct sslua {
