@@ -74,7 +74,7 @@ struct sslua {
   Table *env;      /* the proxy that every chunk has as _ENV */
   Table *env_meta; /* its metatable; __index and __newindex follow the current run */
   Table *env_read; /* what __index is now */
-  Table *env_own;  /* what __newindex is now; NULL: sslua_env_first_write */
+  Table *env_own;  /* what __newindex is now; NULL: a function of environment.c */
 
   Table **class_meta; /* metatables of host.classes */
   Table *error_meta;
