@@ -462,7 +462,7 @@ fn long_loops_of_the_libraries_look_up() {
     let engine = builder().memory(1 << 30).build().expect("an engine");
     let script = block_on(engine.load_text(
         "long",
-        "local percents, orders = ('%%'):rep(6000000), ('<'):rep(40000000)
+        "local percents, orders = ('%%'):rep(2000000), ('<'):rep(15000000)
          return { date = function() os.date(percents) end, packsize = function() string.packsize(orders) end,
                   unpack = function() string.unpack(orders, '') end }",
     ))
