@@ -154,10 +154,6 @@ fn route(target: &Target, work: &Work) -> Result<Arc<Inbox>, Error> {
     match (bound, target) {
         (Some(inbox), _) => Ok(inbox),
         (None, Target::Any(dispatch)) => dispatch.pick(),
-        (None, Target::Weak(dispatch)) => match dispatch.upgrade() {
-            Some(dispatch) => dispatch.pick(),
-            None => Err(Error::Refused { name: refused::SHUT_DOWN, message: "the engine is gone".into() }),
-        },
         (None, Target::Bound(_)) => unreachable!("a bound target has an inbox"),
     }
 }

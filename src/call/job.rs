@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
@@ -115,8 +115,6 @@ pub enum Target {
     Bound(Arc<Inbox>),
     /// Whichever the dispatcher finds best.
     Any(Arc<dyn Dispatch>),
-    /// The same, for those who may not keep an engine alive.
-    Weak(Weak<dyn Dispatch>),
 }
 
 /// Picks an interpreter for a call that is bound to none.

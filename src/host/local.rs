@@ -4,8 +4,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use super::timer::Timers;
 use crate::Error;
 use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
-use crate::call::job::{Dispatch, Extensions, Job};
+use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
 use crate::handle::Table;
 use crate::value::{Flat, Resolver};
@@ -39,8 +39,6 @@ pub struct Local {
     pub timers: RefCell<Timers>,
     /// Fibers that wait for a module that another one loads.
     pub loading: RefCell<Vec<Waker>>,
-    /// The engine, for calls that host functions make.
-    pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
     /// For deadlines that ticks compare.
