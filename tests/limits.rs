@@ -462,7 +462,7 @@ fn long_loops_of_the_libraries_look_up() {
     let engine = builder().memory(1 << 30).build().expect("an engine");
     let script = block_on(engine.load_text(
         "long",
-        "local percents, orders = ('%%'):rep(2000000), ('<'):rep(15000000)
+        "local percents, orders = ('%%'):rep(1500000), ('<'):rep(10000000)
          return { date = function() os.date(percents) end, packsize = function() string.packsize(orders) end,
                   unpack = function() string.unpack(orders, '') end }",
     ))
@@ -471,7 +471,7 @@ fn long_loops_of_the_libraries_look_up() {
         let begun = Instant::now();
         outcome(script.call::<()>(export, ())).expect(export);
         let whole = begun.elapsed();
-        for tenth in [1, 5, 7, 8] {
+        for tenth in [1, 7] {
             let deadline = whole * tenth / 10;
             let begun = Instant::now();
             let error = outcome(script.call::<()>(export, ()).deadline(deadline));
