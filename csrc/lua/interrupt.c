@@ -4,11 +4,11 @@
  * The tick (a signal on the interpreter thread, or the worker) sets bits in ss_thread_state.interrupt and calls
  * sslua_interrupt(), which arms the one hook on the Lua thread that runs now. The hook fires at the next VM instruction,
  * takes itself off, and asks the host what to do: ss_poll(). Where no instruction runs, in loops of C functions, the
- * polls of config.h find the bits.
+ * polls of config.h find the bits. (Not in string.pack over a format of nothing but byte orders: there is no macro in its way.)
  *
  *              where            slice        deadline, cancel
  *   hook       VM instruction   may suspend  may raise
- *   look_up    API, lstrlib.c   ignored      may raise
+ *   look_up    API, C loops     left set     may raise
  *
  * Slices are given between VM instructions only: a library function may hold a FILE or an iterator over an API call, and
  * the shim a free slot. A look-up tells ss_poll() so: the bits that it came for may be stale, and a slice's set.
