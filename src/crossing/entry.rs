@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::host_call::{self, Step};
 use super::{finish, interrupted};
-use crate::abi::{SS_ERROR, SS_OK, SS_STRING, ss_call, ss_thread, ss_value};
+use crate::abi::{SS_ERROR, SS_OK, SS_POLL_FINALIZER, SS_STRING, ss_call, ss_thread, ss_value};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 
@@ -95,13 +95,7 @@ unsafe extern "C" fn ss_cross_host_end(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_poll(
-    thread: *mut ss_thread,
-    call: *mut ss_call,
-    finalizer: usize,
-    _: usize,
-    _: usize,
-) -> i64 {
+unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, how: usize, _: usize, _: usize) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         let record = current(thread);
@@ -109,8 +103,9 @@ unsafe extern "C" fn ss_cross_poll(
             return SS_OK.into();
         }
         (*record).status = AGAIN;
-        let finalizer = finalizer != 0 || (FiberRecord::context(record).local.in_finalizer)();
-        result(interrupted::look(record, call, finalizer))
+        let in_finalizer = (FiberRecord::context(record).local.in_finalizer)();
+        let how = how as u32 | if in_finalizer { SS_POLL_FINALIZER } else { 0 };
+        result(interrupted::look(record, call, how))
     }
 }
 

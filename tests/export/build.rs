@@ -5,22 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
+#[path = "../../build/c.rs"]
+mod c;
+
 fn main() {
-    println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-env-changed=SIDESTACK_HEADER");
-    let headers = env::var("DEP_SIDESTACK_INCLUDE").expect("sidestack's build script tells where its headers are");
-    println!("cargo:rerun-if-changed={headers}");
-    let mut build = cc::Build::new();
-    build
-        .std("c11")
-        .define("_GNU_SOURCE", None)
-        .include(&headers)
-        .flag("-Wall")
-        .flag("-Wextra")
-        .flag("-Werror")
-        .flag("-fno-omit-frame-pointer")
-        .flag("-ftls-model=initial-exec")
-        .file("csrc/glue.c");
+    let mut build = c::dependent();
+    build.file("csrc/glue.c");
 
     let object = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("app.o");
     let compiler = build.get_compiler().path().to_path_buf();

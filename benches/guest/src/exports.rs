@@ -6,8 +6,8 @@ use std::hint::black_box;
 use sidestack::guest::ss_value;
 use sidestack::{Object, export};
 
+use crate::both::wait_once;
 use crate::native::Thing;
-use crate::wait_once;
 
 unsafe extern "C" {
     pub(crate) fn bench_exports(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;

@@ -68,19 +68,22 @@ unsafe fn run(export: &'static Export, args: *const (), result: *mut ()) -> Host
 
 fn by_owner(export: &'static Export, args: *const (), result: *mut ()) -> HostResult<()> {
     let owner = OWNER.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let Some(engine) = owner.filter(|engine| engine.strong_count() > 0) else {
+    let Some(engine) = owner.and_then(|engine| engine.upgrade()) else {
         return Err(Error::Refused {
             name: refused::NO_OWNER,
             message: format!("no engine runs {} for other threads (Engine::own_foreign_calls)", export.name),
         }
         .into());
     };
+    // The engine's user decides how long it lives, not who waits here.
+    let inbox = engine.pick()?;
+    drop(engine);
     let run = ForeignRun(ss_export_run {
         export: std::ptr::from_ref(export).cast(),
         args: args.cast(),
         result: result.cast(),
     });
-    let call = Call::<()>::new(Target::Weak(engine), export.name, (), |_| Work::Foreign { run });
+    let call = Call::<()>::new(Target::Bound(inbox), export.name, (), |_| Work::Foreign { run });
     Ok(futures_lite::future::block_on(call)?)
 }
 
