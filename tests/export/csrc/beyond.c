@@ -61,3 +61,17 @@ int64_t case_handles(int64_t gate) {
   ss_object_release(second);
   return 0;
 }
+
+int64_t case_guest_call(int64_t unused);
+
+/* A host function keeps a function of the guest's; an exported one that C called cannot call it. */
+int64_t case_guest_call(int64_t unused) {
+  (void)unused;
+  ss_call call = {0};
+  ss_value function = {.tag = SS_FUNCTION, .as.key = 1};
+  CHECK(ss_host_call((uint32_t)ss_function_id("t.keep"), &function, 1, &call) == SS_OK);
+  ss_host_end(&call);
+  CHECK(call_kept() == -1 && FAILED_AS("cannot_call_guest_here"));
+  CHECK(add(1, 2) == 3 && nap(1) == 0);
+  return 0;
+}

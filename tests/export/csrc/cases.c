@@ -54,6 +54,7 @@ int64_t case_types(int64_t unused) {
   struct point point = {-3, 4};
   CHECK(manhattan(&point) == 7);
   CHECK(with_state(1) == 101);
+  CHECK(owned_add("x", 1, 2) == 3 && attached_add(1, 2) == 3); /* no foreign thread */
   CHECK(*sidestack_last_error_code() == 0 && *sidestack_last_error_message() == 0);
   return 0;
 }
@@ -181,6 +182,22 @@ int64_t case_immortal(int64_t gate) {
 
 int64_t case_deadline(int64_t gate) {
   CHECK(at_gate(gate) == INT64_MIN && FAILED_AS("deadline"));
+  return ++ends;
+}
+
+/* Calls nothing but what is ready, until another fiber of the thread stops it. */
+int64_t case_busy(int64_t unused) {
+  (void)unused;
+  for (stop = 0; !stop;) CHECK(add(1, 2) == 3);
+  return 0;
+}
+
+/* The same until it fails. */
+int64_t case_busy_deadline(int64_t unused) {
+  (void)unused;
+  while (add(1, 2) == 3)
+    ;
+  CHECK(FAILED_AS("deadline"));
   return ++ends;
 }
 

@@ -67,6 +67,11 @@ int32_t attached_quietly(int32_t (*f)(int32_t), int32_t n);
 int32_t c_word(int32_t int_, int32_t default_);
 
 /*
+ * [thread; may suspend; does not raise; returns -1 on an error; foreign: reject]
+ */
+int32_t call_kept(void);
+
+/*
  * [thread; does not suspend; does not raise; returns -1 on an error; foreign: reject]
  */
 int64_t counter_add(uint64_t counter, int64_t n);

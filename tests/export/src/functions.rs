@@ -1,12 +1,13 @@
 //! Exported functions: one of each shape.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sidestack::export::{C, CType};
-use sidestack::{Cx, HostObject, Members, Object, Raise, State, export};
+use sidestack::{Cx, Function, HostObject, Members, Object, Raise, State, export};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Hundred;
@@ -348,4 +349,17 @@ async fn counter_add_later(counter: Object<Counter>, gate: i64) -> anyhow::Resul
 #[export(on_error = 0)]
 fn other_new() -> anyhow::Result<Object<Other>> {
     Ok(Object::new(Other))
+}
+
+static KEPT: Mutex<Option<Function>> = Mutex::new(None);
+
+/// Keeps a guest's function for [`call_kept`].
+pub fn keep(function: Function) {
+    *KEPT.lock().expect("not poisoned") = Some(function);
+}
+
+#[export(on_error = -1)]
+async fn call_kept(mut cx: Cx) -> anyhow::Result<i32> {
+    let function = KEPT.lock().expect("not poisoned").take().context("none is kept")?;
+    Ok(cx.call(&function, ()).await?)
 }

@@ -21,6 +21,9 @@ unsafe extern "C" {
     fn case_on_thread(_: i64) -> i64;
     fn case_no_callback(_: i64) -> i64;
     fn case_jump(_: i64) -> i64;
+    fn case_busy(_: i64) -> i64;
+    fn case_busy_deadline(_: i64) -> i64;
+    fn case_stop(_: i64) -> i64;
     fn add(a: i32, b: i32) -> i32;
 }
 
@@ -137,6 +140,10 @@ fn cancels_reach_c() {
     let call = bed.call(case_deadline, 30_002).deadline(Duration::from_millis(20));
     assert!(matches!(wait(call), Err(Error::Limit { .. })));
     assert_eq!(ends(), before + 1);
+    let before = ends();
+    let call = bed.call(case_busy_deadline, 0).deadline(Duration::from_millis(20));
+    assert!(matches!(wait(call), Err(Error::Limit { .. })));
+    assert_eq!(ends(), before + 1);
     until("no future is left", || live() == 0);
 }
 
@@ -155,7 +162,26 @@ fn a_function_that_never_calls_back_is_held_to_it() {
 fn jumps_past_calls_that_are_over_leave_nothing() {
     let bed = Bed::new();
     bed.check(case_jump);
-    assert_eq!(live(), 0);
+    until("no fiber is left", || bed.engine.metrics().fibers == 0);
+}
+
+/// C has no other place to look up.
+#[test]
+fn c_that_calls_what_is_ready_gives_way() {
+    let bed = Bed::new();
+    let busy = bed.engine.spawn(bed.call(case_busy, 0)).expect("started");
+    until("it runs", || bed.engine.metrics().queued == 0);
+    assert_eq!(bed.run(case_stop, 0), 0);
+    assert_eq!(wait(busy).expect("it was stopped"), 0);
+}
+
+/// C that called an exported function has no guest functions; pass a pointer to a C function.
+#[test]
+fn guest_calls_are_refused() {
+    unsafe extern "C" {
+        fn case_guest_call(_: i64) -> i64;
+    }
+    Bed::new().check(case_guest_call);
 }
 
 #[test]
