@@ -1,10 +1,6 @@
-/*
- * The way in and out of the host, for the whole thread state: the in-host flag (deferred signals) changes here and
- * nowhere else while a fiber runs. Only the outermost crossing touches it: host code that calls C that calls the host is in the
- * host already, and stays there.
- */
+/* The crossings of crossing.h: each is its namesake in src/crossing, reached by way of way_in.h. */
 #include "crossing.h"
-#include "signals.h"
+#include "way_in.h"
 
 /* Defined in src/crossing. [as their namesakes in crossing.h; the flag is set] */
 int ss_cross_host_call(ss_thread *, uint32_t, ss_value *, uint32_t, ss_call *);
@@ -14,18 +10,6 @@ int ss_cross_poll(ss_thread *, ss_call *, int);
 void ss_cross_object_release(ss_thread *, uint64_t);
 int64_t ss_cross_function_id(ss_thread *, const char *);
 void ss_cross_return(ss_thread *, int, ss_value *, uint32_t);
-
-/* Outermost: guest code on a fiber calls the host. */
-#define CROSSING(outermost, crossing)                                                                                            \
-  do {                                                                                                                   \
-    ss_thread *thread = &ss_thread_state;                                                                                \
-    int outermost = thread->place == SS_ON_FIBER;                                                                        \
-    if (outermost)                                                                                                       \
-      ss_enter_host(thread);                                                                                             \
-    crossing;                                                                                                            \
-    if (outermost)                                                                                                       \
-      ss_leave_host(thread);                                                                                             \
-  } while (0)
 
 int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
   int status;

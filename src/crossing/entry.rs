@@ -25,7 +25,7 @@ pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
 
 /// Runs `work` on the thread's stack: by moving there, or in place if this is it.
 #[inline]
-unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecord, bool) -> R) -> R {
+pub(super) unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecord, bool) -> R) -> R {
     // SAFETY: `thread` is the calling thread's own state; a current fiber's record is alive.
     unsafe {
         let record = (*thread).fiber.cast::<FiberRecord>();

@@ -109,6 +109,7 @@ impl<I: Interpreter> Fiber<I> {
                 grace: Duration::ZERO,
                 memory: 0,
                 errors: Vec::new(),
+                last_error: None,
                 returned: false,
             },
             run,
@@ -138,6 +139,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.suspended = Suspended::No;
         self.record.cancel = None;
         self.record.errors.clear();
+        self.record.last_error = None;
         self.record.returned = false;
         self.saved = I::Saved::default();
         self.state = State::Ready;

@@ -1,0 +1,313 @@
+//! The upcalls of the C API (`csrc/api.h`): handles, callbacks, the last error, turns. As those in `entry`, each runs on the
+//! stack that C code runs on, owns nothing, and moves to the thread's stack at once.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cancel;
+use super::entry::on_thread;
+use super::fence::{drop_fenced, fence};
+use super::foreign::Host;
+use super::host_call::Step;
+use crate::abi::{
+    SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
+    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_NIL, SS_OK, SS_ON_FIBER, SS_STRING, sidestack_host,
+    sidestack_kind, ss_callback, ss_taken, ss_thread, ss_value,
+};
+use crate::fiber;
+use crate::handle::{HandleError, Key, Table};
+use crate::host::c_api::{Callback, LastError, Pointer, RELEASED_CALLBACK};
+use crate::host::record::{FiberRecord, Reason, Suspended};
+
+type Record = *mut FiberRecord;
+
+/// Runs `work` with the fiber's record on the thread's stack; what it fails with becomes the last error.
+unsafe fn handles(thread: *mut ss_thread, work: impl FnOnce(Record) -> Result<(), HandleError>) -> c_int {
+    // SAFETY: csrc/api_handles.c calls only while a fiber is current, with its own thread's state.
+    unsafe { on_thread(thread, move |record, _| status(record, work(record))) }
+}
+
+unsafe fn status(record: Record, result: Result<(), HandleError>) -> c_int {
+    let (status, code) = match &result {
+        Ok(()) => return SIDESTACK_OK as c_int,
+        Err(HandleError::Stale) => (SIDESTACK_STALE, "stale"),
+        Err(HandleError::Forged) => (SIDESTACK_FORGED, "forged"),
+        Err(HandleError::WrongType { .. }) => (SIDESTACK_WRONG_KIND, "wrong_kind"),
+        Err(HandleError::WrongOwner { .. }) => (SIDESTACK_WRONG_OWNER, "wrong_owner"),
+        Err(HandleError::Full) => (SIDESTACK_NO_MEMORY, "too_many_handles"),
+    };
+    if let Err(error) = result {
+        // SAFETY: passed on from the caller.
+        unsafe { set(record, LastError::new(Some(code.as_bytes()), error.to_string().as_bytes(), 0)) };
+    }
+    status as c_int
+}
+
+unsafe fn set(record: Record, error: LastError) {
+    // SAFETY: a current fiber's record.
+    unsafe { (*record).last_error = Some(Box::new(error)) };
+}
+
+unsafe fn table<R>(record: Record, work: impl FnOnce(&mut Table) -> R) -> R {
+    // SAFETY: a current fiber's record holds its context; nothing that `work` does comes back here.
+    work(&mut unsafe { &FiberRecord::context(record).local }.handles.borrow_mut())
+}
+
+const fn wrong(expected: &'static str) -> HandleError {
+    HandleError::WrongType { expected }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_handle_make(
+    thread: *mut ss_thread,
+    pointer: *mut c_void,
+    kind: *const sidestack_kind,
+    key: *mut u64,
+) -> c_int {
+    // SAFETY: csrc/api_handles.c's own places.
+    unsafe {
+        handles(thread, move |record| {
+            *key = table(record, |table| table.insert(Arc::new(Pointer { pointer, kind })))?.into();
+            Ok(())
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_handle_use(
+    thread: *mut ss_thread,
+    key: u64,
+    kind: *const sidestack_kind,
+    pointer: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        handles(thread, move |record| {
+            table(record, |table| {
+                let found = match table.find::<Pointer>(key.into()) {
+                    Some(found) => found,
+                    None => {
+                        table.get_any(key.into())?;
+                        return Err(wrong("a pointer of C's"));
+                    }
+                };
+                if found.kind != kind {
+                    return Err(wrong("a pointer of another kind"));
+                }
+                *pointer = found.pointer;
+                Ok(())
+            })
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_handle_kind(thread: *mut ss_thread, key: u64, kind: *mut *const sidestack_kind) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        handles(thread, move |record| {
+            table(record, |table| {
+                let found = table.get_any(key.into())?.downcast_ref::<Pointer>();
+                *kind = found.map_or(std::ptr::null(), |found| found.kind);
+                Ok(())
+            })
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_handle_take(
+    thread: *mut ss_thread,
+    key: u64,
+    callback: c_int,
+    taken: *mut ss_taken,
+) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        handles(thread, move |record| {
+            let found = table(record, |table| match taken_of(table, key.into())? {
+                Some((what, is_callback)) if is_callback == (callback != 0) => {
+                    *taken = what;
+                    table.remove(key.into()).map(Some)
+                }
+                None if callback == 0 => Ok(None),
+                _ => Err(wrong(if callback != 0 { "a callback" } else { "a handle" })),
+            })?;
+            if found.is_none() {
+                // A host object: its drop is the host's code.
+                let local = &FiberRecord::context(record).local;
+                drop_fenced(fence(|| local.release(key)));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What C made of this key, and whether it is a callback; `None`: the host made it.
+fn taken_of(table: &Table, key: Key) -> Result<Option<(ss_taken, bool)>, HandleError> {
+    let object = table.get_any(key)?;
+    if let Some(Callback(callback)) = object.downcast_ref() {
+        return Ok(Some((ss_taken { pointer: callback.data, destroy: callback.destroy }, true)));
+    }
+    let Some(found) = object.downcast_ref::<Pointer>() else { return Ok(None) };
+    // SAFETY: a kind is a constant of C's (csrc/sidestack.h).
+    let destroy = unsafe { found.kind.as_ref() }.and_then(|kind| kind.destroy);
+    Ok(Some((ss_taken { pointer: found.pointer, destroy }, false)))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_handle_any(thread: *mut ss_thread, from: *mut u32, taken: *mut ss_taken) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            table(record, |table| {
+                let key = table.next(*from as usize, |object| object.is::<Pointer>() || object.is::<Callback>());
+                let Some(key) = key else { return 0 };
+                *from = key.index() as u32 + 1;
+                let Ok(Some((what, _))) = taken_of(table, key) else { return 0 };
+                *taken = what;
+                c_int::from(table.remove(key).is_ok())
+            })
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_callback_make(
+    thread: *mut ss_thread,
+    callback: *const ss_callback,
+    key: *mut u64,
+) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        handles(thread, move |record| {
+            *key = table(record, |table| table.insert(Arc::new(Callback(*callback))))?.into();
+            Ok(())
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_callback_find(thread: *mut ss_thread, key: u64, callback: *mut ss_callback) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            let found = table(record, |table| match table.find::<Callback>(key.into()) {
+                Some(Callback(found)) => {
+                    *callback = *found;
+                    Ok(())
+                }
+                None => table.get_any(key.into()).and(Err(wrong("a callback"))),
+            });
+            let result = status(record, found);
+            if result == SIDESTACK_STALE as c_int {
+                let message = b"the callback has been released";
+                set(record, LastError::new(Some(RELEASED_CALLBACK.as_bytes()), message, 0));
+            }
+            result
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_error_set(thread: *mut ss_thread, error: *const ss_value) {
+    // SAFETY: four values, as csrc/crossing.h has them.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            let text = |at: usize| {
+                let value = &*error.add(at);
+                (value.tag == SS_STRING && value.len > 0)
+                    .then(|| std::slice::from_raw_parts(value.as_.bytes.cast::<u8>(), value.len as usize))
+            };
+            set(record, LastError::new(text(0), text(1).unwrap_or_default(), (*error.add(3)).as_.integer));
+        });
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_error_get(thread: *mut ss_thread, error: *mut ss_value) {
+    const NIL: ss_value =
+        ss_value { tag: SS_NIL, len: 0, as_: crate::abi::ss_value__bindgen_ty_1 { bytes: c"".as_ptr() } };
+    // SAFETY: room for four values; the record keeps the error until the next one.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            let values = (*record).last_error.as_ref().map_or([NIL; 4], |last| last.values());
+            std::ptr::copy_nonoverlapping(values.as_ptr(), error, 4);
+        });
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_is_cancel(thread: *mut ss_thread, code: *const ss_value) -> c_int {
+    // SAFETY: the first of an error's values.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            let code = &*code;
+            if (*record).cancel.is_none() || code.tag != SS_STRING || code.len == 0 {
+                return 0;
+            }
+            let code = std::slice::from_raw_parts(code.as_.bytes.cast::<u8>(), code.len as usize);
+            c_int::from([&b"cancelled"[..], b"deadline", b"memory"].contains(&code))
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, turn: c_int) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`; the worker resumes a fiber that gave way, and keeps its record.
+    unsafe {
+        if (*thread).place != SS_ON_FIBER as c_int {
+            return SS_OK as c_int;
+        }
+        let mut turn = turn != 0;
+        loop {
+            match on_thread(thread, move |record, _| give_way(record, turn)) {
+                Step::Return(status) => return status,
+                Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
+            }
+            turn = false;
+        }
+    }
+}
+
+/// As `interrupted::look`, for code that cannot be made to raise: it is told each time.
+unsafe fn give_way(record: Record, turn: bool) -> Step {
+    // SAFETY: the current fiber's record; only this thread and its signal handlers write the thread's state.
+    unsafe {
+        let thread = (*record).thread;
+        let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as c_int != 0;
+        (*thread).interrupt = 0;
+        let deadline = FiberRecord::context(record).caller.deadline;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let _ = cancel::whole(record, Reason::Deadline);
+            cancel::publish_limit(record);
+        }
+        if let Some(cancel) = &mut (*record).cancel {
+            cancel.delivered = true;
+            let reason = cancel.reason;
+            (*thread).interrupt = SS_INTERRUPT_CANCEL as c_int;
+            let error = cancel::error(record, reason);
+            let code = error.code().unwrap_or("cancelled").as_bytes().to_vec();
+            set(record, LastError::new(Some(&code), error.to_string().as_bytes(), 0));
+            return Step::Return(SS_KILL as c_int);
+        }
+        if slice || turn {
+            (*record).suspended = Suspended::Turn;
+            return Step::Suspend;
+        }
+        Step::Return(SS_OK as c_int)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_host_here(thread: *mut ss_thread, host: *mut *mut sidestack_host) -> c_int {
+    // SAFETY: as in `ss_cross_handle_make`.
+    unsafe {
+        on_thread(thread, move |record, _| {
+            let local = &FiberRecord::context(record).local;
+            *host = Host::of(local).into_raw();
+            SIDESTACK_OK as c_int
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! What C code makes by the C API (`csrc/sidestack.h`): handles for its own pointers, callbacks, and the last error.
+//!
+//! Handles and callbacks are keys of the interpreter's table, beside those of host objects, so that the four errors of a bad
+//! key are the same ones.
+
+use std::ffi::{CString, c_void};
+
+use crate::abi::{sidestack_kind, ss_callback, ss_value};
+use crate::error::Raise;
+
+/// The export by which a foreign thread's host calls reach an interpreter of C code.
+pub const FOREIGN: &str = "sidestack.foreign";
+
+/// The code of the error that a released callback's caller gets.
+pub const RELEASED_CALLBACK: &str = "released_callback";
+
+/// A C pointer behind a handle.
+pub struct Pointer {
+    /// What C gave.
+    pub pointer: *mut c_void,
+    /// Its kind: compared by address.
+    pub kind: *const sidestack_kind,
+}
+
+// SAFETY: nothing but C on the interpreter's own thread follows the pointers; here they are numbers.
+unsafe impl Send for Pointer {}
+// SAFETY: as above.
+unsafe impl Sync for Pointer {}
+
+/// A C function and its data.
+pub struct Callback(pub ss_callback);
+
+// SAFETY: as for `Pointer`.
+unsafe impl Send for Callback {}
+// SAFETY: as for `Pointer`.
+unsafe impl Sync for Callback {}
+
+/// An error as C reads it: terminated strings.
+pub struct LastError {
+    code: Option<CString>,
+    message: CString,
+    /// Under which the host keeps the original.
+    id: i64,
+}
+
+impl LastError {
+    /// From text; what cannot be in a terminated string is left out.
+    pub fn new(code: Option<&[u8]>, message: &[u8], id: i64) -> LastError {
+        let clean = |text: &[u8]| {
+            CString::new(text.iter().copied().filter(|byte| *byte != 0).collect::<Vec<_>>()).unwrap_or_default()
+        };
+        LastError { code: code.filter(|code| !code.is_empty()).map(clean), message: clean(message), id }
+    }
+
+    /// Code, message, traceback and id; the strings are valid as long as this.
+    pub fn values(&self) -> [ss_value; 4] {
+        let text = |text: &CString| ss_value {
+            tag: crate::abi::SS_STRING,
+            len: u32::try_from(text.as_bytes().len()).unwrap_or(0),
+            as_: crate::abi::ss_value__bindgen_ty_1 { bytes: text.as_ptr() },
+        };
+        let number = |tag, integer| ss_value { tag, len: 0, as_: crate::abi::ss_value__bindgen_ty_1 { integer } };
+        let nil = number(crate::abi::SS_NIL, 0);
+        [self.code.as_ref().map_or(nil, text), text(&self.message), nil, number(crate::abi::SS_INT, self.id)]
+    }
+}
+
+impl From<&Raise> for LastError {
+    fn from(raise: &Raise) -> LastError {
+        LastError::new(Some(raise.code().as_bytes()), raise.to_string().as_bytes(), 0)
+    }
+}
