@@ -85,8 +85,18 @@ __attribute__((visibility("hidden"), used)) _Unwind_Reason_Code ss_barrier_perso
   return _URC_INSTALL_CONTEXT;
 }
 
-/* A function of the C++ runtime, if there is one in the process. */
-static void *runtime(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+void *ss_barrier_runtime(const char *name) {
+  void *found = dlsym(RTLD_DEFAULT, name);
+  /* A library that was opened locally has brought it in: it is not in the default scope. */
+  static const char *const runtimes[] = {"libstdc++.so.6", "libc++abi.so.1"};
+  for (size_t i = 0; !found && i < sizeof runtimes / sizeof *runtimes; i++) {
+    void *library = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD);
+    if (!library) continue;
+    found = dlsym(library, name);
+    dlclose(library); /* whoever loaded it keeps it */
+  }
+  return found;
+}
 
 int ss_barrier_caught(struct ss_barrier_call *call) {
   struct _Unwind_Exception *exception = call->caught;
@@ -97,9 +107,9 @@ int ss_barrier_caught(struct ss_barrier_call *call) {
   void *(*begin)(void *) = NULL;
   void (*end)(void) = NULL;
   void *(*type)(void) = NULL;
-  *(void **)&begin = runtime("__cxa_begin_catch");
-  *(void **)&end = runtime("__cxa_end_catch");
-  *(void **)&type = runtime("__cxa_current_exception_type");
+  *(void **)&begin = ss_barrier_runtime("__cxa_begin_catch");
+  *(void **)&end = ss_barrier_runtime("__cxa_end_catch");
+  *(void **)&type = ss_barrier_runtime("__cxa_current_exception_type");
   if (language == cxx && begin && end && type) {
     begin(exception);
     /* std::type_info: its table, then its name. */

@@ -20,4 +20,7 @@ int ss_barrier(struct ss_barrier_call *call);
 /* Ends the exception and makes it the last error. [fiber; as the exception's destructor; no] */
 int ss_barrier_caught(struct ss_barrier_call *call);
 
+/* A function of the C++ runtime; NULL if there is none in the process. [any thread; no; no] */
+void *ss_barrier_runtime(const char *name);
+
 #endif

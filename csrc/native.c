@@ -1,15 +1,14 @@
 #include "native.h"
 
-#include <dlfcn.h>
-
 #include "api.h"
+#include "barrier.h"
 #include "way_in.h"
 
 char ss_native_anchor;
 
 void **ss_native_cxx_state(void) {
   void *(*globals)(void);
-  *(void **)&globals = dlsym(RTLD_DEFAULT, "__cxa_get_globals");
+  *(void **)&globals = ss_barrier_runtime("__cxa_get_globals");
   return globals ? globals() : NULL;
 }
 

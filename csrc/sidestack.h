@@ -235,6 +235,8 @@ int sidestack_function_id(const char *name, uint32_t *id);
  * Calls a host function and waits until it is done. `results` may be NULL. The host may mark function values in `args`;
  * these may be used again all the same.
  * Cancelled, a function that is ready at once still works.
+ * A longjmp out of a callback past the host call that made it is allowed: it ends that host call at the next call from as far out
+ * or further, at the latest when the fiber ends.
  * [fiber, attached; may suspend; no]
  */
 int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results);

@@ -17,7 +17,8 @@ use std::ffi::{c_int, c_void};
 
 use super::{Guest, Setup};
 use crate::Error;
-use crate::abi::{sidestack_results, ss_native_function, ss_value};
+pub use crate::abi::sidestack_results;
+use crate::abi::{ss_native_function, ss_value};
 
 pub use entry::{Entry, Scalar, ScalarResult};
 pub use interpreter::NativeInterpreter;

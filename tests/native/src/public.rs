@@ -1,0 +1,53 @@
+//! C functions over the public API (`csrc/sidestack.h`), and C functions of scalars.
+
+use std::ffi::{c_char, c_int, c_void};
+use std::ptr;
+
+use sidestack::Native;
+use sidestack::guest::native::{CallableFunction, sidestack_results};
+use sidestack::guest::ss_value;
+
+macro_rules! callables { ($($name:ident)*) => {
+    unsafe extern "C" {
+        $(fn $name(data: *mut c_void, args: *const ss_value, nargs: u32, results: *mut sidestack_results) -> c_int;)*
+    }
+
+    /// By name, without the prefix.
+    const CALLABLES: &[(&str, CallableFunction)] = &[$((stringify!($name), $name)),*];
+}}
+
+callables! {
+    public_echo public_call public_failure public_compound public_fail public_stack public_stubborn public_spin
+    public_yields public_callback public_keep public_kept_destroyed public_nest public_jump public_signal
+    public_destroyed public_leave public_use public_release public_misuse public_handle_storm public_cycles
+    public_counters public_policy public_threads public_thread_misuse
+}
+
+unsafe extern "C" {
+    fn scalar_add(a: i64, b: i32, c: u8) -> i64;
+    fn scalar_mean(a: f64, b: f32) -> f64;
+    fn scalar_not(a: bool) -> bool;
+    fn scalar_nothing();
+    fn scalar_large() -> u64;
+    fn scalar_eight(a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: f64) -> i64;
+    fn scalar_greet(name: *const c_char) -> *const c_char;
+}
+
+/// All of them: `public_echo` is `echo`, `scalar_add` is `add`.
+pub fn native() -> Native {
+    // SAFETY: tests/native/csrc/public_*.c keep to sidestack.h, and the signatures above are theirs.
+    unsafe {
+        CALLABLES
+            .iter()
+            .fold(Native::new(), |native, (name, function)| {
+                native.callable(name.trim_start_matches("public_"), *function, ptr::null_mut())
+            })
+            .entry("add", scalar_add as unsafe extern "C" fn(i64, i32, u8) -> i64)
+            .entry("mean", scalar_mean as unsafe extern "C" fn(f64, f32) -> f64)
+            .entry("not", scalar_not as unsafe extern "C" fn(bool) -> bool)
+            .entry("nothing", scalar_nothing as unsafe extern "C" fn())
+            .entry("large", scalar_large as unsafe extern "C" fn() -> u64)
+            .entry("eight", scalar_eight as unsafe extern "C" fn(i64, i64, i64, i64, i64, i64, i64, f64) -> i64)
+            .entry("greet", scalar_greet as unsafe extern "C" fn(*const c_char) -> *const c_char)
+    }
+}

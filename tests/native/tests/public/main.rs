@@ -1,0 +1,7 @@
+//! C functions over the public C API, as guests.
+
+mod calls;
+mod fibers;
+mod handles;
+mod libraries;
+mod stage;
