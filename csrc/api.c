@@ -8,6 +8,8 @@
 #include "signals_state.h"
 #include "way_in.h"
 
+ss_crossing ss_cross_error_set, ss_cross_error_get, ss_cross_callback_find, ss_cross_is_cancel, ss_cross_turn;
+
 SS_PUBLIC(version);
 SS_PUBLIC(error_code);
 SS_PUBLIC(error_message);
@@ -40,7 +42,7 @@ static int in_handler(void) {
   return signals->stack && here - (uintptr_t)signals->stack < signals->stack_size;
 }
 
-static int has_fiber(void) { return ss_thread_state.place != SS_NO_FIBER && !in_handler(); }
+static int has_fiber(void) { return ss_thread_state.fiber && !in_handler(); }
 
 static void keep(char *to, size_t size, const char *text) {
   size_t len = strlen(text);
@@ -49,9 +51,9 @@ static void keep(char *to, size_t size, const char *text) {
   to[len] = '\0';
 }
 
-static void set_error(const ss_value *error) { CROSSING(outermost, ss_cross_error_set(thread, error)); }
+static void set_error(const ss_value *error) { ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_set); }
 
-static void get_error(ss_value *error) { CROSSING(outermost, ss_cross_error_get(thread, error)); }
+static void get_error(ss_value *error) { ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_get); }
 
 int ss_api_error(int status, const char *code, const char *message) {
   if (has_fiber()) {
@@ -90,7 +92,7 @@ int ss_api_outside_handlers(void) {
 int ss_api_on_fiber(void) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
-  if (ss_thread_state.place != SS_NO_FIBER) return SIDESTACK_OK;
+  if (ss_thread_state.fiber) return SIDESTACK_OK;
   return ss_api_error(SIDESTACK_REFUSED, "no_fiber", "no fiber runs on this thread");
 }
 
@@ -169,10 +171,8 @@ static int cancelled(void) {
 
 /* A host call has ended with an error. [fiber; no; no] */
 static int host_error(const ss_call *call) {
-  int own;
   set_error(call->values);
-  CROSSING(outermost, own = ss_cross_is_cancel(thread, call->values));
-  return own ? cancelled() : SIDESTACK_ERROR;
+  return ss_cross((uintptr_t)call->values, 0, 0, 0, ss_cross_is_cancel) ? cancelled() : SIDESTACK_ERROR;
 }
 
 /* Runs the callback that the host asks for. [fiber; may suspend; no] */
@@ -180,9 +180,8 @@ static int answer(ss_call *call) {
   ss_callback callback;
   sidestack_results results;
   ss_value error[SS_ERROR_VALUES];
-  int status;
   sidestack_results_init(&results);
-  CROSSING(outermost, status = ss_cross_callback_find(thread, call->function, &callback));
+  int status = (int)ss_cross(call->function, (uintptr_t)&callback, 0, 0, ss_cross_callback_find);
   if (status == SIDESTACK_OK) status = ss_api_run(callback.function, callback.data, call->values, call->count, &results);
   if (status == SIDESTACK_OK) {
     status = ss_host_answer(call, SS_OK, (ss_value *)results.values, results.count);
@@ -199,7 +198,7 @@ static int answer(ss_call *call) {
 int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
-  if (ss_thread_state.place == SS_NO_FIBER) return ss_foreign_call(id, args, nargs, results);
+  if (!ss_thread_state.fiber) return ss_foreign_call(id, args, nargs, results);
   ss_call call = {0}; /* here, and not the caller's: its address says how far in the call is */
   int status = ss_host_call(id, args, nargs, &call), outcome;
   while (status == SS_CALL_GUEST) status = answer(&call);
@@ -218,7 +217,7 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
 int sidestack_function_id(const char *name, uint32_t *id) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
-  if (ss_thread_state.place == SS_NO_FIBER) return ss_foreign_function_id(name, id);
+  if (!ss_thread_state.fiber) return ss_foreign_function_id(name, id);
   int64_t found = ss_function_id(name);
   if (found < 0) return ss_api_error(SIDESTACK_NOT_FOUND, "not_found", "there is no host function of this name");
   *id = (uint32_t)found;
@@ -235,8 +234,11 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 
 /* [fiber; may suspend; no] */
 static int turn(int give_way) {
-  int status;
-  CROSSING(outermost, status = ss_cross_turn(thread, give_way));
+  int64_t status;
+  do {
+    status = ss_cross((uintptr_t)give_way, 0, 0, 0, ss_cross_turn);
+    give_way = 0;
+  } while (status == SS_CROSS_AGAIN);
   return status == SS_OK ? SIDESTACK_OK : cancelled();
 }
 

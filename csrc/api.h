@@ -29,25 +29,22 @@ typedef struct ss_taken {
   void (*destroy)(void *); /* may be NULL */
 } ss_taken;
 
-/* ---- upcalls; `thread` is the calling thread's state, a fiber is current ---- */
-
-int ss_cross_handle_make(ss_thread *thread, void *pointer, const sidestack_kind *kind, uint64_t *key);
-int ss_cross_handle_use(ss_thread *thread, uint64_t key, const sidestack_kind *kind, void **pointer);
-int ss_cross_handle_kind(ss_thread *thread, uint64_t key, const sidestack_kind **kind);
-/* Takes a handle out; `callback`: it has to be one. */
-int ss_cross_handle_take(ss_thread *thread, uint64_t key, int callback, ss_taken *taken);
-/* Takes out the next one that C made, from slot `*from` on; 0: there is none left. */
-int ss_cross_handle_any(ss_thread *thread, uint32_t *from, ss_taken *taken);
-int ss_cross_callback_make(ss_thread *thread, const ss_callback *callback, uint64_t *key);
-int ss_cross_callback_find(ss_thread *thread, uint64_t key, ss_callback *callback);
-/* The last error of the fiber: four values, as in crossing.h. The strings that are got are terminated. */
-void ss_cross_error_set(ss_thread *thread, const ss_value *error);
-void ss_cross_error_get(ss_thread *thread, ss_value *error);
-/* SS_OK, or SS_KILL if the fiber is cancelled: then the error is set. With `turn`, others go first. */
-int ss_cross_turn(ss_thread *thread, int turn);
-/* Whether an error of this code is the fiber's own cancel. */
-int ss_cross_is_cancel(ss_thread *thread, const ss_value *code);
-int ss_cross_host_here(ss_thread *thread, sidestack_host **host);
+/*
+ * ---- upcalls: where a fiber is current; each a crossing (way_in.h), with these arguments ----
+ *
+ * handle_make    (pointer, kind, uint64_t *key) → status
+ * handle_use     (key, kind, void **pointer) → status
+ * handle_kind    (key, const sidestack_kind **kind) → status
+ * handle_take    (key, callback?, ss_taken *taken) → status: takes it out; it is a callback, or none
+ * handle_any     (uint32_t *from, ss_taken *taken) → takes out the next one that C made, from this slot on; 0: there is none left
+ * callback_make  (const ss_callback *callback, uint64_t *key) → status
+ * callback_find  (key, ss_callback *callback) → status
+ * error_set      (const ss_value *error): the last error of the fiber, four values as in crossing.h
+ * error_get      (ss_value *error): its strings are terminated
+ * turn           (give way?) → SS_OK, SS_CROSS_AGAIN, or SS_KILL if the fiber is cancelled: then the error is set
+ * is_cancel      (const ss_value *code) → whether an error of this code is the fiber's own cancel
+ * host_here      (sidestack_host **host) → status
+ */
 
 /* ---- for threads where no fiber runs ---- */
 

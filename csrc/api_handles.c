@@ -3,6 +3,8 @@
 #include "native.h"
 #include "way_in.h"
 
+ss_crossing ss_cross_handle_make, ss_cross_handle_use, ss_cross_handle_kind, ss_cross_handle_take, ss_cross_callback_make, ss_cross_callback_find;
+
 SS_PUBLIC(handle_make);
 SS_PUBLIC(handle_use);
 SS_PUBLIC(handle_kind);
@@ -19,22 +21,19 @@ SS_PUBLIC(cancel);
 int sidestack_handle_make(void *pointer, const sidestack_kind *kind, sidestack_handle *handle) {
   int status = ss_api_on_fiber();
   *handle = 0;
-  if (status == SIDESTACK_OK) CROSSING(outermost, status = ss_cross_handle_make(thread, pointer, kind, handle));
-  return status;
+  return status ? status : (int)ss_cross((uintptr_t)pointer, (uintptr_t)kind, (uintptr_t)handle, 0, ss_cross_handle_make);
 }
 
 int sidestack_handle_use(sidestack_handle handle, const sidestack_kind *kind, void **pointer) {
   int status = ss_api_on_fiber();
   *pointer = NULL;
-  if (status == SIDESTACK_OK) CROSSING(outermost, status = ss_cross_handle_use(thread, handle, kind, pointer));
-  return status;
+  return status ? status : (int)ss_cross(handle, (uintptr_t)kind, (uintptr_t)pointer, 0, ss_cross_handle_use);
 }
 
 int sidestack_handle_kind(sidestack_handle handle, const sidestack_kind **kind) {
   int status = ss_api_on_fiber();
   *kind = NULL;
-  if (status == SIDESTACK_OK) CROSSING(outermost, status = ss_cross_handle_kind(thread, handle, kind));
-  return status;
+  return status ? status : (int)ss_cross(handle, (uintptr_t)kind, 0, 0, ss_cross_handle_kind);
 }
 
 /* [fiber; as destroy(); no] */
@@ -42,7 +41,7 @@ static int release(uint64_t key, int callback) {
   int status = ss_api_on_fiber();
   if (status) return status;
   ss_taken taken = {0};
-  CROSSING(outermost, status = ss_cross_handle_take(thread, key, callback, &taken));
+  status = (int)ss_cross(key, (uintptr_t)callback, (uintptr_t)&taken, 0, ss_cross_handle_take);
   /* On the fiber's stack, like all code of the guest's. */
   if (status == SIDESTACK_OK && taken.destroy) taken.destroy(taken.pointer);
   return status;
@@ -64,7 +63,7 @@ static int make(const ss_callback *callback, sidestack_value *value) {
   int status = ss_api_on_native_fiber();
   if (status) return status;
   uint64_t key = 0;
-  CROSSING(outermost, status = ss_cross_callback_make(thread, callback, &key));
+  status = (int)ss_cross((uintptr_t)callback, (uintptr_t)&key, 0, 0, ss_cross_callback_make);
   if (status) return status;
   value->tag = SS_FUNCTION;
   value->as.key = key;
@@ -88,7 +87,7 @@ int sidestack_callback_call(sidestack_value callback, const sidestack_value *arg
   if (status) return status;
   if (sidestack_tag_of(&callback) != SS_FUNCTION) return no_callback();
   ss_callback found;
-  CROSSING(outermost, status = ss_cross_callback_find(thread, callback.as.key, &found));
+  status = (int)ss_cross(callback.as.key, (uintptr_t)&found, 0, 0, ss_cross_callback_find);
   if (status) return status;
   sidestack_results none;
   sidestack_results_init(&none);

@@ -2,6 +2,8 @@
 #include "api.h"
 #include "way_in.h"
 
+ss_crossing ss_cross_host_here;
+
 SS_PUBLIC(host_here);
 SS_PUBLIC(host_free);
 SS_PUBLIC(attach);
@@ -10,8 +12,7 @@ SS_PUBLIC(detach);
 int sidestack_host_here(sidestack_host **host) {
   *host = NULL;
   int status = ss_api_on_native_fiber();
-  if (status == SIDESTACK_OK) CROSSING(outermost, status = ss_cross_host_here(thread, host));
-  return status;
+  return status ? status : (int)ss_cross((uintptr_t)host, 0, 0, 0, ss_cross_host_here);
 }
 
 void sidestack_host_free(sidestack_host *host) {

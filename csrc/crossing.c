@@ -2,48 +2,35 @@
 #include "crossing.h"
 #include "way_in.h"
 
-/* Defined in src/crossing. [as their namesakes in crossing.h; the flag is set] */
-int ss_cross_host_call(ss_thread *, uint32_t, ss_value *, uint32_t, ss_call *);
-int ss_cross_host_answer(ss_thread *, ss_call *, int, ss_value *, uint32_t);
-void ss_cross_host_end(ss_thread *, ss_call *);
-int ss_cross_poll(ss_thread *, ss_call *, int);
-void ss_cross_object_release(ss_thread *, uint64_t);
-int64_t ss_cross_function_id(ss_thread *, const char *);
-void ss_cross_return(ss_thread *, int, ss_value *, uint32_t);
+ss_crossing ss_cross_host_call, ss_cross_host_answer, ss_cross_host_end, ss_cross_poll, ss_cross_object_release,
+    ss_cross_function_id, ss_cross_return;
 
 int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
-  int status;
-  CROSSING(outermost, status = ss_cross_host_call(thread, function, args, nargs, call));
-  return status;
+  return (int)ss_cross(function, (uintptr_t)args, nargs, (uintptr_t)call, ss_cross_host_call);
 }
 
 int ss_host_answer(ss_call *call, int answer, ss_value *values, uint32_t count) {
-  int status;
-  CROSSING(outermost, status = ss_cross_host_answer(thread, call, answer, values, count));
-  return status;
+  return (int)ss_cross((uintptr_t)call, (uintptr_t)answer, (uintptr_t)values, count, ss_cross_host_answer);
 }
 
 void ss_host_end(ss_call *call) {
-  if (call->reply)
-    CROSSING(outermost, ss_cross_host_end(thread, call));
+  if (call->reply) ss_cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end);
 }
 
 int ss_poll(ss_call *call, int finalizer) {
-  int status;
-  CROSSING(outermost, status = ss_cross_poll(thread, call, finalizer));
-  return status;
+  int64_t status;
+  do
+    status = ss_cross((uintptr_t)call, (uintptr_t)finalizer, 0, 0, ss_cross_poll);
+  while (status == SS_CROSS_AGAIN);
+  return (int)status;
 }
 
-void ss_object_release(uint64_t key) { CROSSING(outermost, ss_cross_object_release(thread, key)); }
+void ss_object_release(uint64_t key) { ss_cross(key, 0, 0, 0, ss_cross_object_release); }
 
-int64_t ss_function_id(const char *name) {
-  int64_t id;
-  CROSSING(outermost, id = ss_cross_function_id(thread, name));
-  return id;
-}
+int64_t ss_function_id(const char *name) { return ss_cross((uintptr_t)name, 0, 0, 0, ss_cross_function_id); }
 
 void ss_return(int status, ss_value *values, uint32_t count) {
-  CROSSING(outermost, ss_cross_return(thread, status, values, count));
+  ss_cross((uintptr_t)status, (uintptr_t)values, count, 0, ss_cross_return);
 }
 
 /* What a fiber starts with: the worker's `start` block. [fiber; may suspend; does not raise] */

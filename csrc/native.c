@@ -4,6 +4,8 @@
 #include "barrier.h"
 #include "way_in.h"
 
+ss_crossing ss_cross_callback_find, ss_cross_handle_take, ss_cross_handle_any;
+
 char ss_native_anchor;
 
 void **ss_native_cxx_state(void) {
@@ -70,8 +72,7 @@ static void run_public(sidestack_function function, void *data, const ss_native_
 /* [fiber; may suspend; no] */
 static void run_slot(const ss_native_run *run) {
   ss_callback callback;
-  int status;
-  CROSSING(outermost, status = ss_cross_callback_find(thread, run->slot, &callback));
+  int status = (int)ss_cross(run->slot, (uintptr_t)&callback, 0, 0, ss_cross_callback_find);
   if (status == SIDESTACK_OK) {
     run_public(callback.function, callback.data, run);
   } else {
@@ -107,10 +108,9 @@ static void release(const ss_native_run *run) {
   for (size_t i = 0; i < run->nslots; i++) {
     ss_callback callback;
     ss_taken taken = {0};
-    int status;
-    CROSSING(outermost, status = ss_cross_callback_find(thread, run->slots[i], &callback));
+    int status = (int)ss_cross(run->slots[i], (uintptr_t)&callback, 0, 0, ss_cross_callback_find);
     if (status || !callback.hosts) continue;
-    CROSSING(outermost, status = ss_cross_handle_take(thread, run->slots[i], 1, &taken));
+    status = (int)ss_cross(run->slots[i], 1, (uintptr_t)&taken, 0, ss_cross_handle_take);
     if (status == SIDESTACK_OK) destroy(&taken);
   }
 }
@@ -120,8 +120,7 @@ static void stop(void) {
   uint32_t from = 0;
   for (;;) {
     ss_taken taken = {0};
-    int found;
-    CROSSING(outermost, found = ss_cross_handle_any(thread, &from, &taken));
+    int found = (int)ss_cross((uintptr_t)&from, (uintptr_t)&taken, 0, 0, ss_cross_handle_any);
     if (!found) return;
     destroy(&taken);
   }

@@ -1,31 +1,33 @@
-//! The upcalls of the C API (`csrc/api.h`): handles, callbacks, the last error, turns. As those in `entry`, each runs on the
-//! stack that C code runs on, owns nothing, and moves to the thread's stack at once.
+//! The host's side of the C API's upcalls (`csrc/api.h`): handles, callbacks, the last error, turns. As those in `entry`, they
+//! run on the thread's own stack, where a fiber is current.
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::cancel;
-use super::entry::on_thread;
+use super::entry::{AGAIN, current, result};
 use super::fence::{drop_fenced, fence};
 use super::foreign::Host;
 use super::host_call::Step;
 use crate::abi::{
     SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
-    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_NIL, SS_OK, SS_ON_FIBER, SS_STRING, sidestack_host,
-    sidestack_kind, ss_callback, ss_taken, ss_thread, ss_value,
+    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_NIL, SS_OK, SS_STRING, sidestack_host, sidestack_kind,
+    ss_callback, ss_taken, ss_thread, ss_value,
 };
-use crate::fiber;
 use crate::handle::{HandleError, Key, Table};
 use crate::host::c_api::{Callback, LastError, Pointer, RELEASED_CALLBACK};
 use crate::host::record::{FiberRecord, Reason, Suspended};
 
 type Record = *mut FiberRecord;
 
-/// Runs `work` with the fiber's record on the thread's stack; what it fails with becomes the last error.
-unsafe fn handles(thread: *mut ss_thread, work: impl FnOnce(Record) -> Result<(), HandleError>) -> c_int {
+/// Runs `work` with the fiber's record; what it fails with becomes the last error.
+unsafe fn handles(thread: *mut ss_thread, work: impl FnOnce(Record) -> Result<(), HandleError>) -> i64 {
     // SAFETY: csrc/api_handles.c calls only while a fiber is current, with its own thread's state.
-    unsafe { on_thread(thread, move |record, _| status(record, work(record))) }
+    unsafe {
+        let record = current(thread);
+        status(record, work(record)).into()
+    }
 }
 
 unsafe fn status(record: Record, result: Result<(), HandleError>) -> c_int {
@@ -64,7 +66,8 @@ unsafe extern "C" fn ss_cross_handle_make(
     pointer: *mut c_void,
     kind: *const sidestack_kind,
     key: *mut u64,
-) -> c_int {
+    _: usize,
+) -> i64 {
     // SAFETY: csrc/api_handles.c's own places.
     unsafe {
         handles(thread, move |record| {
@@ -80,7 +83,8 @@ unsafe extern "C" fn ss_cross_handle_use(
     key: u64,
     kind: *const sidestack_kind,
     pointer: *mut *mut c_void,
-) -> c_int {
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
@@ -103,7 +107,13 @@ unsafe extern "C" fn ss_cross_handle_use(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_handle_kind(thread: *mut ss_thread, key: u64, kind: *mut *const sidestack_kind) -> c_int {
+unsafe extern "C" fn ss_cross_handle_kind(
+    thread: *mut ss_thread,
+    key: u64,
+    kind: *mut *const sidestack_kind,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
@@ -120,9 +130,10 @@ unsafe extern "C" fn ss_cross_handle_kind(thread: *mut ss_thread, key: u64, kind
 unsafe extern "C" fn ss_cross_handle_take(
     thread: *mut ss_thread,
     key: u64,
-    callback: c_int,
+    callback: usize,
     taken: *mut ss_taken,
-) -> c_int {
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
@@ -157,18 +168,22 @@ fn taken_of(table: &Table, key: Key) -> Result<Option<(ss_taken, bool)>, HandleE
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_handle_any(thread: *mut ss_thread, from: *mut u32, taken: *mut ss_taken) -> c_int {
+unsafe extern "C" fn ss_cross_handle_any(
+    thread: *mut ss_thread,
+    from: *mut u32,
+    taken: *mut ss_taken,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
-        on_thread(thread, move |record, _| {
-            table(record, |table| {
-                let key = table.next(*from as usize, |object| object.is::<Pointer>() || object.is::<Callback>());
-                let Some(key) = key else { return 0 };
-                *from = key.index() as u32 + 1;
-                let Ok(Some((what, _))) = taken_of(table, key) else { return 0 };
-                *taken = what;
-                c_int::from(table.remove(key).is_ok())
-            })
+        table(current(thread), |table| {
+            let key = table.next(*from as usize, |object| object.is::<Pointer>() || object.is::<Callback>());
+            let Some(key) = key else { return 0 };
+            *from = key.index() as u32 + 1;
+            let Ok(Some((what, _))) = taken_of(table, key) else { return 0 };
+            *taken = what;
+            table.remove(key).is_ok().into()
         })
     }
 }
@@ -178,7 +193,9 @@ unsafe extern "C" fn ss_cross_callback_make(
     thread: *mut ss_thread,
     callback: *const ss_callback,
     key: *mut u64,
-) -> c_int {
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
@@ -189,85 +206,100 @@ unsafe extern "C" fn ss_cross_callback_make(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_callback_find(thread: *mut ss_thread, key: u64, callback: *mut ss_callback) -> c_int {
+unsafe extern "C" fn ss_cross_callback_find(
+    thread: *mut ss_thread,
+    key: u64,
+    callback: *mut ss_callback,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
-        on_thread(thread, move |record, _| {
-            let found = table(record, |table| match table.find::<Callback>(key.into()) {
-                Some(Callback(found)) => {
-                    *callback = *found;
-                    Ok(())
-                }
-                None => table.get_any(key.into()).and(Err(wrong("a callback"))),
-            });
-            let result = status(record, found);
-            if result == SIDESTACK_STALE as c_int {
-                let message = b"the callback has been released";
-                set(record, LastError::new(Some(RELEASED_CALLBACK.as_bytes()), message, 0));
+        let record = current(thread);
+        let found = table(record, |table| match table.find::<Callback>(key.into()) {
+            Some(Callback(found)) => {
+                *callback = *found;
+                Ok(())
             }
-            result
-        })
+            None => table.get_any(key.into()).and(Err(wrong("a callback"))),
+        });
+        let result = status(record, found);
+        if result == SIDESTACK_STALE as c_int {
+            let message = b"the callback has been released";
+            set(record, LastError::new(Some(RELEASED_CALLBACK.as_bytes()), message, 0));
+        }
+        result.into()
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_error_set(thread: *mut ss_thread, error: *const ss_value) {
+unsafe extern "C" fn ss_cross_error_set(
+    thread: *mut ss_thread,
+    error: *const ss_value,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: four values, as csrc/crossing.h has them.
     unsafe {
-        on_thread(thread, move |record, _| {
-            let text = |at: usize| {
-                let value = &*error.add(at);
-                (value.tag == SS_STRING && value.len > 0)
-                    .then(|| std::slice::from_raw_parts(value.as_.bytes.cast::<u8>(), value.len as usize))
-            };
-            set(record, LastError::new(text(0), text(1).unwrap_or_default(), (*error.add(3)).as_.integer));
-        });
+        let text = |at: usize| {
+            let value = &*error.add(at);
+            (value.tag == SS_STRING && value.len > 0)
+                .then(|| std::slice::from_raw_parts(value.as_.bytes.cast::<u8>(), value.len as usize))
+        };
+        let id = (*error.add(3)).as_.integer;
+        set(current(thread), LastError::new(text(0), text(1).unwrap_or_default(), id));
     }
+    0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_error_get(thread: *mut ss_thread, error: *mut ss_value) {
+unsafe extern "C" fn ss_cross_error_get(
+    thread: *mut ss_thread,
+    error: *mut ss_value,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     const NIL: ss_value =
         ss_value { tag: SS_NIL, len: 0, as_: crate::abi::ss_value__bindgen_ty_1 { bytes: c"".as_ptr() } };
     // SAFETY: room for four values; the record keeps the error until the next one.
     unsafe {
-        on_thread(thread, move |record, _| {
-            let values = (*record).last_error.as_ref().map_or([NIL; 4], |last| last.values());
-            std::ptr::copy_nonoverlapping(values.as_ptr(), error, 4);
-        });
+        let values = (*current(thread)).last_error.as_ref().map_or([NIL; 4], |last| last.values());
+        std::ptr::copy_nonoverlapping(values.as_ptr(), error, 4);
     }
+    0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_is_cancel(thread: *mut ss_thread, code: *const ss_value) -> c_int {
+unsafe extern "C" fn ss_cross_is_cancel(
+    thread: *mut ss_thread,
+    code: *const ss_value,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: the first of an error's values.
     unsafe {
-        on_thread(thread, move |record, _| {
-            let code = &*code;
-            if (*record).cancel.is_none() || code.tag != SS_STRING || code.len == 0 {
-                return 0;
-            }
-            let code = std::slice::from_raw_parts(code.as_.bytes.cast::<u8>(), code.len as usize);
-            c_int::from([&b"cancelled"[..], b"deadline", b"memory"].contains(&code))
-        })
+        let code = &*code;
+        if (*current(thread)).cancel.is_none() || code.tag != SS_STRING || code.len == 0 {
+            return 0;
+        }
+        let code = std::slice::from_raw_parts(code.as_.bytes.cast::<u8>(), code.len as usize);
+        [&b"cancelled"[..], b"deadline", b"memory"].contains(&code).into()
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, turn: c_int) -> c_int {
-    // SAFETY: as in `ss_cross_handle_make`; the worker resumes a fiber that gave way, and keeps its record.
+unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, turn: usize, _: usize, _: usize, _: usize) -> i64 {
+    // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
-        if (*thread).place != SS_ON_FIBER as c_int {
-            return SS_OK as c_int;
+        if (*thread).nested != 0 {
+            return SS_OK.into();
         }
-        let mut turn = turn != 0;
-        loop {
-            match on_thread(thread, move |record, _| give_way(record, turn)) {
-                Step::Return(status) => return status,
-                Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
-            }
-            turn = false;
-        }
+        let record = current(thread);
+        (*record).status = AGAIN;
+        result(give_way(record, turn != 0))
     }
 }
 
@@ -278,10 +310,14 @@ unsafe fn give_way(record: Record, turn: bool) -> Step {
         let thread = (*record).thread;
         let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as c_int != 0;
         (*thread).interrupt = 0;
+        let now = Instant::now();
         let deadline = FiberRecord::context(record).caller.deadline;
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if deadline.is_some_and(|deadline| now >= deadline) {
             let _ = cancel::whole(record, Reason::Deadline);
             cancel::publish_limit(record);
+        }
+        if (*record).grace_over(now) {
+            (*record).kill();
         }
         if let Some(cancel) = &mut (*record).cancel {
             cancel.delivered = true;
@@ -301,13 +337,14 @@ unsafe fn give_way(record: Record, turn: bool) -> Step {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_host_here(thread: *mut ss_thread, host: *mut *mut sidestack_host) -> c_int {
+unsafe extern "C" fn ss_cross_host_here(
+    thread: *mut ss_thread,
+    host: *mut *mut sidestack_host,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
-    unsafe {
-        on_thread(thread, move |record, _| {
-            let local = &FiberRecord::context(record).local;
-            *host = Host::of(local).into_raw();
-            SIDESTACK_OK as c_int
-        })
-    }
+    unsafe { *host = Host::of(&FiberRecord::context(current(thread)).local).into_raw() };
+    SIDESTACK_OK.into()
 }
