@@ -1,6 +1,6 @@
 /*
- * What the files of the C API (sidestack.h) share with each other, and their upcalls, which are defined in src/crossing/api.rs
- * and src/crossing/foreign.rs.
+ * What the files of the C API (sidestack.h) share with each other, and their upcalls, which are defined in
+ * src/crossing/api.rs and src/crossing/foreign.rs.
  */
 #ifndef SIDESTACK_API_H
 #define SIDESTACK_API_H
@@ -8,8 +8,8 @@
 #include "crossing.h"
 
 /*
- * Each public function that the C library exports has a second name, by which that library's own symbol of the first name
- * reaches it (capi/src/names.rs); here the first one gives way.
+ * Each public function that the C library exports has a second name, by which that library's own symbol of the first
+ * name reaches it (capi/src/names.rs); here the first one gives way.
  */
 #define SS_PUBLIC(name)                                         \
   extern __typeof__(sidestack_##name) sidestack_##name __attribute__((weak)); \

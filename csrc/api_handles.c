@@ -3,7 +3,8 @@
 #include "native.h"
 #include "way_in.h"
 
-ss_crossing ss_cross_handle_make, ss_cross_handle_use, ss_cross_handle_kind, ss_cross_handle_take, ss_cross_callback_make, ss_cross_callback_find;
+ss_crossing ss_cross_handle_make, ss_cross_handle_use, ss_cross_handle_kind, ss_cross_handle_take,
+    ss_cross_callback_make, ss_cross_callback_find;
 
 SS_PUBLIC(handle_make);
 SS_PUBLIC(handle_use);

@@ -95,6 +95,8 @@ static int call_typed(void *data, const ss_value *args, uint32_t nargs, sidestac
 /* What a foreign thread asks for: a host call. [fiber; may suspend; no] */
 static int call_host(void *data, const ss_value *args, uint32_t nargs, sidestack_results *results) {
   (void)data;
+  if (nargs == 0 || sidestack_tag_of(&args[0]) != SS_INT)
+    return sidestack_fail("not_found", "this export is the library's own");
   return sidestack_call((uint32_t)args[0].as.integer, (ss_value *)args + 1, nargs - 1, results);
 }
 

@@ -7,14 +7,17 @@
 #include "crossing.h"
 
 /*
- * A C function over crossing.h: gets a run of values, leaves one value. Returns SS_OK; SS_ERROR with a STRING (the message) in
- * `*result`; or SS_KILL, if a host call told it so. What `*result` points to stays valid until the function is called
- * again on this thread, or is constant. (The public kind is sidestack_function.)
+ * A C function over crossing.h: gets a run of values, leaves one value. Returns SS_OK; SS_ERROR with a STRING (the
+ * message) in `*result`; or SS_KILL, if a host call told it so. What `*result` points to stays valid until the
+ * function is called again on this thread, or is constant. (The public kind is sidestack_function.)
  * [fiber; may suspend; does not raise]
  */
 typedef int (*ss_native_function)(ss_value *args, uint32_t nargs, ss_value *result);
 
-/* Calls a C function of any scalar signature with its arguments, one in each of `slots`; leaves one value. [fiber; may suspend; no] */
+/*
+ * Calls a C function of any scalar signature with its arguments, one in each of `slots`; leaves one value.
+ * [fiber; may suspend; no]
+ */
 typedef void (*ss_native_thunk)(const void *function, const union sidestack_payload *slots, ss_value *result);
 
 enum ss_native_task {
@@ -53,8 +56,8 @@ void ss_native_entry(void *run);
 extern char ss_native_anchor;
 
 /*
- * The C++ runtime's state of a thread (exceptions being handled or thrown), which each fiber has of its own: a pointer to two words, or
- * NULL if there is no C++ in the process. [any thread; no; no]
+ * The C++ runtime's state of a thread (exceptions being handled or thrown), which each fiber has of its own: a
+ * pointer to two words, or NULL if there is no C++ in the process. [any thread; no; no]
  */
 void **ss_native_cxx_state(void);
 

@@ -1,13 +1,17 @@
 /*
  * Sidestack's C API: what C code that runs on fibers may ask of the host, and what a C program asks of the library.
  *
- * A fiber is a call of a C function on a stack of its own. Where it waits, only it waits: its thread goes on with others.
+ * A fiber is a call of a C function on a stack of its own. Where it waits, only it waits: its thread goes on with
+ * others.
  *
- * Every function is tagged [thread; may suspend?; may raise?]. "Fiber" means: on an interpreter thread, while a fiber is current,
- * from any stack, also one that C code made and entered itself. "Attached" means: also on a thread that called
- * sidestack_attach(), which blocks where a fiber suspends. Nothing here ever raises, jumps or throws: a status tells what
- * happened, and sidestack_error_code() and sidestack_error_message() tell it in words. In a signal handler everything that calls the
- * host is refused as "in_signal_handler".
+ * Every function is tagged [thread; may suspend?; may raise?]. "Fiber" means: on an interpreter thread, while a fiber
+ * is current, from any stack, also one that C code made and entered itself. "Attached" means: also on a thread that
+ * called sidestack_attach(), which blocks where a fiber suspends. Nothing here ever raises, jumps or throws: a status
+ * tells what happened, and sidestack_error_code() and sidestack_error_message() tell it in words.
+ *
+ * In a signal handler on an interpreter thread everything that calls the host is refused as "in_signal_handler". That
+ * is found out by the thread's alternate stack, on which handlers run that a fiber's code installs; with the C
+ * library (libsidestack) only those installed with SA_ONSTACK do.
  *
  * C99 and C++17; needs no other header of Sidestack's.
  */
@@ -43,9 +47,9 @@ enum sidestack_status {
 };
 
 /*
- * The last error of the running fiber, or of the thread where none runs: its code (a word that a program can match on; "" if it has
- * none) and its message. Terminated; valid until the next call that fails there. What failed last stays, also while
- * other calls succeed.
+ * The last error of the running fiber, or of the thread where none runs: its code (a word that a program can match
+ * on; "" if it has none) and its message. Terminated; valid until the next call that fails there. What failed last
+ * stays, also while other calls succeed.
  * [any thread; no; no]
  */
 const char *sidestack_error_code(void);
@@ -57,9 +61,9 @@ int sidestack_fail(const char *code, const char *message);
 /* ---- values ---- */
 
 /*
- * A run of values is in pre-order. A scalar takes one entry. A list is its head (`len`: number of items) and then
- * the items; a map is its head (`len`: number of pairs) and then key, value, key, value. Strings are pointer and length, and
- * stay the property of whoever made the run.
+ * A run of values is in pre-order. A scalar takes one entry. A list is its head (`len`: number of items) and then the
+ * items; a map is its head (`len`: number of pairs) and then key, value, key, value. Strings are pointer and length,
+ * and stay the property of whoever made the run.
  */
 enum sidestack_tag {
   SIDESTACK_NIL = 0,       /* absence */
@@ -165,7 +169,9 @@ static inline double sidestack_float_or(const sidestack_value *value, double oth
   return sidestack_tag_of(value) == SIDESTACK_INT ? (double)value->as.integer : otherwise;
 }
 
-/* The text or bytes, and their length; NULL and 0 if the value is neither. Arguments are not terminated, results are. */
+/*
+ * The text or bytes, and their length; NULL and 0 if the value is neither. Arguments are not terminated, results are.
+ */
 static inline const char *sidestack_text_of(const sidestack_value *value, size_t *len) {
   uint32_t tag = sidestack_tag_of(value);
   int is_text = tag == SIDESTACK_STRING || tag == SIDESTACK_BYTES;
@@ -213,11 +219,11 @@ static inline int sidestack_return(sidestack_results *results, sidestack_value v
 /* ---- functions of yours ---- */
 
 /*
- * A C function that runs on a fiber: an engine's, a callback, a spawned one. Its arguments are valid until it returns. It leaves its
- * results with sidestack_return() or sidestack_results_set() and returns SIDESTACK_OK; or fails with any other status, which
- * makes the last error the caller's: `return sidestack_fail(code, message);`, or what a call of yours returned.
- * A C++ exception that leaves it is its failure too, with the code "cpp_exception".
- * A loop that never calls the host cannot be stopped by a deadline or a cancel: call sidestack_poll() in it.
+ * A C function that runs on a fiber: an engine's, a callback, a spawned one. Its arguments are valid until it
+ * returns. It leaves its results with sidestack_return() or sidestack_results_set() and returns SIDESTACK_OK; or
+ * fails with any other status, which makes the last error the caller's: `return sidestack_fail(code, message);`, or
+ * what a call of yours returned. A C++ exception that leaves it is its failure too, with the code "cpp_exception". A
+ * loop that never calls the host cannot be stopped by a deadline or a cancel: call sidestack_poll() in it.
  * [fiber; may suspend; does not raise]
  */
 typedef int (*sidestack_function)(void *data, const sidestack_value *args, uint32_t nargs, sidestack_results *results);
@@ -225,18 +231,17 @@ typedef int (*sidestack_function)(void *data, const sidestack_value *args, uint3
 /* ---- calling the host ---- */
 
 /*
- * The id of a host function, by its module's or class's name and its own: "app.nap". Look it up once an engine: ids of one mean
- * nothing in another. SIDESTACK_OK, _NOT_FOUND or _REFUSED.
+ * The id of a host function, by its module's or class's name and its own: "app.nap". Look it up once an engine: ids
+ * of one mean nothing in another. SIDESTACK_OK, _NOT_FOUND or _REFUSED.
  * [fiber, attached; no; no]
  */
 int sidestack_function_id(const char *name, uint32_t *id);
 
 /*
- * Calls a host function and waits until it is done. `results` may be NULL. The host may mark function values in `args`;
- * these may be used again all the same.
- * Cancelled, a function that is ready at once still works.
- * A longjmp out of a callback past the host call that made it is allowed: it ends that host call at the next call from as far out
- * or further, at the latest when the fiber ends.
+ * Calls a host function and waits until it is done. `results` may be NULL. The host may mark function values in
+ * `args`; these may be used again all the same. Cancelled, a function that is ready at once still works. A longjmp
+ * out of a callback past the host call that made it is allowed: it ends that host call at the next call from as far
+ * out or further, at the latest when the fiber ends.
  * [fiber, attached; may suspend; no]
  */
 int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results);
@@ -250,8 +255,8 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 int sidestack_yield(void);
 
 /*
- * For loops: costs a load and a branch, and lets others have a turn only if this one's is over. SIDESTACK_OK, or _CANCELLED if
- * the fiber is to end: its deadline passed, its caller gave up, the engine shuts down.
+ * For loops: costs a load and a branch, and lets others have a turn only if this one's is over. SIDESTACK_OK, or
+ * _CANCELLED if the fiber is to end: its deadline passed, its caller gave up, the engine shuts down.
  * [any thread; may suspend; no]
  */
 int sidestack_poll(void);
@@ -263,8 +268,8 @@ int sidestack_sleep(double seconds);
 uint64_t sidestack_fiber(void);
 
 /*
- * The running fiber's stack: `base` is its highest address, `limit` its lowest usable one. On a stack that C made itself, still
- * the fiber's own. SIDESTACK_OK or _REFUSED.
+ * The running fiber's stack: `base` is its highest address, `limit` its lowest usable one. On a stack that C made
+ * itself, still the fiber's own. SIDESTACK_OK or _REFUSED.
  * [any thread; no; no]
  */
 int sidestack_stack(uintptr_t *base, uintptr_t *limit);
@@ -277,13 +282,20 @@ typedef uint64_t sidestack_handle;
 /* A kind of C pointer. A constant of yours: its address is what tells kinds apart. */
 typedef struct sidestack_kind {
   const char *name;
-  void (*destroy)(void *pointer); /* when the handle is released, or its interpreter closes; may be NULL */
+  /* When the handle is released, or its interpreter closes; may be NULL; neither waits nor throws. */
+  void (*destroy)(void *pointer);
 } sidestack_kind;
 
-/* Makes a handle that stands for `pointer`. SIDESTACK_OK, _NO_MEMORY (too many handles) or _REFUSED. [fiber; no; no] */
+/*
+ * Makes a handle that stands for `pointer`. SIDESTACK_OK, _NO_MEMORY (too many handles) or _REFUSED.
+ * [fiber; no; no]
+ */
 int sidestack_handle_make(void *pointer, const sidestack_kind *kind, sidestack_handle *handle);
 
-/* The pointer. SIDESTACK_OK, _STALE, _FORGED, _WRONG_KIND, _WRONG_OWNER or _REFUSED; then `*pointer` is NULL. [fiber; no; no] */
+/*
+ * The pointer. SIDESTACK_OK, _STALE, _FORGED, _WRONG_KIND, _WRONG_OWNER or _REFUSED; then `*pointer` is NULL.
+ * [fiber; no; no]
+ */
 int sidestack_handle_use(sidestack_handle handle, const sidestack_kind *kind, void **pointer);
 
 /* The kind; NULL for one that the host made (an object). As sidestack_handle_use(). [fiber; no; no] */
@@ -296,10 +308,11 @@ int sidestack_handle_release(sidestack_handle handle);
 /* ---- callbacks ---- */
 
 /*
- * Makes a function value of a C function and its data. Given to a host function, the host may call it then and there, on this
- * fiber, or keep it and call it later and from any thread, as a new fiber. It lives until it is released: called after
- * that, the caller gets the error "released_callback". `destroy` may be NULL; it gets `data` at the release, or when the
- * interpreter closes. Only where the guest is C ("not_native" elsewhere).
+ * Makes a function value of a C function and its data. Given to a host function, the host may call it then and there,
+ * on this fiber, or keep it and call it later and from any thread, as a new fiber. It lives until it is released:
+ * called after that, the caller gets the error "released_callback". `destroy` may be NULL; it gets `data` at the
+ * release, or when the interpreter closes; it neither waits nor throws. Only where the guest is C ("not_native"
+ * elsewhere).
  * [fiber; no; no]
  */
 int sidestack_callback(sidestack_function function, void *data, void (*destroy)(void *data), sidestack_value *callback);
@@ -314,14 +327,17 @@ int sidestack_callback_call(sidestack_value callback, const sidestack_value *arg
 /* ---- fibers of one's own ---- */
 
 /*
- * Starts a fiber on this interpreter that calls `function(data, no arguments)`. It may outlive the call that starts it, but not
- * that call's deadline. `destroy` may be NULL; it gets `data` once, after the fiber has ended or if it never began. `task` may be NULL;
- * else it is a handle, to be released.
+ * Starts a fiber on this interpreter that calls `function(data, no arguments)`. It may outlive the call that starts
+ * it, but not that call's deadline. `destroy` may be NULL; it gets `data` once, after the fiber has ended or if it
+ * never began, and neither waits nor throws. `task` may be NULL; else it is a handle, to be released.
  * [fiber; no; no]
  */
 int sidestack_spawn(sidestack_function function, void *data, void (*destroy)(void *data), sidestack_handle *task);
 
-/* Waits for its end: its results, or its error as SIDESTACK_ERROR. Any number of fibers may. [fiber; may suspend; no] */
+/*
+ * Waits for its end: its results, or its error as SIDESTACK_ERROR. Any number of fibers may.
+ * [fiber; may suspend; no]
+ */
 int sidestack_join(sidestack_handle task, sidestack_results *results);
 
 /* Cancels it, if it has not ended. Join it to wait for its end. [fiber; no; no] */
@@ -339,10 +355,11 @@ int sidestack_host_here(sidestack_host **host);
 void sidestack_host_free(sidestack_host *host);
 
 /*
- * Lets the calling thread call host functions: each call runs as a fiber of that interpreter while the thread blocks. Data passes
- * both ways, callbacks to the host only; handles and objects stay on their interpreter ("not_for_threads").
- * Attaching again replaces what the thread was attached to. A thread that ends is detached. Refused on an interpreter thread.
- * A fiber must not block its thread (pthread_join) on a thread that calls its interpreter: neither would go on.
+ * Lets the calling thread call host functions: each call runs as a fiber of that interpreter while the thread blocks.
+ * Data passes both ways, callbacks to the host only; handles and objects stay on their interpreter
+ * ("not_for_threads"). Attaching again replaces what the thread was attached to. A thread that ends is detached.
+ * Refused on an interpreter thread. A fiber must not block its thread (pthread_join) on a thread that calls its
+ * interpreter: neither would go on.
  * [any thread that is no interpreter's; no; no]
  */
 int sidestack_attach(const sidestack_host *host);
@@ -375,16 +392,17 @@ int sidestack_engine_new(const sidestack_options *options, const sidestack_expor
                          sidestack_engine **engine);
 
 /*
- * Calls a function of the engine on a new fiber and blocks until it has ended. `deadline_ms` 0: the engine's. Data only:
- * functions and objects are refused. SIDESTACK_OK, _ERROR, _CANCELLED (also by a deadline) or _REFUSED (on an interpreter thread).
+ * Calls a function of the engine on a new fiber and blocks until it has ended. `deadline_ms` 0: the engine's. Data
+ * only: functions and objects are refused. SIDESTACK_OK, _ERROR, _CANCELLED (also by a deadline) or _REFUSED (on an
+ * interpreter thread).
  * [any thread but an interpreter's; blocks; no]
  */
 int sidestack_engine_call(sidestack_engine *engine, const char *name, sidestack_value *args, uint32_t nargs,
                           uint64_t deadline_ms, sidestack_results *results);
 
 /*
- * Ends an engine: what runs has `patience_ms` to end, then it is cancelled. SIDESTACK_OK, or _ERROR with the code "stuck" if an
- * interpreter did not end and was left behind. NULL is ignored.
+ * Ends an engine: what runs has `patience_ms` to end, then it is cancelled. SIDESTACK_OK, or _ERROR with the code
+ * "stuck" if an interpreter did not end and was left behind. NULL is ignored.
  * [any thread but an interpreter's; blocks; no]
  */
 int sidestack_engine_free(sidestack_engine *engine, uint64_t patience_ms);

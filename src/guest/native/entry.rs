@@ -82,8 +82,11 @@ pub trait Scalar: Copy + sealed::Sealed + 'static {
 
 /// What a C function of [`Native::entry`](super::Native::entry) can return.
 pub trait ScalarResult: sealed::Sealed + 'static {
+    /// # Safety
+    ///
+    /// Text is null or terminated, and valid for as long as the value is used.
     #[doc(hidden)]
-    fn give(self) -> ss_value;
+    unsafe fn give(self) -> ss_value;
 }
 
 mod sealed {
@@ -110,7 +113,7 @@ macro_rules! integers { ($($T:ty),*) => {$(
 
     impl ScalarResult for $T {
         #[inline]
-        fn give(self) -> ss_value {
+        unsafe fn give(self) -> ss_value {
             match i64::try_from(self) {
                 Ok(integer) => value(SS_INT, 0, Payload { integer }),
                 // As scripts have them: past the integers come floats.
@@ -138,7 +141,7 @@ macro_rules! floats { ($($T:ty),*) => {$(
 
     impl ScalarResult for $T {
         #[inline]
-        fn give(self) -> ss_value {
+        unsafe fn give(self) -> ss_value {
             value(SS_FLOAT, 0, Payload { number: f64::from(self) })
         }
     }
@@ -161,7 +164,7 @@ impl Scalar for bool {
 
 impl ScalarResult for bool {
     #[inline]
-    fn give(self) -> ss_value {
+    unsafe fn give(self) -> ss_value {
         value(SS_BOOL, 0, Payload { integer: i64::from(self) })
     }
 }
@@ -186,9 +189,9 @@ impl Scalar for *const c_char {
 
 impl ScalarResult for *const c_char {
     #[inline]
-    fn give(self) -> ss_value {
+    unsafe fn give(self) -> ss_value {
         if self.is_null() {
-            return ().give();
+            return value(SS_NIL, 0, Payload { integer: 0 });
         }
         // SAFETY: who adds such a function vouches for what it returns (`Native::entry`).
         let len = unsafe { CStr::from_ptr(self) }.count_bytes();
@@ -200,7 +203,7 @@ impl sealed::Sealed for () {}
 
 impl ScalarResult for () {
     #[inline]
-    fn give(self) -> ss_value {
+    unsafe fn give(self) -> ss_value {
         value(SS_NIL, 0, Payload { integer: 0 })
     }
 }
