@@ -94,7 +94,7 @@ fn the_example_builds_with_make_and_runs() {
     let mut cc = Command::new("cc");
     output(cc.arg("-I").arg(prefix.join("include")).arg(&late).arg("-o").arg(folder.path().join("late")));
     let told = output(Command::new(folder.path().join("late")).arg(prefix.join("lib/libsidestack.so")));
-    assert_eq!(told, "0.1.0 3\n");
+    assert_eq!(told, format!("{} 3\n", env!("CARGO_PKG_VERSION")));
 }
 
 /// Opens the library at run time, and calls a function on a fiber.

@@ -16,7 +16,7 @@ use crate::abi::{
     ss_callback, ss_taken, ss_thread, ss_value,
 };
 use crate::handle::{HandleError, Key, Table};
-use crate::host::c_api::{Callback, LastError, Pointer, RELEASED_CALLBACK};
+use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
 use crate::host::record::{FiberRecord, Reason, Suspended};
 
 type Record = *mut FiberRecord;
@@ -71,7 +71,7 @@ unsafe extern "C" fn ss_cross_handle_make(
     // SAFETY: csrc/api_handles.c's own places.
     unsafe {
         handles(thread, move |record| {
-            *key = table(record, |table| table.insert(Arc::new(Pointer { pointer, kind })))?.into();
+            *key = table(record, |table| table.insert(Arc::new(Pointer::new(pointer, kind))))?.into();
             Ok(())
         })
     }
@@ -137,9 +137,9 @@ unsafe extern "C" fn ss_cross_handle_take(
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
-            let found = table(record, |table| match taken_of(table, key.into())? {
-                Some((what, is_callback)) if is_callback == (callback != 0) => {
-                    *taken = what;
+            let found = table(record, |table| match made(table, key.into())? {
+                Some((kept, is_callback)) if is_callback == (callback != 0) => {
+                    *taken = kept.take();
                     table.remove(key.into()).map(Some)
                 }
                 None if callback == 0 => Ok(None),
@@ -155,16 +155,13 @@ unsafe extern "C" fn ss_cross_handle_take(
     }
 }
 
-/// What C made of this key, and whether it is a callback; `None`: the host made it.
-fn taken_of(table: &Table, key: Key) -> Result<Option<(ss_taken, bool)>, HandleError> {
+/// What C gave under this key, and whether it is a callback; `None`: the host made it.
+fn made(table: &Table, key: Key) -> Result<Option<(&Kept, bool)>, HandleError> {
     let object = table.get_any(key)?;
-    if let Some(Callback(callback)) = object.downcast_ref() {
-        return Ok(Some((ss_taken { pointer: callback.data, destroy: callback.destroy }, true)));
+    if let Some(callback) = object.downcast_ref::<Callback>() {
+        return Ok(Some((&callback.kept, true)));
     }
-    let Some(found) = object.downcast_ref::<Pointer>() else { return Ok(None) };
-    // SAFETY: a kind is a constant of C's (csrc/sidestack.h).
-    let destroy = unsafe { found.kind.as_ref() }.and_then(|kind| kind.destroy);
-    Ok(Some((ss_taken { pointer: found.pointer, destroy }, false)))
+    Ok(object.downcast_ref::<Pointer>().map(|pointer| (&pointer.kept, false)))
 }
 
 #[unsafe(no_mangle)]
@@ -181,8 +178,8 @@ unsafe extern "C" fn ss_cross_handle_any(
             let key = table.next(*from as usize, |object| object.is::<Pointer>() || object.is::<Callback>());
             let Some(key) = key else { return 0 };
             *from = key.index() as u32 + 1;
-            let Ok(Some((what, _))) = taken_of(table, key) else { return 0 };
-            *taken = what;
+            let Ok(Some((kept, _))) = made(table, key) else { return 0 };
+            *taken = kept.take();
             table.remove(key).is_ok().into()
         })
     }
@@ -199,7 +196,7 @@ unsafe extern "C" fn ss_cross_callback_make(
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         handles(thread, move |record| {
-            *key = table(record, |table| table.insert(Arc::new(Callback(*callback))))?.into();
+            *key = table(record, |table| table.insert(Arc::new(Callback::new(*callback))))?.into();
             Ok(())
         })
     }
@@ -217,8 +214,8 @@ unsafe extern "C" fn ss_cross_callback_find(
     unsafe {
         let record = current(thread);
         let found = table(record, |table| match table.find::<Callback>(key.into()) {
-            Some(Callback(found)) => {
-                *callback = *found;
+            Some(found) => {
+                *callback = found.callback;
                 Ok(())
             }
             None => table.get_any(key.into()).and(Err(wrong("a callback"))),

@@ -55,7 +55,11 @@ fn refused(code: &str, message: &str) -> Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Failed {
-        let status = if matches!(error, Error::Cancelled) { SIDESTACK_CANCELLED } else { SIDESTACK_ERROR };
+        let status = match error {
+            Error::Cancelled => SIDESTACK_CANCELLED,
+            Error::Refused { .. } => SIDESTACK_REFUSED,
+            _ => SIDESTACK_ERROR,
+        };
         Failed(status, error.code().unwrap_or_default().into(), error.to_string())
     }
 }

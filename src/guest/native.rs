@@ -4,7 +4,7 @@
 //! any C function of scalars, which need not know of Sidestack at all; [`Native::function`] those over the shims' own headers.
 //! Where they come from is up to the program: linked to it, or from a shared library by [`Library`].
 //!
-//! A C function that calls the host, or [`sidestack_poll`](https://docs.rs/sidestack), ends by itself when its call is cancelled or
+//! A C function that calls the host, or `sidestack_poll()`, ends by itself when its call is cancelled or
 //! its deadline passes: it is told `SIDESTACK_CANCELLED`, from then on each time it would wait. One that does neither runs to
 //! its end: nothing can stop a C loop from outside, and until it ends its interpreter runs nothing else. Shutdown leaves
 //! such an interpreter behind and counts it as stuck.

@@ -4,8 +4,9 @@
 //! key are the same ones.
 
 use std::ffi::{CString, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::abi::{sidestack_kind, ss_callback, ss_value};
+use crate::abi::{sidestack_kind, ss_callback, ss_taken, ss_value};
 use crate::error::Raise;
 
 /// The export by which a foreign thread's host calls reach an interpreter of C code.
@@ -14,12 +15,58 @@ pub const FOREIGN: &str = "sidestack.foreign";
 /// The code of the error that a released callback's caller gets.
 pub const RELEASED_CALLBACK: &str = "released_callback";
 
+/// What C gave into the table's keeping: it comes out once, taken by C code, which destroys it on a fiber's stack; or it is
+/// destroyed here, on the thread's, when the table goes with its interpreter.
+pub struct Kept {
+    what: ss_taken,
+    taken: AtomicBool,
+}
+
+impl Kept {
+    fn new(pointer: *mut c_void, destroy: Option<unsafe extern "C" fn(*mut c_void)>) -> Kept {
+        Kept { what: ss_taken { pointer, destroy }, taken: AtomicBool::new(false) }
+    }
+
+    /// For C to destroy.
+    pub fn take(&self) -> ss_taken {
+        self.taken.store(true, Ordering::Relaxed);
+        self.what
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !*self.taken.get_mut()
+            && let Some(destroy) = self.what.destroy
+        {
+            // SAFETY: what C asked for, on its interpreter's thread, which owns the table; where no fiber runs it is refused
+            // whatever it would ask of the host.
+            unsafe { destroy(self.what.pointer) };
+        }
+    }
+}
+
 /// A C pointer behind a handle.
 pub struct Pointer {
     /// What C gave.
     pub pointer: *mut c_void,
     /// Its kind: compared by address.
     pub kind: *const sidestack_kind,
+    /// The same, for its end.
+    pub kept: Kept,
+}
+
+impl Pointer {
+    /// A pointer of this kind.
+    ///
+    /// # Safety
+    ///
+    /// `kind` is null or a constant of C's (csrc/sidestack.h).
+    pub unsafe fn new(pointer: *mut c_void, kind: *const sidestack_kind) -> Pointer {
+        // SAFETY: the caller's promise.
+        let destroy = unsafe { kind.as_ref() }.and_then(|kind| kind.destroy);
+        Pointer { pointer, kind, kept: Kept::new(pointer, destroy) }
+    }
 }
 
 // SAFETY: nothing but C on the interpreter's own thread follows the pointers; here they are numbers.
@@ -28,7 +75,19 @@ unsafe impl Send for Pointer {}
 unsafe impl Sync for Pointer {}
 
 /// A C function and its data.
-pub struct Callback(pub ss_callback);
+pub struct Callback {
+    /// What C gave.
+    pub callback: ss_callback,
+    /// The data, for its end.
+    pub kept: Kept,
+}
+
+impl Callback {
+    /// From C.
+    pub fn new(callback: ss_callback) -> Callback {
+        Callback { callback, kept: Kept::new(callback.data, callback.destroy) }
+    }
+}
 
 // SAFETY: as for `Pointer`.
 unsafe impl Send for Callback {}

@@ -218,6 +218,26 @@ FUNCTION(public_signal) {
   return sidestack_results_set(results, run, 2);
 }
 
+/* ---- C code that host code calls, on any guest's fibers ---- */
+
+static void count(void *pointer) { ++*(int64_t *)pointer; }
+
+/* Statuses: a call of what is ready, of what waits, a turn, a callback, a handle, which is left to `*destroyed`. The codes of those
+   that failed are joined. */
+void public_in_host(int *statuses, char *codes, size_t size, int64_t *destroyed) {
+  static const sidestack_kind counted = {"counted", count};
+  sidestack_value callback;
+  sidestack_handle handle;
+  statuses[0] = call_int("t.ready", 1, NULL);
+  statuses[1] = call_int("t.block", 1, NULL);
+  int len = snprintf(codes, size, "%s", sidestack_error_code());
+  statuses[2] = sidestack_yield();
+  len += snprintf(codes + len, size - (size_t)len, " %s", sidestack_error_code());
+  statuses[3] = sidestack_callback(public_echo, NULL, NULL, &callback);
+  if (statuses[3]) snprintf(codes + len, size - (size_t)len, " %s", sidestack_error_code());
+  statuses[4] = sidestack_handle_make(destroyed, &counted, &handle);
+}
+
 /* ---- functions of scalars, which know nothing of all this ---- */
 
 int64_t scalar_add(int64_t a, int32_t b, uint8_t c) { return a + b + c; }

@@ -65,6 +65,10 @@ FUNCTION(public_misuse) {
   EXPECT(SIDESTACK_FORGED, sidestack_handle_use(handle + 5, &IMAGE, &pointer));
   EXPECT(SIDESTACK_FORGED, sidestack_handle_use(handle + (UINT64_C(1000) << 32), &IMAGE, &pointer));
   EXPECT(SIDESTACK_WRONG_OWNER, sidestack_handle_use(handle ^ (UINT64_C(3) << 54), &IMAGE, &pointer));
+  /* And the host does not take C's own for an object. */
+  sidestack_value as_object = args[0];
+  as_object.as.key = handle;
+  EXPECT(SIDESTACK_ERROR, sidestack_call_name("t.touch", &as_object, 1, NULL));
   EXPECT(SIDESTACK_OK, sidestack_handle_release(handle));
   EXPECT(SIDESTACK_STALE, sidestack_handle_use(handle, &IMAGE, &pointer));
   EXPECT(SIDESTACK_STALE, sidestack_handle_release(handle));

@@ -1,7 +1,8 @@
 //! C functions over the public API (`csrc/sidestack.h`), and C functions of scalars.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::AtomicI64;
 
 use sidestack::Native;
 use sidestack::guest::native::{CallableFunction, sidestack_results};
@@ -24,6 +25,7 @@ callables! {
 }
 
 unsafe extern "C" {
+    fn public_in_host(statuses: *mut c_int, codes: *mut c_char, size: usize, destroyed: *mut i64);
     fn scalar_add(a: i64, b: i32, c: u8) -> i64;
     fn scalar_mean(a: f64, b: f32) -> f64;
     fn scalar_not(a: bool) -> bool;
@@ -49,5 +51,16 @@ pub fn native() -> Native {
             .entry("large", scalar_large as unsafe extern "C" fn() -> u64)
             .entry("eight", scalar_eight as unsafe extern "C" fn(i64, i64, i64, i64, i64, i64, i64, f64) -> i64)
             .entry("greet", scalar_greet as unsafe extern "C" fn(*const c_char) -> *const c_char)
+    }
+}
+
+/// What C code that host code calls is told: five statuses, and the codes of those that failed. It leaves a handle, whose end
+/// adds one to `destroyed`.
+pub fn in_host(destroyed: &'static AtomicI64) -> (Vec<i32>, String) {
+    let (mut statuses, mut codes) = ([0; 5], [0; 256]);
+    // SAFETY: as many places as it fills, text that it terminates, and a number that is never freed.
+    unsafe {
+        public_in_host(statuses.as_mut_ptr(), codes.as_mut_ptr(), codes.len(), destroyed.as_ptr());
+        (statuses.to_vec(), CStr::from_ptr(codes.as_ptr()).to_string_lossy().into_owned())
     }
 }

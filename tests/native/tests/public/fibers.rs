@@ -48,6 +48,10 @@ fn a_thousand_threads_leave_nothing_behind() {
     bed.idle();
     let metrics = futures_executor::block_on(bed.engine.shutdown(Duration::from_secs(5)));
     assert_eq!((metrics.stuck, metrics.leaked_objects, metrics.fibers), (0, 0, 0));
+    // A thread that was still attached would keep the host functions, and what they captured.
+    let Bed { shared, engine, script } = bed;
+    drop((engine, script));
+    until("nobody holds the host functions", || std::sync::Arc::strong_count(&shared) == 1);
 }
 
 #[test]

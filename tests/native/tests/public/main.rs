@@ -3,5 +3,6 @@
 mod calls;
 mod fibers;
 mod handles;
+mod in_host;
 mod libraries;
 mod stage;

@@ -89,7 +89,7 @@ impl std::fmt::Display for Original {
 
 impl std::error::Error for Original {}
 
-fn module(shared: &Arc<Shared>) -> Module {
+pub fn module(shared: &Arc<Shared>) -> Module {
     let (notes, keeps, blocks, applies) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
     Module::new("t")
         .object::<Thing>()
