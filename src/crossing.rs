@@ -8,7 +8,7 @@ mod api;
 pub mod cancel;
 mod entry;
 pub mod fence;
-mod finish;
+pub mod finish;
 mod foreign;
 pub mod host_call;
 mod interrupted;

@@ -4,6 +4,7 @@ pub mod args;
 pub mod c_api;
 pub mod cx;
 pub mod function;
+pub mod future;
 pub mod local;
 pub mod module;
 pub mod object;

@@ -138,7 +138,7 @@ unsafe extern "C" fn ss_foreign_call(
         // SAFETY: the caller's run (csrc/sidestack.h).
         let copied = unsafe { flat.copy_run(args, nargs, &mut Bound(&host)) };
         copied.map_err(|e| refused("not_for_threads", &e.to_string()))?;
-        let work = move |_| Work::Export { script: 0, name: Arc::from(FOREIGN), args: flat };
+        let work = move |_| Work::Export { script: 0, name: FOREIGN.into(), args: flat };
         let call = Call::<Many<Value>>::new(Target::Bound(host.inbox.clone()), "a host call", (), work);
         let Many(values) = call.blocking()?;
         let mut flat = Flat::new();

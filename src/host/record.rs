@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::c_api::LastError;
 use super::cx::CallShared;
-use super::function::HostFuture;
+use super::future::HostFuture;
 use super::local::Local;
 use super::reply::Reply;
 use crate::Error;
