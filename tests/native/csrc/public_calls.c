@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <pthread.h>
+#include <unistd.h>
 
 /* Its arguments back. */
 FUNCTION(public_echo) {
@@ -68,6 +69,7 @@ FUNCTION(public_stubborn) {
   (void)data, (void)args, (void)nargs;
   for (int i = 1; i <= 3; i++) {
     if (sidestack_sleep(60) != SIDESTACK_CANCELLED) return sidestack_fail("test", "the sleep was not cancelled");
+    usleep(5000); /* longer than the grace */
     if (sidestack_poll() != SIDESTACK_CANCELLED) return sidestack_fail("test", "the poll was not");
     if (sidestack_yield() != SIDESTACK_CANCELLED) return sidestack_fail("test", "the yield was not");
     call_int("t.block", 60, NULL);
