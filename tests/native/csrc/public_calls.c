@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Its arguments back. */
@@ -95,6 +96,40 @@ FUNCTION(public_yields) {
   for (int64_t i = 0; i < args[0].as.integer; i++)
     if (sidestack_yield()) return SIDESTACK_ERROR;
   return sidestack_return(results, args[0]);
+}
+
+/* A loop that asks nobody, for (n) milliseconds. */
+FUNCTION(public_busy) {
+  (void)data, (void)nargs;
+  struct timespec begun, now;
+  clock_gettime(CLOCK_MONOTONIC, &begun);
+  do
+    clock_gettime(CLOCK_MONOTONIC, &now);
+  while ((now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < args[0].as.integer);
+  return sidestack_return(results, args[0]);
+}
+
+static FUNCTION(sleeps) {
+  (void)args, (void)nargs, (void)results;
+  return *(int *)data = sidestack_sleep(60);
+}
+
+/*
+ * A callback that is given 20 ms and sleeps for a minute; then the fiber goes on. Its status, the call's, the error's
+ * code, a later sleep's.
+ */
+FUNCTION(public_timeout) {
+  (void)data, (void)args, (void)nargs;
+  int inner = -1;
+  sidestack_value run[2] = {sidestack_float(0.02), sidestack_nil()};
+  if (sidestack_callback(sleeps, &inner, NULL, &run[1])) return SIDESTACK_ERROR;
+  int outer = sidestack_call_name("sidestack.core.timeout", run, 2, results);
+  char code[64];
+  snprintf(code, sizeof code, "%s", sidestack_error_code());
+  sidestack_callback_release(run[1]);
+  int later = sidestack_poll() ? -1 : sidestack_sleep(0.001);
+  sidestack_value told[] = {sidestack_int(inner), sidestack_int(outer), sidestack_string(code), sidestack_int(later)};
+  return sidestack_results_set(results, told, 4);
 }
 
 /* ---- callbacks ---- */

@@ -10,6 +10,7 @@ use super::stage::{Bed, Original, until};
 
 const OK: i64 = 0;
 const ERROR: i64 = 1;
+const CANCELLED: i64 = 2;
 const REFUSED: i64 = 3;
 const STALE: i64 = 4;
 const NOT_FOUND: i64 = 8;
@@ -136,6 +137,27 @@ fn shutdown_ends_loops_that_poll_and_waits() {
     assert_eq!((metrics.stuck, metrics.fibers), (0, 0));
     assert!(matches!(block_on(spin), Err(Error::Cancelled)));
     assert!(matches!(block_on(wait), Err(Error::Cancelled)));
+}
+
+/// It takes as long as it takes; a shutdown does not wait for it.
+#[test]
+fn a_loop_that_asks_nobody_cannot_be_stopped() {
+    let bed = Bed::new();
+    let soon = bed.script.call::<i64>("busy", 100).deadline(Duration::from_millis(20));
+    assert_eq!(block_on(soon).expect("nobody looked at the deadline"), 100);
+    let _late = bed.engine.spawn(bed.script.call::<i64>("busy", 3000)).expect("started");
+    std::thread::sleep(Duration::from_millis(50));
+    let begun = Instant::now();
+    assert_eq!(block_on(bed.engine.shutdown(Duration::from_millis(10))).stuck, 1);
+    assert!(begun.elapsed() < Duration::from_millis(2500));
+}
+
+/// The host function that called the callback gave up: the callback is told, and the fiber goes on.
+#[test]
+fn a_callback_is_cancelled_by_itself() {
+    let bed = Bed::new();
+    let told = bed.call::<(i64, i64, String, i64)>("timeout", ()).expect("told");
+    assert_eq!(told, (CANCELLED, ERROR, "timeout".into(), OK));
 }
 
 #[test]
