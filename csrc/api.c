@@ -29,11 +29,9 @@ const char *sidestack_version(void) { return SIDESTACK_VERSION; }
 
 /* ---- errors ---- */
 
-/* Of a thread where no fiber runs, and of signal handlers. */
-static __thread struct {
-  char code[64];
-  char message[448];
-} thread_error __attribute__((tls_model("initial-exec")));
+/* In a signal handler nothing else can be written: constants. */
+static __thread const char *handler_code __attribute__((tls_model("initial-exec"))) = "";
+static __thread const char *handler_message __attribute__((tls_model("initial-exec"))) = "";
 
 /* The signal handlers of guests run on the thread's alternate stack, and nothing else does. [any thread; no; no] */
 static int in_handler(void) {
@@ -42,43 +40,42 @@ static int in_handler(void) {
   return signals->stack && here - (uintptr_t)signals->stack < signals->stack_size;
 }
 
-static int has_fiber(void) { return ss_thread_state.fiber && !in_handler(); }
-
-static void keep(char *to, size_t size, const char *text) {
-  size_t len = strlen(text);
-  if (len >= size) len = size - 1;
-  memcpy(to, text, len);
-  to[len] = '\0';
+/* The fiber's, or the thread's where none runs. [any thread, not in a handler; no; no] */
+static void set_error(const ss_value *error) {
+  if (ss_thread_state.fiber)
+    ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_set);
+  else
+    ss_foreign_error_set(error);
 }
 
-static void set_error(const ss_value *error) { ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_set); }
-
-static void get_error(ss_value *error) { ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_get); }
+/* [any thread, not in a handler; no; no] */
+static void get_error(ss_value *error) {
+  if (ss_thread_state.fiber)
+    ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_get);
+  else
+    ss_foreign_error_get(error);
+}
 
 int ss_api_error(int status, const char *code, const char *message) {
-  if (has_fiber()) {
-    ss_value error[SS_ERROR_VALUES] = {sidestack_string(code), sidestack_string(message), {0}, sidestack_int(0)};
-    set_error(error);
-  } else {
-    keep(thread_error.code, sizeof thread_error.code, code);
-    keep(thread_error.message, sizeof thread_error.message, message);
-  }
+  ss_value error[SS_ERROR_VALUES] = {sidestack_string(code), sidestack_string(message), {0}, sidestack_int(0)};
+  set_error(error);
   return status;
 }
 
 int sidestack_fail(const char *code, const char *message) {
+  if (in_handler()) return SIDESTACK_ERROR;
   return ss_api_error(SIDESTACK_ERROR, code ? code : "", message ? message : "");
 }
 
 const char *sidestack_error_code(void) {
-  if (!has_fiber()) return thread_error.code;
+  if (in_handler()) return handler_code;
   ss_value error[SS_ERROR_VALUES];
   get_error(error);
   return error[0].tag == SS_STRING ? error[0].as.bytes : "";
 }
 
 const char *sidestack_error_message(void) {
-  if (!has_fiber()) return thread_error.message;
+  if (in_handler()) return handler_message;
   ss_value error[SS_ERROR_VALUES];
   get_error(error);
   return error[1].as.bytes;
@@ -86,7 +83,9 @@ const char *sidestack_error_message(void) {
 
 int ss_api_outside_handlers(void) {
   if (!in_handler()) return SIDESTACK_OK;
-  return ss_api_error(SIDESTACK_REFUSED, "in_signal_handler", "the host cannot be called from a signal handler");
+  handler_code = "in_signal_handler";
+  handler_message = "the host cannot be called from a signal handler";
+  return SIDESTACK_REFUSED;
 }
 
 int ss_api_on_fiber(void) {

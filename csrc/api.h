@@ -52,12 +52,15 @@ void ss_foreign_host_free(sidestack_host *host);
 /* SIDESTACK_REFUSED on an interpreter thread. */
 int ss_foreign_attach(const sidestack_host *host);
 int ss_foreign_detach(void);
+/* The thread's last error, as error_set and error_get have a fiber's. */
+void ss_foreign_error_set(const ss_value *error);
+void ss_foreign_error_get(ss_value *error);
 int ss_foreign_function_id(const char *name, uint32_t *id);
 int ss_foreign_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results);
 
 /* ---- shared by the files ---- */
 
-/* Sets the last error and returns `status`. [any thread; no; no] */
+/* Sets the last error and returns `status`. [any thread, not in a signal handler; no; no] */
 int ss_api_error(int status, const char *code, const char *message);
 
 /* SIDESTACK_OK if this is a fiber's place, outside of signal handlers; or the refusal. [any thread; no; no] */

@@ -12,8 +12,8 @@ use super::foreign::Host;
 use super::host_call::Step;
 use crate::abi::{
     SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
-    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_NIL, SS_OK, SS_STRING, sidestack_host, sidestack_kind,
-    ss_callback, ss_taken, ss_thread, ss_value,
+    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_callback,
+    ss_taken, ss_thread, ss_value,
 };
 use crate::handle::{HandleError, Key, Table};
 use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
@@ -238,15 +238,7 @@ unsafe extern "C" fn ss_cross_error_set(
     _: usize,
 ) -> i64 {
     // SAFETY: four values, as csrc/crossing.h has them.
-    unsafe {
-        let text = |at: usize| {
-            let value = &*error.add(at);
-            (value.tag == SS_STRING && value.len > 0)
-                .then(|| std::slice::from_raw_parts(value.as_.bytes.cast::<u8>(), value.len as usize))
-        };
-        let id = (*error.add(3)).as_.integer;
-        set(current(thread), LastError::new(text(0), text(1).unwrap_or_default(), id));
-    }
+    unsafe { set(current(thread), LastError::read(error)) };
     0
 }
 
@@ -258,13 +250,8 @@ unsafe extern "C" fn ss_cross_error_get(
     _: usize,
     _: usize,
 ) -> i64 {
-    const NIL: ss_value =
-        ss_value { tag: SS_NIL, len: 0, as_: crate::abi::ss_value__bindgen_ty_1 { bytes: c"".as_ptr() } };
     // SAFETY: room for four values; the record keeps the error until the next one.
-    unsafe {
-        let values = (*current(thread)).last_error.as_ref().map_or([NIL; 4], |last| last.values());
-        std::ptr::copy_nonoverlapping(values.as_ptr(), error, 4);
-    }
+    unsafe { LastError::write((*current(thread)).last_error.as_deref(), error) };
     0
 }
 

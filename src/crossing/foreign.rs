@@ -17,7 +17,7 @@ use crate::call::inbox::Inbox;
 use crate::call::job::{Target, Work};
 use crate::call::reference::Reference;
 use crate::host::Rest;
-use crate::host::c_api::FOREIGN;
+use crate::host::c_api::{FOREIGN, LastError};
 use crate::host::local::Local;
 use crate::host::registry::Registry;
 use crate::value::{Flat, Many, Resolver, Value};
@@ -44,6 +44,8 @@ impl Host {
 thread_local! {
     /// What the thread is attached to; given back when it ends.
     static ATTACHED: RefCell<Option<Arc<Host>>> = const { RefCell::new(None) };
+    /// Where no fiber runs: what failed last. (Boxed: a C library's thread-local storage is small.)
+    static ERROR: RefCell<Option<Box<LastError>>> = const { RefCell::new(None) };
 }
 
 /// The refusals and failures of a call that never reached a host function.
@@ -81,6 +83,23 @@ fn told(work: impl FnOnce() -> Result<(), Failed>) -> c_int {
 fn attached() -> Result<Arc<Host>, Failed> {
     let attached = ATTACHED.try_with(|attached| attached.borrow().clone()).ok().flatten();
     attached.ok_or_else(|| refused("no_fiber", "no fiber runs on this thread, and it is not attached to a host"))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_foreign_error_set(error: *const ss_value) {
+    // SAFETY: four values (csrc/api.h).
+    let error = Box::new(unsafe { LastError::read(error) });
+    // A thread that is ending keeps none.
+    let _ = ERROR.try_with(|last| last.replace(Some(error)));
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_foreign_error_get(error: *mut ss_value) {
+    // SAFETY: room for four values (csrc/api.h); the thread keeps the error until the next one.
+    let write = |last: Option<&LastError>| unsafe { LastError::write(last, error) };
+    if ERROR.try_with(|last| write(last.borrow().as_deref())).is_err() {
+        write(None);
+    }
 }
 
 #[unsafe(no_mangle)]

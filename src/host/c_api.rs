@@ -7,7 +7,6 @@ use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::abi::{sidestack_kind, ss_callback, ss_taken, ss_value};
-use crate::error::Raise;
 
 /// The export by which a foreign thread's host calls reach an interpreter of C code.
 pub const FOREIGN: &str = "sidestack.foreign";
@@ -111,8 +110,41 @@ impl LastError {
         LastError { code: code.filter(|code| !code.is_empty()).map(clean), message: clean(message), id }
     }
 
+    /// From an error's four values (csrc/crossing.h).
+    ///
+    /// # Safety
+    ///
+    /// They are four, and their strings are valid.
+    pub unsafe fn read(error: *const ss_value) -> LastError {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let text = |at: usize| {
+                let value = &*error.add(at);
+                (value.tag == crate::abi::SS_STRING && value.len > 0)
+                    .then(|| std::slice::from_raw_parts(value.as_.bytes.cast::<u8>(), value.len as usize))
+            };
+            LastError::new(text(0), text(1).unwrap_or_default(), (*error.add(3)).as_.integer)
+        }
+    }
+
+    /// Writes the last error's values, or those of none: no code, and an empty message.
+    ///
+    /// # Safety
+    ///
+    /// There is room for four.
+    pub unsafe fn write(last: Option<&LastError>, error: *mut ss_value) {
+        const NONE: ss_value = ss_value {
+            tag: crate::abi::SS_NIL,
+            len: 0,
+            as_: crate::abi::ss_value__bindgen_ty_1 { bytes: c"".as_ptr() },
+        };
+        let values = last.map_or([NONE; 4], LastError::values);
+        // SAFETY: the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), error, values.len()) };
+    }
+
     /// Code, message, traceback and id; the strings are valid as long as this.
-    pub fn values(&self) -> [ss_value; 4] {
+    fn values(&self) -> [ss_value; 4] {
         let text = |text: &CString| ss_value {
             tag: crate::abi::SS_STRING,
             len: u32::try_from(text.as_bytes().len()).unwrap_or(0),
@@ -121,11 +153,5 @@ impl LastError {
         let number = |tag, integer| ss_value { tag, len: 0, as_: crate::abi::ss_value__bindgen_ty_1 { integer } };
         let nil = number(crate::abi::SS_NIL, 0);
         [self.code.as_ref().map_or(nil, text), text(&self.message), nil, number(crate::abi::SS_INT, self.id)]
-    }
-}
-
-impl From<&Raise> for LastError {
-    fn from(raise: &Raise) -> LastError {
-        LastError::new(Some(raise.code().as_bytes()), raise.to_string().as_bytes(), 0)
     }
 }
