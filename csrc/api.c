@@ -97,7 +97,18 @@ int ss_api_on_fiber(void) {
 
 /* ---- results ---- */
 
+/* The entry behind a run. */
+static const ss_value *end_of(const ss_value *run, uint32_t count) {
+  while (count-- > 0) run = sidestack_next(run);
+  return run;
+}
+
 void sidestack_results_free(sidestack_results *results) {
+  if (results->owned) {
+    const ss_value *end = end_of(results->values, results->count);
+    for (const ss_value *value = results->values; value < end; value++)
+      if (value->tag == SS_OBJECT) sidestack_handle_release(value->as.key);
+  }
   free(results->memory);
   sidestack_results_init(results);
 }
@@ -115,8 +126,7 @@ int sidestack_results_set(sidestack_results *results, const sidestack_value *run
     results->count = count;
     return SIDESTACK_OK;
   }
-  const ss_value *end = run;
-  for (uint32_t i = 0; i < count; i++) end = sidestack_next(end);
+  const ss_value *end = end_of(run, count);
   size_t entries = (size_t)(end - run), bytes = 0;
   for (const ss_value *value = run; value < end; value++)
     if (is_text(sidestack_tag_of(value))) bytes += (size_t)value->len + 1;
@@ -133,7 +143,7 @@ int sidestack_results_set(sidestack_results *results, const sidestack_value *run
     text += (size_t)run[i].len + 1;
   }
   /* Last: the run may be what the results are now. */
-  free(results->memory);
+  sidestack_results_free(results);
   results->memory = values;
   results->values = values;
   results->count = count;
@@ -161,6 +171,19 @@ void ss_api_error_values(int status, ss_value *error) {
 }
 
 /* ---- calls ---- */
+
+/* What a host call returned, for C: objects are its own from here on, until the results are freed. [fiber; no; no] */
+static int hand_over(const ss_call *call, sidestack_results *results) {
+  int status = sidestack_results_set(results, call->values, call->count);
+  if (status) return status;
+  const ss_value *end = end_of(call->values, call->count);
+  for (const ss_value *value = call->values; value < end; value++) {
+    if (value->tag != SS_OBJECT) continue;
+    ss_claim(value);
+    results->owned = 1;
+  }
+  return SIDESTACK_OK;
+}
 
 /* The fiber is to end: it stays told, whatever else it calls. [fiber; no; no] */
 static int cancelled(void) {
@@ -202,7 +225,7 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
   int status = ss_host_call(id, args, nargs, &call), outcome;
   while (status == SS_CALL_GUEST) status = answer(&call);
   if (status == SS_OK) {
-    outcome = results ? sidestack_results_set(results, call.values, call.count) : SIDESTACK_OK;
+    outcome = results ? hand_over(&call, results) : SIDESTACK_OK;
   } else if (status == SS_ERROR) {
     outcome = host_error(&call);
   } else {
