@@ -264,7 +264,7 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 int sidestack_yield(void);
 
 /*
- * For loops: costs a load and a branch, and lets others have a turn only if this one's is over. SIDESTACK_OK, or
+ * For loops: costs a call and a look, and lets others have a turn only if this one's is over. SIDESTACK_OK, or
  * _CANCELLED if the fiber is to end: its deadline passed, its caller gave up, the engine shuts down.
  * [any thread; may suspend; no]
  */
