@@ -10,13 +10,10 @@
 
 /*
  * Calls the function that `export` describes. `args` and `result` are its own layout, in frames that last until this returns. SS_OK: the result
- * is written. Else the last error tells why (last_error.h).
+ * is written. Else the last error tells why (sidestack.h).
  * [any thread; may suspend on a fiber; does not raise]
  */
 int ss_export_call(const void *export, const void *args, void *result);
-
-/* The crossing itself, on an interpreter thread; statuses as of ss_host_call. [interpreter thread; may suspend; no] */
-int ss_export_cross(const void *export, const void *args, void *result, ss_call *call);
 
 /* A call made by a foreign thread that an interpreter's fiber runs. */
 typedef struct ss_export_run {

@@ -4,14 +4,15 @@
 //! the host call has to wait, `entry` suspends the fiber, and returns to C what the worker has left in the record when it
 //! resumes it.
 
+mod api;
 pub mod cancel;
 mod entry;
 pub mod export;
 pub mod fence;
 pub mod finish;
+mod foreign;
 pub mod host_call;
 mod interrupted;
-mod last_error;
 mod reply;
 
 pub use entry::fiber_main;

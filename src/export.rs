@@ -42,7 +42,7 @@ pub use types::{Arg, C, CType, Fallible, Item, Ret};
 /// # What C gets on an error
 ///
 /// The function's own error, a panic, a cancel, and a refusal (below) all end the same way: C gets a value that says "failed",
-/// and `sidestack_last_error_code()` and `sidestack_last_error_message()` say why. They belong to the fiber, or to the
+/// and `sidestack_error_code()` and `sidestack_error_message()` say why. They belong to the fiber, or to the
 /// thread if there is none, and last until its next failure.
 ///
 /// | option | C gets |

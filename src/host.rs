@@ -1,11 +1,11 @@
 //! Host functions: how they are declared, what they get, and what is known of a host call while it lasts.
 
 pub mod args;
+pub mod c_api;
 pub mod cx;
 pub mod exported;
 pub mod function;
 pub mod future;
-pub mod last_error;
 pub mod local;
 pub mod module;
 pub mod object;

@@ -25,7 +25,7 @@ pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
 /// csrc/crossing.c: give up the thread, then return the status in the record.
 const SUSPEND: i64 = i32::MIN as i64;
 /// csrc/crossing.c: others had their turn, look again.
-const AGAIN: c_int = c_int::MIN + 1;
+pub(super) const AGAIN: c_int = c_int::MIN + 1;
 
 pub(super) fn result(step: Step) -> i64 {
     match step {

@@ -14,7 +14,7 @@ use crate::host::args::Args;
 use crate::host::exported::{self, Export};
 use crate::host::function::Started;
 use crate::host::record::FiberRecord;
-use crate::value::Run;
+use crate::value::{Few, Run};
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ss_cross_export(
@@ -57,12 +57,13 @@ unsafe fn begin(
         let context = FiberRecord::context(record);
         let function = export.number();
         let outer = context.local.activity.enter(function);
+        let few = &mut *(&raw mut (*call).few).cast::<Few>();
         let mut extract =
-            export.extracts.then(|| Args::new(Run::new(std::ptr::null_mut(), 0), context, export.entry()));
+            export.extracts.then(|| Args::new(Run::new(std::ptr::null_mut(), 0), context, export.entry(), few));
         let started = fence(|| export.run(args, place, extract.as_mut()));
         let step = match started {
             Ok(Started::Ready(Ok(None))) => {
-                reply::nothing(call);
+                reply::few(call, 0);
                 Step::Return(SS_OK as i32)
             }
             Ok(Started::Ready(outcome)) => host_call::over(record, call, outcome),

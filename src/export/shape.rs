@@ -6,13 +6,13 @@
 //!   C lent cannot outlive the call. The result is written into the symbol's frame when the call succeeds: the frame is there,
 //!   because C cannot leave it while its call is in the set of host calls, and what leaves the set has no future any more.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::future::Future;
 use std::mem::needs_drop;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::abi::{SS_OK, ss_export_call, ss_last_error_set};
+use crate::abi::{SIDESTACK_REFUSED, SS_OK, ss_api_error, ss_export_call};
 use crate::error::{HostResult, Raise, refused};
 use crate::handle::HandleError;
 use crate::host::args::Args;
@@ -60,10 +60,11 @@ pub unsafe fn call(export: &'static Export, args: *const c_void, result: *mut c_
 #[inline]
 pub fn no_place<T>(out: *mut T, export: &'static Export) -> bool {
     if out.is_null() {
-        let (code, message) = (refused::NULL_ARGUMENT, "the out parameter is NULL");
         let _ = export;
-        // SAFETY: two texts with their lengths; it can be called anywhere.
-        unsafe { ss_last_error_set(code.as_ptr().cast(), code.len(), message.as_ptr().cast(), message.len()) };
+        const CODE: &CStr = c"null_argument";
+        const { assert!(CODE.to_bytes().len() == refused::NULL_ARGUMENT.len()) };
+        // SAFETY: two terminated strings, which it copies; it can be called anywhere.
+        unsafe { ss_api_error(SIDESTACK_REFUSED as i32, CODE.as_ptr(), c"the out parameter is NULL".as_ptr()) };
     }
     out.is_null()
 }

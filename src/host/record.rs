@@ -9,9 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::c_api::LastError;
 use super::cx::CallShared;
 use super::future::HostFuture;
-use super::last_error::LastError;
 use super::local::Local;
 use super::reply::Reply;
 use crate::Error;
@@ -135,7 +135,7 @@ pub struct FiberRecord {
     pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
-    /// Why the last call into the host failed, for C that asks.
+    /// The last error that the C API told C code on this fiber of.
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,

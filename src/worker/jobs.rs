@@ -146,7 +146,7 @@ impl<I: Interpreter> Worker<I> {
         };
         let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
-        fiber.record.grace = self.settings.grace;
+        fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
         fiber.record.job = Some(job);
         if let Some(Job { work: Work::Foreign { run }, .. }) = fiber.record.job.as_deref() {

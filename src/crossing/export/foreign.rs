@@ -5,16 +5,16 @@
 //! Attach: the function runs right there, and an async one blocks the thread. Of all that a thread is left with its last
 //! error, which goes when it ends.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int};
 use std::future::poll_fn;
 use std::sync::{PoisonError, RwLock, Weak};
 
 use crate::Error;
-use crate::abi::{SS_ERROR, SS_OK, ss_export_run};
+use crate::abi::{SS_ERROR, SS_OK, ss_api_error, ss_export_run};
 use crate::call::Call;
 use crate::call::job::{Dispatch, ForeignRun, Target, Work};
 use crate::crossing::fence::{Panicked, fence};
-use crate::crossing::{last_error, reply};
+use crate::crossing::reply;
 use crate::error::{HostResult, Raise, refused};
 use crate::host::exported::{self, Export, Foreign};
 use crate::host::function::Started;
@@ -38,9 +38,10 @@ unsafe extern "C" fn ss_cross_export_foreign(export: *const Export, args: *const
         Err(Panicked(message)) => panicked(unsafe { (*export).name }, &message),
     };
     let (code, message) = reply::describe(&error);
-    // SAFETY: no fiber's: the thread's own.
-    unsafe { last_error::set(None, code.unwrap_or("error").as_bytes(), message.as_bytes()) };
-    SS_ERROR as c_int
+    let text = |text: &str| CString::new(text.replace('\0', "")).unwrap_or_default();
+    let (code, message) = (text(code.unwrap_or("error")), text(&message));
+    // SAFETY: two terminated strings, which it copies.
+    unsafe { ss_api_error(SS_ERROR as c_int, code.as_ptr(), message.as_ptr()) }
 }
 
 unsafe fn run(export: &'static Export, args: *const (), result: *mut ()) -> HostResult<()> {

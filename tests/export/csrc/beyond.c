@@ -33,12 +33,12 @@ int64_t jump_past_host_call(int64_t gate) {
 #define CHECK(condition)                                                                                       \
   do {                                                                                                         \
     if (!(condition)) {                                                                                        \
-      fprintf(stderr, "beyond.c:%d: %s; last error %s\n", __LINE__, #condition, sidestack_last_error_code()); \
+      fprintf(stderr, "beyond.c:%d: %s; last error %s\n", __LINE__, #condition, sidestack_error_code()); \
       return __LINE__;                                                                                         \
     }                                                                                                          \
   } while (0)
 
-#define FAILED_AS(what) (strcmp(sidestack_last_error_code(), what) == 0)
+#define FAILED_AS(what) (strcmp(sidestack_error_code(), what) == 0)
 
 int64_t case_handles(int64_t gate);
 

@@ -16,13 +16,13 @@ struct point {
   do {                                                                                                \
     if (!(condition)) {                                                                               \
       fprintf(stderr, "cases.c:%d: %s; last error %s: %s\n", __LINE__, #condition,                    \
-              sidestack_last_error_code(), sidestack_last_error_message());                           \
+              sidestack_error_code(), sidestack_error_message());                           \
       return __LINE__;                                                                                \
     }                                                                                                 \
   } while (0)
 
-#define FAILED_AS(what) (strcmp(sidestack_last_error_code(), what) == 0)
-#define TOLD(what) (strstr(sidestack_last_error_message(), what) != NULL)
+#define FAILED_AS(what) (strcmp(sidestack_error_code(), what) == 0)
+#define TOLD(what) (strstr(sidestack_error_message(), what) != NULL)
 
 int64_t unbuffered(int64_t unused) {
   (void)unused;
@@ -55,7 +55,7 @@ int64_t case_types(int64_t unused) {
   CHECK(manhattan(&point) == 7);
   CHECK(with_state(1) == 101);
   CHECK(owned_add("x", 1, 2) == 3 && attached_add(1, 2) == 3); /* no foreign thread */
-  CHECK(*sidestack_last_error_code() == 0 && *sidestack_last_error_message() == 0);
+  CHECK(*sidestack_error_code() == 0 && *sidestack_error_message() == 0);
   return 0;
 }
 
@@ -72,8 +72,8 @@ int64_t case_errors(int64_t unused) {
   CHECK(divide(1, 1, NULL) == -1 && FAILED_AS("null_argument") && TOLD("out parameter"));
   CHECK(parse("good") == 0 && parse("\xff") == -7 && FAILED_AS("error"));
   CHECK(no_memory(true) == NULL && FAILED_AS("no_memory") && TOLD("there is none"));
-  const char *code = sidestack_last_error_code();
-  CHECK(add(1, 1) == 2 && code == sidestack_last_error_code() && FAILED_AS("no_memory"));
+  const char *code = sidestack_error_code();
+  CHECK(add(1, 1) == 2 && code == sidestack_error_code() && FAILED_AS("no_memory"));
   int32_t items[3] = {1, 2, 3};
   CHECK(sum((int32_t *)((char *)items + 1), 2) == INT64_MIN && FAILED_AS("misaligned_argument"));
   CHECK(sum(NULL, 1) == INT64_MIN && FAILED_AS("null_argument"));
@@ -96,7 +96,7 @@ int64_t case_panics(int64_t gate) {
 
 /* Two fibers fail in turn: each keeps its own error. (which): 0 or 1. */
 int64_t case_own_error(int64_t which) {
-  CHECK(*sidestack_last_error_code() == 0);
+  CHECK(*sidestack_error_code() == 0);
   if (which) {
     CHECK(no_memory(true) == NULL);
   } else {
@@ -168,15 +168,6 @@ int64_t case_stubborn(int64_t gate) {
   CHECK(at_gate(gate) == INT64_MIN && FAILED_AS("cancelled"));
   CHECK(nap(1) == -1 && FAILED_AS("cancelled"));
   CHECK(add(1, 2) == 3 && ready_at_once(1) == 2);
-  return ++ends;
-}
-
-/* Never gives up: ends when it is killed, and even ready functions fail. */
-int64_t case_immortal(int64_t gate) {
-  at_gate(gate);
-  while (add(1, 2) == 3)
-    ;
-  CHECK(FAILED_AS("cancelled") && TOLD("grace"));
   return ++ends;
 }
 
@@ -261,7 +252,7 @@ int64_t case_on_thread(int64_t unused) {
 int64_t case_no_callback(int64_t unused) {
   (void)unused;
   CHECK(quietly(twice, 4) == 8);
-  CHECK(*sidestack_last_error_code() == 0);
+  CHECK(*sidestack_error_code() == 0);
   CHECK(quietly(uses_add, 4) == 0 && FAILED_AS("called_back") && TOLD("quietly is marked no_callback"));
   CHECK(add(1, 2) == 3);
   CHECK(quietly_later(twice, 4) == 8);
@@ -322,7 +313,7 @@ static int64_t on_thread(int64_t (*body)(int64_t), int64_t argument) {
 }
 
 static int64_t rejected(int64_t n) {
-  CHECK(*sidestack_last_error_code() == 0);
+  CHECK(*sidestack_error_code() == 0);
   for (int i = 0; i < 2; i++) {
     CHECK(add((int32_t)n, 1) == 0 && FAILED_AS("foreign_thread") && TOLD("add may be called on interpreter threads only"));
     CHECK(nap(1) == -1 && FAILED_AS("foreign_thread"));

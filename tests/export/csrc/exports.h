@@ -1,7 +1,7 @@
 /*
  * Functions that a Rust program exports through Sidestack. Generated: sidestack::export::header().
  *
- * Where a function fails, sidestack_last_error_code() and sidestack_last_error_message() tell why, until the next failure on
+ * Where a function fails, sidestack_error_code() and sidestack_error_message() tell why, until the next failure on
  * that fiber or thread. Pointers are used during the call only. Names in brackets:
  *   thread/fiber     the function runs on its interpreter thread's own stack, or as a leaf on the caller's
  *   may suspend      it may wait, and then only the calling fiber does
@@ -20,10 +20,10 @@ extern "C" {
 #endif
 
 /* The last failure's code, a word to compare with; never NULL. [any thread; does not suspend; does not raise] */
-const char *sidestack_last_error_code(void);
+const char *sidestack_error_code(void);
 
 /* Its message, for people; never NULL. [any thread; does not suspend; does not raise] */
-const char *sidestack_last_error_message(void);
+const char *sidestack_error_message(void);
 
 struct point;
 

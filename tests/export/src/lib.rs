@@ -14,8 +14,8 @@ pub type Case = unsafe extern "C" fn(i64) -> i64;
 
 unsafe extern "C" {
     fn glue_run(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
-    fn sidestack_last_error_code() -> *const c_char;
-    fn sidestack_last_error_message() -> *const c_char;
+    fn sidestack_error_code() -> *const c_char;
+    fn sidestack_error_message() -> *const c_char;
 }
 
 /// One interpreter that runs C functions.
@@ -102,5 +102,5 @@ pub fn last_error() -> (String, String) {
         unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
     };
     // SAFETY: any thread may ask.
-    unsafe { (text(sidestack_last_error_code()), text(sidestack_last_error_message())) }
+    unsafe { (text(sidestack_error_code()), text(sidestack_error_message())) }
 }

@@ -16,7 +16,6 @@ unsafe extern "C" {
     fn case_small_stack(_: i64) -> i64;
     fn case_sum(_: i64) -> i64;
     fn case_stubborn(_: i64) -> i64;
-    fn case_immortal(_: i64) -> i64;
     fn case_deadline(_: i64) -> i64;
     fn case_on_thread(_: i64) -> i64;
     fn case_no_callback(_: i64) -> i64;
@@ -134,7 +133,6 @@ unsafe extern "C" fn add_once(_: i64) -> i64 {
 #[test]
 fn cancels_reach_c() {
     cancelled(case_stubborn, 30_000);
-    cancelled(case_immortal, 30_001);
     let bed = Bed::new();
     let before = ends();
     let call = bed.call(case_deadline, 30_002).deadline(Duration::from_millis(300));
