@@ -33,6 +33,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("swapcontext", |suite, n| suite.native.exports("swapcontext", n)),
     ("thread hand-off", |suite, n| suite.native.exports("thread hand-off", n)),
     ("bare switch", |_, n| bare::switch(n)),
+    ("yield", |suite, n| suite.native.yields(n)),
     ("wait", |suite, n| suite.native.host("wait", n)),
     ("lua host call", |suite, n| suite.lua.inside("nothing", n)),
     ("lua host call, arguments", |suite, n| suite.lua.inside("add", n)),

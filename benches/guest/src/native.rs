@@ -18,6 +18,7 @@ unsafe extern "C" {
     fn bench_raw(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_flag(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_mask(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn bench_yield(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_host(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
 }
 
@@ -91,12 +92,13 @@ pub struct Native {
 impl Native {
     pub(crate) fn new(tick: Duration) -> Native {
         let numbers = Numbers::default();
-        let loops: [(&str, NativeFunction); 5] = [
+        let loops: [(&str, NativeFunction); 6] = [
             ("raw", Some(bench_raw)),
             ("flag", Some(bench_flag)),
             ("mask", Some(bench_mask)),
             ("host", Some(bench_host)),
             ("exports", Some(bench_exports)),
+            ("yield", Some(bench_yield)),
         ];
         let mut guest = sidestack::Native::new();
         for (name, function) in loops {
@@ -131,6 +133,11 @@ impl Native {
     pub(crate) fn exports(&self, which: &str, n: u64) -> Duration {
         let number = LOOPS.iter().position(|name| *name == which).expect("a loop of that name");
         nanoseconds(block_on(self.script.call::<i64>("exports", (n, number))).expect("a time"))
+    }
+
+    /// Turns given away, with nobody else ready.
+    pub(crate) fn yields(&self, n: u64) -> Duration {
+        nanoseconds(block_on(self.script.call::<i64>("yield", n)).expect("a time"))
     }
 
     /// Calls of a host function, with the argument that it wants.
