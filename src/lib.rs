@@ -11,6 +11,8 @@ pub mod error;
 mod fiber;
 pub mod guest;
 mod handle;
+#[cfg_attr(not(feature = "hooks"), path = "hooks/off.rs")]
+pub mod hooks;
 mod host;
 mod script;
 mod signal;

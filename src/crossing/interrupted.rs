@@ -17,6 +17,8 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool
     // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
+        // The hooks look up for any guest, and know of no finalizers.
+        let finalizer = finalizer || (FiberRecord::context(record).local.in_finalizer)();
         let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as i32 != 0;
         (*thread).interrupt = 0;
         let now = Instant::now();

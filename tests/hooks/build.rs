@@ -1,0 +1,49 @@
+//! Compiles the cases and, for each library that is there, the guest code that uses it.
+
+use std::{env, fs};
+
+/// pkg-config name, Debian package, the C files that use it.
+const LIBRARIES: [(&str, &str, &[&str]); 3] =
+    [("libpq", "libpq-dev", &[]), ("libcurl", "libcurl4-openssl-dev", &[]), ("hiredis", "libhiredis-dev", &[])];
+
+fn main() {
+    println!("cargo:rerun-if-changed=csrc");
+    println!("cargo:rerun-if-changed=build.rs");
+    let headers = env::var("DEP_SIDESTACK_INCLUDE").expect("sidestack's build script tells where its headers are");
+    println!("cargo:rerun-if-changed={headers}");
+    let mut build = cc::Build::new();
+    build
+        .std("c11")
+        .define("_GNU_SOURCE", None)
+        .include(&headers)
+        .include("csrc")
+        .flag("-Wall")
+        .flag("-Wextra")
+        .flag("-Werror")
+        .flag("-fno-omit-frame-pointer")
+        .flag("-fstack-clash-protection")
+        .flag("-ftls-model=initial-exec");
+    let cases = fs::read_dir("csrc").expect("tests/hooks/csrc").map(|entry| entry.expect("an entry").path());
+    build.files(cases.filter(|path| path.extension().is_some_and(|ending| ending == "c")));
+    let mut found = Vec::new();
+    for (name, package, files) in LIBRARIES {
+        println!("cargo:rustc-check-cfg=cfg(has_{name})");
+        match pkg_config::Config::new().cargo_metadata(false).probe(name) {
+            Ok(library) => {
+                println!("cargo:rustc-cfg=has_{name}");
+                for folder in library.include_paths.iter().filter(|folder| !folder.ends_with("usr/include")) {
+                    build.flag("-isystem").flag(folder);
+                }
+                build.files(files.iter().map(|file| format!("csrc/{file}")));
+                found.push(library);
+            }
+            Err(_) => println!("cargo:warning={name} is missing (Debian package {package}): its tests are skipped"),
+        }
+    }
+    build.compile("sidestack_test_hooks");
+    // After the archive, which refers to them.
+    for library in found {
+        library.link_paths.iter().for_each(|folder| println!("cargo:rustc-link-search=native={}", folder.display()));
+        library.libs.iter().for_each(|name| println!("cargo:rustc-link-lib={name}"));
+    }
+}
