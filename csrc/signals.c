@@ -139,6 +139,7 @@ enum queued { FULL, MERGED, ADDED };
 /* Queues a signal, if there is room. [interpreter thread; no; no] */
 static enum queued queue(ss_signals *signals, const siginfo_t *info, uint64_t fiber) {
   signals->changes++;
+  ss_thread_state.deferred = 1;
   if (merge(signals, info, fiber)) return MERGED;
   if (signals->count == signals->capacity) return FULL;
   signals->entries[signals->count] = (ss_deferred){*info, fiber};
@@ -225,6 +226,8 @@ static void block_in(void *context, ss_signals *signals) {
   memcpy(&mask, &((ucontext_t *)context)->uc_sigmask, sizeof mask);
   uint64_t more = ss_registration_wrapped() & ~mask;
   signals->blocked |= more;
+  signals->current = ss_thread_state.fiber_id;
+  ss_thread_state.deferred = 1;
   signals->changes++;
   mask |= more;
   memcpy(&((ucontext_t *)context)->uc_sigmask, &mask, sizeof mask);
@@ -306,8 +309,10 @@ void ss_signal_switch(ss_thread *thread) {
     mask &= ~take_over(signals, signals->current);
     ss_set_mask(SIG_SETMASK, mask);
   }
-  signals->current = thread->fiber_id;
   signals->look_up = 0;
+  thread->deferred = 0;
+  SS_BARRIER(); /* a handler sets it again */
+  if (signals->count || signals->blocked) thread->deferred = 1;
   uint64_t seen;
   do {
     seen = signals->changes;
@@ -319,8 +324,9 @@ void ss_signal_switch(ss_thread *thread) {
 
 uint64_t ss_signal_fiber_end(ss_thread *thread, uint64_t fiber_id) {
   ss_signals *signals = &ss_signals_state;
-  if (signals->count == 0) return 0; /* and none can come: the fiber is not current */
+  if (signals->count == 0 && signals->blocked == 0) return 0; /* and none can come: the fiber is not current */
   uint64_t dropped = 0, mask = ss_set_mask(SIG_BLOCK, SS_BLOCKABLE);
+  if (signals->blocked) mask &= ~take_over(signals, signals->current);
   uint32_t kept = 0, count = signals->count;
   for (uint32_t i = 0; i < count; i++) {
     ss_deferred *entry = &signals->entries[i];

@@ -29,13 +29,14 @@ void ss_signal_detach(void);
 void ss_signal_drain(ss_thread *thread);
 
 /*
- * Counts again what waits for the fiber that is current: call it after fiber_id changed (also to 0), before the place
- * is SS_ON_FIBER and in_host is cleared. O(1) while nothing is queued. [interpreter thread, in-host; no; no]
+ * Counts again what waits for the fiber that is current: call it after fiber_id was set to another fiber's, before the place
+ * is SS_ON_FIBER and in_host is cleared. Where `deferred` is 0 it is enough to zero `pending`, and to look at `deferred`
+ * after that. [interpreter thread, in-host; no; no]
  */
 void ss_signal_switch(ss_thread *thread);
 
 /*
- * A fiber is gone: drops what waits for it. Call it after ss_signal_switch has left it. Returns the number of signals
+ * A fiber is gone, and no longer current: drops what waits for it. Harmless, and needless, where `deferred` is 0. Returns the number of signals
  * dropped, the overruns of timers included. [interpreter thread, in-host; no; no]
  */
 uint64_t ss_signal_fiber_end(ss_thread *thread, uint64_t fiber_id);

@@ -29,7 +29,7 @@ typedef struct ss_signals {
   volatile uint64_t changes; /* grows when a handler changed what `pending` is counted from */
   uint64_t installed;        /* the signals that guests of this thread installed handlers for */
   volatile uint64_t blocked; /* the signals that a handler blocked because the queue was full */
-  uint64_t current;          /* fiber_id at the last ss_signal_switch */
+  uint64_t current;          /* the fiber that was current when they were blocked */
   uint32_t inflight[SS_SIGNALS]; /* raised again and not yet arrived */
   volatile int look_up;      /* a tick came in host code: guest_interrupt is due on the return to C */
   pid_t tid;
@@ -40,9 +40,7 @@ typedef struct ss_signals {
   stack_t former_stack;
 
   timer_t timer;
-  volatile uint64_t armed; /* the timer's period in nanoseconds; 0: disarmed */
-  volatile uint32_t idle;  /* ticks in a row that found no fiber current */
-  uint64_t seen_epoch;     /* by the last tick */
+  uint64_t seen_epoch; /* by the last tick */
 } ss_signals;
 
 extern __thread ss_signals ss_signals_state __attribute__((tls_model("initial-exec")));

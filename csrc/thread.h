@@ -24,10 +24,12 @@ enum ss_interrupt {
 };
 
 typedef struct ss_thread {
+  uintptr_t host_stack;        /* where this thread's own stack is free while a fiber runs; first: ss_move_to looks here */
   volatile int in_host;        /* 1 while host code runs: guests' signals are deferred */
   volatile int pending;        /* how many deferred signals wait for the fiber that is current */
   volatile int interrupt;      /* ss_interrupt bits; guests poll it, a tick sets it */
   volatile int place;          /* enum ss_place */
+  int nested;                  /* host code called C that called the host: nothing there can wait */
   void *fiber;                 /* the current fiber's record (Rust's; opaque to C), or NULL */
   uint64_t fiber_id;           /* its id, never reused in a process; 0: none */
   uintptr_t stack_base;        /* of the current fiber's stack: highest address */
@@ -35,6 +37,9 @@ typedef struct ss_thread {
   volatile uint64_t epoch;     /* counts resumes: a tick that carries another epoch is stale */
   volatile uint64_t deadline;  /* of the current fiber, CLOCK_MONOTONIC nanoseconds; UINT64_MAX: none */
   volatile int others_ready;   /* another fiber waits for this thread */
+  volatile int deferred;       /* not 0: signals are queued, or a tick came in host code: ss_signal_switch is due */
+  volatile uint32_t idle;      /* ticks in a row that found no fiber current */
+  volatile uint64_t armed;     /* the tick's period in nanoseconds; 0: disarmed */
   volatile int attached;       /* 1: this is an interpreter thread */
   void (*volatile guest_interrupt)(void); /* makes running guest code look up; async-signal-safe; may be NULL */
   void *guest;                 /* the guest's own anchor (Lua: its universe) */

@@ -56,14 +56,14 @@ int ss_tick_set_signal(int signo) {
 }
 
 /* Sets the timer's period. 0 or an errno. [interpreter thread, also in a handler; no; no] */
-static int set_period(ss_signals *signals, uint64_t period_ns) {
+static int set_period(ss_thread *thread, ss_signals *signals, uint64_t period_ns) {
   struct itimerspec times;
   times.it_interval.tv_sec = (time_t)(period_ns / SECOND);
   times.it_interval.tv_nsec = (long)(period_ns % SECOND);
   times.it_value = times.it_interval;
-  signals->armed = period_ns;
+  thread->armed = period_ns;
   if (timer_settime(signals->timer, 0, &times, NULL) == 0) return 0;
-  signals->armed = 0;
+  thread->armed = 0;
   return errno;
 }
 
@@ -80,10 +80,10 @@ static void look(ss_thread *thread, ss_signals *signals) {
   int stale = epoch != signals->seen_epoch;
   signals->seen_epoch = epoch;
   if (thread->place == SS_NO_FIBER) {
-    if (++signals->idle >= IDLE_TICKS) set_period(signals, 0);
+    if (++thread->idle >= IDLE_TICKS) set_period(thread, signals, 0);
     return;
   }
-  signals->idle = 0;
+  thread->idle = 0;
   if (!stale) {
     if (thread->deadline != UINT64_MAX && now_ns() >= thread->deadline) thread->interrupt |= SS_INTERRUPT_DEADLINE;
     if (thread->others_ready) thread->interrupt |= SS_INTERRUPT_SLICE;
@@ -91,6 +91,7 @@ static void look(ss_thread *thread, ss_signals *signals) {
   if (!thread->interrupt) return;
   if (thread->in_host) {
     signals->look_up = 1;
+    thread->deferred = 1;
     signals->changes++;
     ss_signals_recount(thread, signals);
   } else if (thread->guest_interrupt) {
@@ -143,11 +144,11 @@ int ss_tick_create(void) {
 void ss_tick_delete(void) { timer_delete(ss_signals_state.timer); }
 
 int ss_tick_arm(uint64_t period_ns) {
-  ss_signals *signals = &ss_signals_state;
-  if (!ss_thread_state.attached) return EPERM;
-  signals->idle = 0;
+  ss_thread *thread = &ss_thread_state;
+  if (!thread->attached) return EPERM;
+  thread->idle = 0;
   SS_BARRIER();
-  return signals->armed == period_ns ? 0 : set_period(signals, period_ns);
+  return thread->armed == period_ns ? 0 : set_period(thread, &ss_signals_state, period_ns);
 }
 
-uint64_t ss_tick_armed(void) { return ss_signals_state.armed; }
+uint64_t ss_tick_armed(void) { return ss_thread_state.armed; }

@@ -29,5 +29,8 @@ pub use guard::GuardKind;
 #[cfg(test)]
 pub use pool::PoolStats;
 pub use pool::{StackPool, Trimmed};
+pub use saved::Home;
 pub use stack::{FiberStack, StackConfig};
-pub use switch::{Coroutine, Link, Resumed, on_thread_stack, suspend};
+#[cfg(feature = "sanitizer")]
+pub use switch::move_to;
+pub use switch::{Coroutine, Link, Resumed, suspend};

@@ -8,9 +8,13 @@ pub mod valgrind;
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-use x86_64::valgrind_request;
+#[cfg(feature = "sanitizer")]
+pub use x86_64::Moved;
+#[cfg(all(test, not(feature = "sanitizer")))]
+pub use x86_64::ss_move_to;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{Float, prefetch};
+use x86_64::valgrind_request;
+pub use x86_64::{Float, stack_pointer};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("sidestack supports x86-64 Linux; src/sys holds what another CPU needs");

@@ -31,7 +31,8 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::job::Job;
-use crate::fiber::{StackPool, Trimmed};
+use crate::call::wake::Way;
+use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::Attached;
@@ -48,6 +49,7 @@ pub struct Worker<I: Interpreter> {
     local: Rc<Local>,
     thread: *mut ss_thread,
     attached: Attached,
+    home: Home,
     inbox: Receiver<Message>,
     pool: StackPool,
     /// Fibers by index; a free place is `None`.
@@ -103,11 +105,10 @@ impl<I: Interpreter> Worker<I> {
             }
             self.units -= 1;
             if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some((key, following)) = crate::call::wake::next_local()
+                && let Some(key) = crate::call::wake::next_local()
             {
                 wakes += 1;
-                self.expect(following);
-                self.woken(key);
+                self.woken(key, Way::Local);
                 continue;
             }
             if let Some(index) = self.ready.pop_front() {

@@ -13,10 +13,12 @@ pub type ss_interrupt = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct ss_thread {
+    pub host_stack: usize,
     pub in_host: ::core::ffi::c_int,
     pub pending: ::core::ffi::c_int,
     pub interrupt: ::core::ffi::c_int,
     pub place: ::core::ffi::c_int,
+    pub nested: ::core::ffi::c_int,
     pub fiber: *mut ::core::ffi::c_void,
     pub fiber_id: u64,
     pub stack_base: usize,
@@ -24,6 +26,9 @@ pub struct ss_thread {
     pub epoch: u64,
     pub deadline: u64,
     pub others_ready: ::core::ffi::c_int,
+    pub deferred: ::core::ffi::c_int,
+    pub idle: u32,
+    pub armed: u64,
     pub attached: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
     pub guest: *mut ::core::ffi::c_void,

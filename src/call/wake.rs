@@ -1,13 +1,14 @@
 //! Wakers of host futures (rule 9).
 //!
 //! A waker holds its interpreter's inbox and a fiber's key. It may outlive both: the key's id is never reused, so a late
-//! wake finds nobody and is ignored. `scheduled` lets any number of wakes before the next poll cost one message. The
-//! worker clears it *before* it polls, so a wake during the poll is not lost. On the interpreter's own thread the key goes
-//! to a local queue, on any other through the channel, which also unparks the worker.
+//! wake finds nobody and is ignored. On the interpreter's own thread the key goes to a local queue, on any other through the
+//! channel, which also unparks the worker. For each way a flag lets any number of wakes before the next poll cost one key. The
+//! worker clears it *before* it polls, so a wake during the poll is not lost.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::task::ArcWake;
 
@@ -40,13 +41,10 @@ pub fn on_interpreter_thread() -> bool {
     !SERVES.get().is_null()
 }
 
-/// The next fiber woken on this thread, and the two after it.
+/// The next fiber woken on this thread.
 #[inline]
-pub fn next_local() -> Option<(FiberKey, [Option<FiberKey>; 2])> {
-    LOCAL.with_borrow_mut(|queue| {
-        let next = queue.pop_front()?;
-        Some((next, [queue.front().copied(), queue.get(1).copied()]))
-    })
+pub fn next_local() -> Option<FiberKey> {
+    LOCAL.with_borrow_mut(VecDeque::pop_front)
 }
 
 /// Whether any fiber was woken on this thread and not yet taken.
@@ -59,25 +57,41 @@ pub struct FiberWaker {
     inbox: Arc<Inbox>,
     /// The fiber.
     pub key: FiberKey,
-    scheduled: Scheduled,
+    /// The key is in the channel.
+    sent: Scheduled,
+    /// The key is in the local queue: only the interpreter's own thread looks at it, so that it needs no order.
+    queued: AtomicBool,
+}
+
+/// How a key came to the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By the local queue.
+    Local,
+    /// By the channel.
+    Channel,
 }
 
 impl FiberWaker {
     /// A waker for a fiber of the interpreter behind `inbox`.
     pub fn new(inbox: Arc<Inbox>, key: FiberKey) -> Self {
-        FiberWaker { inbox, key, scheduled: Scheduled::default() }
+        FiberWaker { inbox, key, sent: Scheduled::default(), queued: AtomicBool::new(false) }
     }
 
     /// Makes it the waker of another fiber. Nobody else holds it.
     pub fn renew(&mut self, key: FiberKey) {
         self.key = key;
-        self.scheduled = Scheduled::default();
+        self.sent = Scheduled::default();
+        self.queued = AtomicBool::new(false);
     }
 
     /// The worker took the key: later wakes have to be delivered again.
     #[inline]
-    pub fn taken(&self) {
-        self.scheduled.clear();
+    pub fn taken(&self, way: Way) {
+        match way {
+            Way::Local => self.queued.store(false, Ordering::Relaxed),
+            Way::Channel => self.sent.clear(),
+        }
     }
 }
 
@@ -85,12 +99,12 @@ impl FiberWaker {
 impl ArcWake for FiberWaker {
     #[inline]
     fn wake_by_ref(this: &Arc<Self>) {
-        if !this.scheduled.schedule() {
-            return;
-        }
         if SERVES.get() == Arc::as_ptr(&this.inbox) {
-            LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));
-        } else {
+            if !this.queued.load(Ordering::Relaxed) {
+                this.queued.store(true, Ordering::Relaxed);
+                LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));
+            }
+        } else if this.sent.schedule() {
             this.inbox.send(Message::Wake(this.key));
         }
     }

@@ -78,6 +78,7 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
         }
         let kill_at = Instant::now().checked_add((*record).grace);
         (*record).cancel = Some(Cancel { target, reason, delivered, kill: false, kill_at });
+        (*record).renew_limit();
     }
 }
 
@@ -91,6 +92,7 @@ pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
     unsafe {
         if matches!((*record).cancel, Some(Cancel { target: Some(target), .. }) if target == id) {
             (*record).cancel = None;
+            (*record).renew_limit();
             (*(*record).thread).interrupt &= !(SS_INTERRUPT_CANCEL as i32);
             publish_limit(record);
         }
@@ -105,8 +107,7 @@ pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
 pub unsafe fn publish_limit(record: *mut FiberRecord) {
     // SAFETY: the caller's contract.
     unsafe {
-        let clock = &FiberRecord::context(record).local.clock;
-        (*(*record).thread).deadline = (*record).next_limit().map_or(u64::MAX, |when| clock.nanos(when));
+        (*(*record).thread).deadline = (*record).limit.nanos;
     }
 }
 

@@ -1,15 +1,14 @@
-//! The upcalls themselves: `extern "C"`, called by csrc/crossing.c with the in-host flag set.
+//! The host's side of the upcalls: `extern "C"`, called by csrc/crossing.c with the in-host flag set.
 //!
-//! Each runs on the stack that guest code runs on, owns nothing that needs a destructor, and moves to the thread's stack at once.
-//! Where the place is already the thread's stack (host code called C which calls back) the work is done in place: moving a
-//! second time would write over live host frames.
+//! All but [`ss_cross_suspend`] run on the thread's own stack: csrc/crossing.c has moved there, or host code called C which
+//! calls back (`nested`). A panic that got this far would abort; the fences below leave none.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
 use super::host_call::{self, Step};
 use super::{finish, interrupted};
-use crate::abi::{SS_ERROR, SS_NO_FIBER, SS_ON_FIBER, SS_ON_THREAD, SS_STRING, ss_call, ss_thread, ss_value};
+use crate::abi::{SS_ERROR, SS_OK, SS_STRING, ss_call, ss_thread, ss_value};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 
@@ -23,53 +22,39 @@ pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
     ss_fiber_main
 }
 
-/// Runs `work` on the thread's stack: by moving there, or in place if this is it.
-#[inline]
-unsafe fn on_thread<R>(thread: *mut ss_thread, work: impl FnOnce(*mut FiberRecord, bool) -> R) -> R {
-    // SAFETY: `thread` is the calling thread's own state; a current fiber's record is alive.
-    unsafe {
-        let record = (*thread).fiber.cast::<FiberRecord>();
-        if (*thread).place == SS_ON_FIBER as c_int {
-            fiber::on_thread_stack(&(*record).link, move || {
-                ptr::write_volatile(&raw mut (*thread).place, SS_ON_THREAD as c_int);
-                let result = work(record, false);
-                ptr::write_volatile(&raw mut (*thread).place, SS_ON_FIBER as c_int);
-                result
-            })
-        } else {
-            work(record, true)
-        }
+/// csrc/crossing.c: give up the thread, then return the status in the record.
+const SUSPEND: i64 = i32::MIN as i64;
+/// csrc/crossing.c: others had their turn, look again.
+const AGAIN: c_int = c_int::MIN + 1;
+
+fn result(step: Step) -> i64 {
+    match step {
+        Step::Return(status) => status.into(),
+        Step::Suspend => SUSPEND,
     }
 }
 
-/// Suspends the fiber until the worker has a status for this place.
-unsafe fn suspend(record: *mut FiberRecord) -> c_int {
-    // SAFETY: the worker resumes only with a status, in the record, and keeps the record while the fiber lives.
-    unsafe {
-        fiber::suspend(&(*record).link);
-        (*record).status
-    }
+/// The current fiber's record; null if there is none.
+unsafe fn current(thread: *mut ss_thread) -> *mut FiberRecord {
+    // SAFETY: csrc/crossing.c passes the calling thread's own state; the worker keeps `fiber` there.
+    unsafe { (*thread).fiber.cast() }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ss_cross_host_call(
     thread: *mut ss_thread,
-    function: u32,
+    function: usize,
     args: *mut ss_value,
-    nargs: u32,
+    nargs: usize,
     call: *mut ss_call,
-) -> c_int {
+) -> i64 {
     // SAFETY: csrc/crossing.c passes the calling thread's state and the shim's own frame and run.
     unsafe {
-        if (*thread).place == SS_NO_FIBER as c_int {
+        let record = current(thread);
+        if record.is_null() {
             return no_fiber(call);
         }
-        let step =
-            on_thread(thread, move |record, direct| host_call::begin(record, function, args, nargs, call, direct));
-        match step {
-            Step::Return(status) => status,
-            Step::Suspend => suspend((*thread).fiber.cast()),
-        }
+        result(host_call::begin(record, function as u32, args, nargs as u32, call))
     }
 }
 
@@ -77,87 +62,135 @@ unsafe extern "C" fn ss_cross_host_call(
 unsafe extern "C" fn ss_cross_host_answer(
     thread: *mut ss_thread,
     call: *mut ss_call,
-    answer: c_int,
+    answer: usize,
     values: *mut ss_value,
-    count: u32,
-) -> c_int {
+    count: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
-        if (*thread).place == SS_NO_FIBER as c_int {
+        let record = current(thread);
+        if record.is_null() {
             return no_fiber(call);
         }
-        let step =
-            on_thread(thread, move |record, direct| host_call::answer(record, call, answer, values, count, direct));
-        match step {
-            Step::Return(status) => status,
-            Step::Suspend => suspend((*thread).fiber.cast()),
-        }
+        result(host_call::answer(record, call, answer as c_int, values, count as u32))
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_host_end(thread: *mut ss_thread, call: *mut ss_call) {
+unsafe extern "C" fn ss_cross_host_end(
+    thread: *mut ss_thread,
+    call: *mut ss_call,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
-        if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, move |record, _| host_call::end(record, call));
+        let record = current(thread);
+        if !record.is_null() {
+            host_call::end(record, call);
         }
     }
+    0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, finalizer: c_int) -> c_int {
+unsafe extern "C" fn ss_cross_poll(
+    thread: *mut ss_thread,
+    call: *mut ss_call,
+    finalizer: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
-        if (*thread).place != SS_ON_FIBER as c_int {
-            return crate::abi::SS_OK as c_int;
+        let record = current(thread);
+        if record.is_null() || (*thread).nested != 0 {
+            return SS_OK.into();
         }
-        loop {
-            match on_thread(thread, move |record, _| interrupted::look(record, call, finalizer != 0)) {
-                Step::Return(status) => return status,
-                // A turn for the others; then look again: the fiber may have been cancelled meanwhile.
-                Step::Suspend => fiber::suspend(&(*(*thread).fiber.cast::<FiberRecord>()).link),
-            }
-        }
+        (*record).status = AGAIN;
+        result(interrupted::look(record, call, finalizer != 0))
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_object_release(thread: *mut ss_thread, key: u64) {
+unsafe extern "C" fn ss_cross_object_release(thread: *mut ss_thread, key: u64, _: usize, _: usize, _: usize) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
-        if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, move |record, _| finish::release(record, key));
+        let record = current(thread);
+        if !record.is_null() {
+            finish::release(record, key);
         }
     }
+    0
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_function_id(thread: *mut ss_thread, name: *const c_char) -> i64 {
+unsafe extern "C" fn ss_cross_function_id(
+    thread: *mut ss_thread,
+    name: *const c_char,
+    _: usize,
+    _: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_host_call`; the name is a terminated string (csrc/crossing.h).
     unsafe {
-        if (*thread).place == SS_NO_FIBER as c_int {
+        let record = current(thread);
+        if record.is_null() {
             return -1;
         }
-        on_thread(thread, |record, _| {
-            let registry = &FiberRecord::context(record).local.registry;
-            CStr::from_ptr(name).to_str().ok().and_then(|name| registry.id(name)).map_or(-1, i64::from)
-        })
+        let registry = &FiberRecord::context(record).local.registry;
+        CStr::from_ptr(name).to_str().ok().and_then(|name| registry.id(name)).map_or(-1, i64::from)
     }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_return(thread: *mut ss_thread, status: c_int, values: *mut ss_value, count: u32) {
+unsafe extern "C" fn ss_cross_return(
+    thread: *mut ss_thread,
+    status: usize,
+    values: *mut ss_value,
+    count: usize,
+    _: usize,
+) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
-        if (*thread).place != SS_NO_FIBER as c_int {
-            on_thread(thread, move |record, _| finish::returned(record, status, values, count));
+        let record = current(thread);
+        if !record.is_null() {
+            finish::returned(record, status as c_int, values, count as u32);
         }
     }
+    0
+}
+
+/// Suspends the fiber until the worker has a status for this place. The one upcall that runs on the fiber's stack.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_suspend(thread: *mut ss_thread) -> i64 {
+    // SAFETY: csrc/crossing.c calls this on a fiber; the worker keeps the record while the fiber lives, and resumes it only
+    // with a status in it.
+    unsafe {
+        let record = current(thread);
+        fiber::suspend(&(*record).link);
+        (*record).status.into()
+    }
+}
+
+/// What csrc/crossing.c moves with, where the sanitizer has to be told.
+#[cfg(feature = "sanitizer")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_move_to(
+    thread: *mut ss_thread,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    body: crate::sys::Moved,
+) -> i64 {
+    // SAFETY: csrc/crossing.c comes from the current fiber's code, on a stack of its own.
+    unsafe { fiber::move_to(&(*current(thread)).link, thread.cast(), [a, b, c, d], body) }
 }
 
 /// A host call with no fiber current: there is no record to keep an answer in, so it is a constant.
-unsafe fn no_fiber(call: *mut ss_call) -> c_int {
+unsafe fn no_fiber(call: *mut ss_call) -> i64 {
     const CODE: &str = "no_fiber";
     const MESSAGE: &str = "a host function was called while no fiber runs on this thread";
     struct Answer([ss_value; 4]);
@@ -179,5 +212,5 @@ unsafe fn no_fiber(call: *mut ss_call) -> c_int {
         (*call).count = 4;
         (*call).reply = ptr::null_mut();
     }
-    SS_ERROR as c_int
+    SS_ERROR.into()
 }

@@ -4,6 +4,7 @@
 //! makes a host call of its own.
 
 use std::ffi::c_int;
+use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
 use futures_util::task::waker_ref;
@@ -16,7 +17,8 @@ use crate::Error;
 use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value};
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
-use crate::host::function::{HostFuture, Started};
+use crate::host::cx::CallShared;
+use crate::host::function::{Begun, HostFuture, Started};
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
 use crate::host::reply::Reply;
 use crate::value::{Flat, Run};
@@ -45,7 +47,6 @@ pub unsafe fn begin(
     args: *mut ss_value,
     nargs: u32,
     call: *mut ss_call,
-    direct: bool,
 ) -> Step {
     // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
@@ -55,58 +56,94 @@ pub unsafe fn begin(
         if killed(record) {
             return KILL;
         }
-        let Some(entry) = local.registry.function(function) else {
-            return fail(
-                record,
-                call,
-                Error::Refused {
-                    name: refused::NOT_FOUND,
-                    message: format!("there is no host function number {function}"),
-                },
-            );
-        };
+        let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
         let outer = local.activity.enter(function);
-        let started = fence(|| {
-            let mut args = Args::new(Run::new(args, nargs), local, &context.caller, &entry.name);
-            let started = entry.call.start(&mut args);
-            if let (Started::Pending(_), Some(shared)) = (&started, &args.shared) {
-                shared.may_call_guest.set(true);
+        let mut args = Args::new(Run::new(args, nargs), context, entry);
+        let begun = fence(|| entry.call.start(&mut args));
+        let step = match begun {
+            Ok(Begun::Nothing) => {
+                drop(args.shared.take());
+                // Nothing else in it has a drop to run, which the compiler does not see.
+                std::mem::forget(args);
+                reply::nothing(call);
+                Step::Return(SS_OK as c_int)
             }
-            (started, args.shared)
-        });
-        let step = match started {
-            Ok((Started::Ready(outcome), _)) => Step::Return(reply::outcome(&mut *record, call, outcome)),
-            Ok((Started::Pending(future), shared)) => match poll(record, function, future) {
-                Polled::Over(outcome) => Step::Return(reply::outcome(&mut *record, call, outcome)),
-                Polled::Pending(future) => {
-                    (*record).next_call += 1;
-                    let id = (*record).next_call;
-                    let only_waits = shared.is_none();
-                    (*record).calls.push(CallRecord {
-                        id,
-                        function,
-                        frame: call,
-                        future: Some(future),
-                        shared,
-                        outcome: None,
-                        in_guest: false,
-                    });
-                    (*call).id = id;
-                    if only_waits && !direct && (*record).cancel.is_none() && !(local.in_finalizer)() {
-                        // Nearly always; `settle` says the same at length.
-                        (*record).suspended = Suspended::Call(id);
-                        Step::Suspend
-                    } else {
-                        settle(record, id, direct)
-                    }
-                }
-            },
-            Err(panicked) => {
-                Step::Return(reply::outcome(&mut *record, call, panic_outcome(record, function, &panicked)))
-            }
+            Ok(Begun::Started) => go_on(record, function, &mut args, call),
+            Err(panicked) => over(record, call, panic_outcome(record, function, &panicked)),
         };
         local.activity.leave(outer);
         step
+    }
+}
+
+#[cold]
+unsafe fn unknown(record: *mut FiberRecord, function: u32, call: *mut ss_call) -> Step {
+    let message = format!("there is no host function number {function}");
+    // SAFETY: passed on from `begin`.
+    unsafe { fail(record, call, Error::Refused { name: refused::NOT_FOUND, message }) }
+}
+
+/// A host function gave an outcome, or a future.
+#[inline(never)]
+unsafe fn go_on(record: *mut FiberRecord, function: u32, args: &mut Args<'_>, call: *mut ss_call) -> Step {
+    // SAFETY: passed on from `begin`.
+    unsafe {
+        match args.started.take() {
+            Some(Started::Ready(outcome)) => Step::Return(reply::outcome(&mut *record, call, outcome)),
+            Some(Started::Pending(future)) => pend(record, function, future, args.shared.take(), call),
+            None => unreachable!("it says that it left something"),
+        }
+    }
+}
+
+/// A host function is over: its outcome goes to the shim.
+#[inline(never)]
+unsafe fn over(record: *mut FiberRecord, call: *mut ss_call, outcome: HostResult<Reply>) -> Step {
+    // SAFETY: passed on from `begin`.
+    Step::Return(unsafe { reply::outcome(&mut *record, call, outcome) })
+}
+
+/// A host function gave a future: polls it, and puts the call into the set if it has to wait.
+#[inline(never)]
+unsafe fn pend(
+    record: *mut FiberRecord,
+    function: u32,
+    future: HostFuture,
+    shared: Option<Rc<CallShared>>,
+    call: *mut ss_call,
+) -> Step {
+    // SAFETY: as in `begin`.
+    unsafe {
+        if let Some(shared) = &shared {
+            shared.may_call_guest.set(true);
+        }
+        let future = match poll(record, function, future) {
+            Polled::Over(outcome) => return over(record, call, outcome),
+            Polled::Pending(future) => future,
+        };
+        (*record).next_call += 1;
+        let id = (*record).next_call;
+        let only_waits = shared.is_none();
+        (*record).calls.push(CallRecord {
+            id,
+            function,
+            frame: call,
+            future: Some(future),
+            shared,
+            outcome: None,
+            in_guest: false,
+        });
+        (*call).id = id;
+        if only_waits
+            && (*(*record).thread).nested == 0
+            && (*record).cancel.is_none()
+            && !(FiberRecord::context(record).local.in_finalizer)()
+        {
+            // Nearly always; `settle` says the same at length.
+            (*record).suspended = Suspended::Call(id);
+            return Step::Suspend;
+        }
+        settle(record, id)
     }
 }
 
@@ -121,7 +158,6 @@ pub unsafe fn answer(
     status: c_int,
     values: *mut ss_value,
     count: u32,
-    direct: bool,
 ) -> Step {
     // SAFETY: as in `begin`.
     unsafe {
@@ -148,9 +184,11 @@ pub unsafe fn answer(
                     tracing::error!(target: "sidestack", %message, "a waker panicked");
                 }
             }
-            poll_in_place(record, id);
+            if let Some(at) = (*record).place(at, id) {
+                poll_in_place(record, at, id);
+            }
         }
-        settle(record, id, direct)
+        settle(record, id)
     }
 }
 
@@ -223,6 +261,7 @@ pub unsafe fn woken(record: *mut FiberRecord) -> bool {
 unsafe fn poll_all(record: *mut FiberRecord) {
     // SAFETY: passed on from `woken`.
     unsafe {
+        let activity = &FiberRecord::context(record).local.activity;
         // Innermost first: what an outer future decides about an inner call comes after the inner one's own news.
         let mut at = (*record).calls.len();
         while at > 0 {
@@ -230,14 +269,13 @@ unsafe fn poll_all(record: *mut FiberRecord) {
             if at >= (*record).calls.len() {
                 continue;
             }
-            let (id, function) = ((*record).at(at).id, (*record).at(at).function);
-            let activity = &FiberRecord::context(record).local.activity;
+            let CallRecord { id, function, .. } = *(*record).at(at);
             let outer = activity.enter(function);
-            poll_in_place(record, id);
+            let over = poll_in_place(record, at, id);
             activity.leave(outer);
-            let Some(place) = (*record).find(id) else { continue };
-            let call = (*record).at(place);
-            if call.in_guest && (call.outcome.is_some() || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
+            let Some(at) = (*record).place(at, id) else { continue };
+            let call = (*record).at(at);
+            if call.in_guest && (over || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
                 cancel::down_to(record, id);
             }
         }
@@ -258,13 +296,19 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
         let call = (*record).at_mut(at);
         let status = if let Some(outcome) = call.outcome.take() {
             let frame = call.frame;
-            drop((*record).calls.remove(at));
-            reply::outcome(&mut *record, frame, outcome)
+            (*record).leave(at);
+            match outcome {
+                Ok(None) => {
+                    reply::nothing(frame);
+                    SS_OK as c_int
+                }
+                outcome => reply::outcome(&mut *record, frame, outcome),
+            }
         } else {
             if !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
                 return false;
             }
-            let Step::Return(status) = settle(record, id, false) else { return false };
+            let Step::Return(status) = settle(record, id) else { return false };
             status
         };
         (*record).status = status;
@@ -296,25 +340,27 @@ unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) 
     Polled::Over(outcome.unwrap_or_else(|panicked| unsafe { panic_outcome(record, function, &panicked) }))
 }
 
-/// Polls the future of a call in the set and leaves what came of it there.
-unsafe fn poll_in_place(record: *mut FiberRecord, id: u64) {
+/// Polls the future of the call `id`, which is in this place of the set, and leaves what came of it there. True if the call
+/// has an outcome.
+unsafe fn poll_in_place(record: *mut FiberRecord, at: usize, id: u64) -> bool {
     // SAFETY: passed on from the callers: `record` is a live fiber's. No reference into it lives through the poll.
     unsafe {
-        let Some(at) = (*record).find(id) else { return };
-        let function = (*record).at(at).function;
-        let Some(future) = (*record).at_mut(at).future.take() else { return };
+        let call = (*record).at_mut(at);
+        let function = call.function;
+        let Some(future) = call.future.take() else { return call.outcome.is_some() };
         let polled = poll(record, function, future);
         // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
-        let Some(at) = (*record).find(id) else { return };
+        let Some(at) = (*record).place(at, id) else { return false };
         match polled {
             Polled::Pending(future) => (*record).at_mut(at).future = Some(future),
             Polled::Over(outcome) => (*record).at_mut(at).outcome = Some(outcome),
         }
+        (*record).at(at).outcome.is_some()
     }
 }
 
 /// Decides what follows a poll: the call leaves the set, asks the guest for a call, or waits.
-unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
+unsafe fn settle(record: *mut FiberRecord, id: u64) -> Step {
     // SAFETY: as in `begin`; a call's frame is alive until the call returns to C.
     unsafe {
         let Some(at) = (*record).find(id) else { unreachable!("it was just put or found there") };
@@ -326,7 +372,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
         }
         let shared = (*record).at(at).shared.clone();
         let requested = shared.as_ref().is_some_and(|shared| shared.requested());
-        if let Some(error) = refusal(record, at, requested, direct) {
+        if let Some(error) = refusal(record, at, requested) {
             drop_fenced((*record).calls.remove(at));
             return fail(record, call, error);
         }
@@ -350,21 +396,23 @@ unsafe fn settle(record: *mut FiberRecord, id: u64, direct: bool) -> Step {
             Err(error) => {
                 let waker = waker_ref(&(*record).waker);
                 shared.answer(Err(error), &waker);
-                poll_in_place(record, id);
-                settle(record, id, direct)
+                if let Some(at) = (*record).place(at, id) {
+                    poll_in_place(record, at, id);
+                }
+                settle(record, id)
             }
         }
     }
 }
 
 /// Why a call may not wait, or call the guest, here and now.
-unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool, direct: bool) -> Option<Error> {
+unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool) -> Option<Error> {
     // SAFETY: passed on from `settle`.
     unsafe {
         let function = (*record).at(at).function;
         if (*record).cancel.is_some() {
             Some(Error::Cancelled)
-        } else if direct {
+        } else if (*(*record).thread).nested != 0 {
             Some(Error::Refused {
                 name: refused::ON_THREAD,
                 message: format!(
@@ -421,6 +469,7 @@ unsafe fn killed(record: *mut FiberRecord) -> bool {
     unsafe { (*record).cancel.is_some_and(|cancel| cancel.kill) }
 }
 
+#[cold]
 unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
     // SAFETY: passed on from the caller.
     Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })

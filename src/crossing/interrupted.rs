@@ -28,10 +28,10 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool
             let _ = cancel::whole(record, Reason::Deadline);
             cancel::publish_limit(record);
         }
+        if (*record).grace_over(now) {
+            (*record).kill();
+        }
         if let Some(cancel) = &mut (*record).cancel {
-            if !cancel.kill && cancel.kill_at.is_some_and(|at| now >= at) {
-                cancel.kill = true;
-            }
             if cancel.kill {
                 // Stays set: every later look-up raises again, until the target is reached.
                 (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;

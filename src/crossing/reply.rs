@@ -38,7 +38,7 @@ pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box
 
 /// Tells the frame `call` that there are no results.
 #[inline]
-unsafe fn nothing(call: *mut ss_call) {
+pub unsafe fn nothing(call: *mut ss_call) {
     // SAFETY: as in `values`.
     unsafe {
         (*call).count = 0;

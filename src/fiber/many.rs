@@ -48,6 +48,9 @@ fn a_hundred_thousand_fibers_wait_at_once() {
     // Runs are allocated whole beforehand: coroutines point to them.
     let runs: Vec<_> =
         (0..wanted as u64).map(|seed| Run { link: Link::new(), seed, intact: Cell::new(false) }).collect();
+    let mut host_stack = 0;
+    // SAFETY: the place lives as long as this test.
+    let mut home = unsafe { Home::new(&raw mut host_stack) };
     let mut fibers = Vec::with_capacity(wanted);
     let start = Instant::now();
     for run in &runs {
@@ -65,7 +68,7 @@ fn a_hundred_thousand_fibers_wait_at_once() {
         let data = std::ptr::from_ref(run).cast_mut().cast();
         // SAFETY: pool and runs outlive the coroutines; each run belongs to one.
         let mut fiber = unsafe { Coroutine::new(stack, &run.link, fill_wait_check, data) };
-        assert_eq!(fiber.resume(), Resumed::Suspended);
+        assert_eq!(fiber.resume(&mut home), Resumed::Suspended);
         fibers.push(fiber);
     }
     let made = start.elapsed();
@@ -81,7 +84,7 @@ fn a_hundred_thousand_fibers_wait_at_once() {
     let start = Instant::now();
     // Out of order: from both ends, towards the middle.
     while let Some(mut fiber) = if fibers.len() % 2 == 0 { fibers.pop() } else { Some(fibers.swap_remove(0)) } {
-        assert_eq!(fiber.resume(), Resumed::Done);
+        assert_eq!(fiber.resume(&mut home), Resumed::Done);
         pool.put(fiber.into_stack());
     }
     let ended = start.elapsed();

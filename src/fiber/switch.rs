@@ -2,7 +2,8 @@
 //!
 //! Three rules make them fit for C. They are never dropped, because corosensei would unwind the stack, and C frames do not
 //! unwind; one that is suspended is resumed, abandoned or leaked. No value crosses in a switch; both sides know the [`Link`].
-//! And a panic never leaves a stack: `entry` is C, and [`on_thread_stack`] aborts.
+//! And a panic never leaves a stack: `entry` is C. Host code leaves the fiber's stack by
+//! [`ss_move_to`](crate::sys::ss_move_to), for the place on the thread's stack that `resume` has set.
 //!
 //! While a coroutine runs, [`Coroutine::resume`] holds it mutably; the code on its stack reaches its [`Link`] only.
 
@@ -12,11 +13,14 @@ use std::mem::{ManuallyDrop, needs_drop};
 use std::num::NonZeroUsize;
 use std::ptr;
 
-use super::saved::{Errno, Saved};
+use super::saved::{Home, Saved};
 use super::stack::FiberStack;
-use crate::sys::Float;
+use crate::sys::stack_pointer;
 
 type Yielder = corosensei::Yielder<(), ()>;
+
+/// More than `resume`'s callees, the switch among them, have on the thread's stack while a coroutine runs.
+const SWITCH_FRAMES: usize = 2048;
 
 // SAFETY: base and limit are 16-byte aligned and at least 16 KiB apart, with a guard at the low end; see `Layout` for
 // the sizes and `StackPool::make` for the guard.
@@ -40,16 +44,12 @@ unsafe impl corosensei::stack::Stack for FiberStack {
 pub struct Link {
     /// Lies on the coroutine's stack; null until it is first resumed and after it has ended.
     yielder: Cell<*const Yielder>,
-    /// The floating-point environment of the thread while the coroutine runs.
-    thread: Cell<Float>,
-    /// In `on_thread_stack`. Kept in debug builds only.
-    on_thread: Cell<bool>,
 }
 
 impl Link {
     /// A link of no coroutine yet.
     pub const fn new() -> Link {
-        Link { yielder: Cell::new(ptr::null()), thread: Cell::new(Float::FRESH), on_thread: Cell::new(false) }
+        Link { yielder: Cell::new(ptr::null()) }
     }
 }
 
@@ -67,7 +67,6 @@ pub enum Resumed {
 #[must_use = "dropping it loses its stack"]
 pub struct Coroutine {
     inner: ManuallyDrop<corosensei::Coroutine<(), (), (), FiberStack>>,
-    link: *const Link,
     saved: Saved,
 }
 
@@ -95,7 +94,7 @@ impl Coroutine {
             link.yielder.set(ptr::null());
         });
         let inner = ManuallyDrop::new(corosensei::Coroutine::with_stack(stack, body));
-        Coroutine { inner, link, saved: Saved::FRESH }
+        Coroutine { inner, saved: Saved::FRESH }
     }
 
     /// Runs it until it suspends or ends, with its own errno and floating-point environment; the thread's are back
@@ -105,18 +104,15 @@ impl Coroutine {
     ///
     /// If it has ended.
     #[inline]
-    pub fn resume(&mut self) -> Resumed {
+    pub fn resume(&mut self, home: &mut Home) -> Resumed {
         assert!(!self.inner.done(), "a coroutine that has ended cannot be resumed");
-        let errno = Errno::here();
-        let thread = Saved::read(errno);
-        // SAFETY: the caller of `new` keeps the link.
-        unsafe { (*self.link).thread.set(thread.float) };
-        // SAFETY: what runs next, beside the switch, is C code that had this state.
-        unsafe { self.saved.load(errno, thread) };
+        // SAFETY: `Home::new`'s caller keeps the place; what runs next, beside the switch, is C code that had this state.
+        let errno = unsafe {
+            *home.host_stack = (stack_pointer() - SWITCH_FRAMES) & !15;
+            home.leave(self.saved)
+        };
         let result = self.inner.resume(());
-        self.saved = Saved::read(errno);
-        // SAFETY: this is the state that we were called with.
-        unsafe { thread.load_for_rust(errno, self.saved) };
+        self.saved = home.come_back(errno);
         match result {
             corosensei::CoroutineResult::Yield(()) => Resumed::Suspended,
             corosensei::CoroutineResult::Return(()) => Resumed::Done,
@@ -169,74 +165,34 @@ impl std::fmt::Debug for Coroutine {
 /// # Safety
 ///
 /// The link's coroutine is current, and this is called on its stack, or on one that its code made and entered itself; not
-/// within [`on_thread_stack`]. No Rust frame between here and the coroutine's entry owns anything: the stack may be abandoned.
+/// on the thread's stack. No Rust frame between here and the coroutine's entry owns anything: the stack may be abandoned.
 #[inline]
 pub unsafe fn suspend(link: &Link) {
-    debug_assert!(!link.on_thread.get(), "suspended while host code was on the thread's stack");
     // SAFETY: the coroutine is current, so its body, whose frame holds the yielder, has begun and not ended.
     unsafe { (*link.yielder.get()).suspend(()) };
 }
 
-/// Runs `f` on the thread's stack, below the frame of `resume`, in the thread's rounding mode (where the guest changed its own
-/// by fenv.h; flush-to-zero, which is set in mxcsr alone, stays on in `f`, as in any callback).
-///
-/// Neither `f` nor its result may need dropping: both pass over a stack that may be abandoned (checked when compiled). If `f`
-/// unwinds the process aborts.
+/// What [`ss_move_to`](crate::sys::ss_move_to) does, told to the sanitizer by corosensei. The rounding mode stays the guest's.
 ///
 /// # Safety
 ///
-/// As for [`suspend`]; above all, `f` must not come here again for the same link: it would run over its own frames.
-#[inline]
-pub unsafe fn on_thread_stack<R, F: FnOnce() -> R>(link: &Link, f: F) -> R {
-    const { assert!(!needs_drop::<F>() && !needs_drop::<R>(), "a fiber's stack must own nothing") };
-    let thread = link.thread.get();
-    let guest = if thread.same_fenv_now() { None } else { Some(Float::read()) };
-    if let Some(guest) = guest {
-        // SAFETY: this is what `resume` was called with.
-        unsafe { thread.load_control(guest) };
+/// As for `ss_move_to`; `link` is the current coroutine's.
+#[cfg(feature = "sanitizer")]
+pub unsafe fn move_to(link: &Link, place: *mut c_void, args: [usize; 4], body: crate::sys::Moved) -> i64 {
+    struct Call(*mut c_void, [usize; 4], crate::sys::Moved);
+    // SAFETY: the bound of `on_parent_stack` keeps yielders out of the call, which would leave a stack that is not the current
+    // one. The caller promises that. The thread stays the same.
+    unsafe impl Send for Call {}
+    impl Call {
+        fn run(self) -> i64 {
+            let [a, b, c, d] = self.1;
+            // SAFETY: the caller's promise.
+            unsafe { (self.2)(self.0, a, b, c, d) }
+        }
     }
-    if cfg!(debug_assertions) {
-        assert!(!link.on_thread.replace(true), "already on the thread's stack");
-    }
-    let call = Call { f };
+    let call = Call(place, args, body);
     // SAFETY: as in `suspend`.
-    let result = unsafe { &*link.yielder.get() }.on_parent_stack(move || call.run());
-    if cfg!(debug_assertions) {
-        link.on_thread.set(false);
-    }
-    if let Some(guest) = guest {
-        // SAFETY: what runs next is the C code that had it.
-        unsafe { guest.load(Float::read()) };
-    }
-    result
-}
-
-struct Call<F> {
-    f: F,
-}
-
-// SAFETY: the bound of `on_parent_stack` keeps yielders out of `f`, which would leave a stack that is not the current one.
-// The callers of `on_thread_stack` promise that. The thread stays the same.
-unsafe impl<F> Send for Call<F> {}
-
-impl<F: FnOnce() -> R, R> Call<F> {
-    #[inline]
-    fn run(self) -> R {
-        let trap = AbortOnUnwind;
-        let result = (self.f)();
-        std::mem::forget(trap);
-        result
-    }
-}
-
-/// Behind the callers' own catch: a panic must not reach C frames.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        eprintln!("sidestack: a panic was about to leave the host for C code");
-        std::process::abort();
-    }
+    unsafe { &*link.yielder.get() }.on_parent_stack(move || call.run())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The table behind the keys.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use super::key::{Key, MAX_SLOTS};
@@ -49,6 +49,8 @@ pub struct Table {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
+    /// The object's type, here so that a look-up needs no call through its vtable; of the last one while the slot is free.
+    type_id: TypeId,
     object: Option<Shared>,
 }
 
@@ -64,11 +66,12 @@ impl Table {
             Some(index) => index,
             None if self.slots.len() == MAX_SLOTS => return Err(HandleError::Full),
             None => {
-                self.slots.push(Slot { generation: self.first, object: None });
+                self.slots.push(Slot { generation: self.first, type_id: TypeId::of::<()>(), object: None });
                 (self.slots.len() - 1) as u32
             }
         };
         let slot = &mut self.slots[index as usize];
+        slot.type_id = Any::type_id(&*object);
         slot.object = Some(object);
         self.live += 1;
         Ok(Key::new(self.owner, index, slot.generation))
@@ -113,10 +116,12 @@ impl Table {
     #[inline]
     pub fn find<T: Any>(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.index())?;
-        if slot.generation != key.generation() || key.owner() != self.owner {
+        if slot.generation != key.generation() || key.owner() != self.owner || slot.type_id != TypeId::of::<T>() {
             return None;
         }
-        slot.object.as_ref()?.downcast_ref()
+        let object: *const (dyn Any + Send + Sync) = &**slot.object.as_ref()?;
+        // SAFETY: `insert` took the type from this very object.
+        Some(unsafe { &*object.cast::<T>() })
     }
 
     /// Takes the object out: its key is stale from now on.

@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::cx::{CallShared, Cx};
+use super::function::Started;
 use super::local::{Borrowed, Local};
 use super::object::{HostObject, Object};
-use super::record::Caller;
+use super::record::{Caller, Context};
+use super::registry::Entry;
 use crate::Error;
 use crate::error::refused;
 use crate::value::Run;
@@ -19,27 +21,40 @@ use crate::value::Run;
 /// The arguments of one host call, taken from the front.
 pub struct Args<'a> {
     run: Run<'a>,
-    /// The interpreter it came from.
-    pub(crate) local: &'a Rc<Local>,
-    /// The fiber it came from.
-    pub(crate) caller: &'a Caller,
+    /// The interpreter and the call that it came from.
+    context: &'a Context,
     /// The function, for messages.
-    function: &'a str,
+    entry: &'a Entry,
     taken: u32,
     /// Made if the function asks for a [`Cx`].
     pub(crate) shared: Option<Rc<CallShared>>,
+    /// What became of the call, if the function said so.
+    pub(crate) started: Option<Started>,
 }
 
 impl<'a> Args<'a> {
-    pub(crate) fn new(run: Run<'a>, local: &'a Rc<Local>, caller: &'a Caller, function: &'a str) -> Self {
-        Args { run, local, caller, function, taken: 0, shared: None }
+    #[inline]
+    pub(crate) fn new(run: Run<'a>, context: &'a Context, entry: &'a Entry) -> Self {
+        Args { run, context, entry, taken: 0, shared: None, started: None }
+    }
+
+    /// The interpreter it came from.
+    #[inline]
+    pub(crate) fn local(&self) -> &'a Rc<Local> {
+        &self.context.local
+    }
+
+    /// The call it came from.
+    #[inline]
+    pub(crate) fn caller(&self) -> &'a Caller {
+        &self.context.caller
     }
 
     /// The next argument.
     #[inline]
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         self.taken += 1;
-        match self.run.next(&mut self.local.resolver()) {
+        match self.run.next(&mut self.context.local.resolver()) {
             Ok(value) => Ok(value),
             Err(e) => Err(self.error(&e)),
         }
@@ -48,7 +63,7 @@ impl<'a> Args<'a> {
     /// The host object that is the next argument, lent for as long as the host function runs.
     #[inline]
     pub(crate) fn object<T: HostObject>(&mut self) -> Result<Borrowed<'a, T>, Error> {
-        if let Some(lent) = self.run.object().and_then(|key| self.local.lend(key)) {
+        if let Some(lent) = self.run.object().and_then(|key| self.context.local.lend(key)) {
             self.run.pass_scalar();
             self.taken += 1;
             return Ok(lent);
@@ -58,7 +73,7 @@ impl<'a> Args<'a> {
 
     #[cold]
     fn error(&self, e: &dyn std::fmt::Display) -> Error {
-        Error::Convert { place: format!("{}, argument {}", self.function, self.taken), message: e.to_string() }
+        Error::Convert { place: format!("{}, argument {}", self.entry.name, self.taken), message: e.to_string() }
     }
 }
 
@@ -84,10 +99,10 @@ impl FromCall for Cx {
         if args.shared.is_some() {
             return Err(Error::Refused {
                 name: refused::BAD_SETTING,
-                message: format!("{} asks for two `Cx`: a host call has one guest call at a time", args.function),
+                message: format!("{} asks for two `Cx`: a host call has one guest call at a time", args.entry.name),
             });
         }
-        let shared = CallShared::new(args.local.clone(), args.caller);
+        let shared = CallShared::new(args.local().clone(), args.caller());
         args.shared = Some(shared.clone());
         Ok(Cx(shared))
     }
@@ -99,7 +114,7 @@ pub struct State<T>(pub Arc<T>);
 
 impl<T: Send + Sync + 'static> FromCall for State<T> {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        let found = args.local.states.get(&TypeId::of::<T>());
+        let found = args.local().states.get(&TypeId::of::<T>());
         found.and_then(downcast).map(State).ok_or_else(|| missing::<T>(args, "state", "Builder::state"))
     }
 }
@@ -110,7 +125,7 @@ pub struct Ext<T>(pub Arc<T>);
 
 impl<T: Send + Sync + 'static> FromCall for Ext<T> {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        let found = args.caller.extensions.get(&TypeId::of::<T>());
+        let found = args.caller().extensions.get(&TypeId::of::<T>());
         found.and_then(downcast).map(Ext).ok_or_else(|| missing::<T>(args, "extension", "Call::ext"))
     }
 }
@@ -121,7 +136,7 @@ fn downcast<T: Send + Sync + 'static>(any: &Arc<dyn Any + Send + Sync>) -> Optio
 
 fn missing<T>(args: &Args<'_>, kind: &str, setter: &str) -> Error {
     Error::Convert {
-        place: args.function.to_string(),
+        place: args.entry.name.clone(),
         message: format!("no {kind} of type {} was given ({setter})", std::any::type_name::<T>()),
     }
 }

@@ -23,10 +23,20 @@ pub enum Started {
     Pending(HostFuture),
 }
 
+/// What [`HostCall::start`] left: in a register, because most calls are over at once and without results.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// It is over; there are no results.
+    Nothing,
+    /// See [`Args::started`].
+    Started,
+}
+
 /// A host function with its type erased. Runs on the interpreter thread, on the thread's stack, behind the fence.
 pub trait HostCall: Send + Sync {
     /// Starts one call.
-    fn start(&self, args: &mut Args<'_>) -> Started;
+    fn start(&self, args: &mut Args<'_>) -> Begun;
 }
 
 /// Marks plain closures.
@@ -89,8 +99,15 @@ pub struct Shape<S>(pub S);
 
 impl<S: Fn(&mut Args<'_>) -> Started + Send + Sync> HostCall for Shape<S> {
     #[inline]
-    fn start(&self, args: &mut Args<'_>) -> Started {
-        (self.0)(args)
+    fn start(&self, args: &mut Args<'_>) -> Begun {
+        let started = (self.0)(args);
+        if matches!(started, Started::Ready(Ok(None))) {
+            // There is nothing to drop, which the compiler does not see.
+            std::mem::forget(started);
+            return Begun::Nothing;
+        }
+        args.started = Some(started);
+        Begun::Started
     }
 }
 

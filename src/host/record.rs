@@ -136,6 +136,24 @@ pub struct FiberRecord {
     pub errors: Vec<(u64, anyhow::Error)>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// When the next thing happens to it by itself.
+    pub limit: LimitAt,
+}
+
+/// When a fiber's deadline or the end of its grace comes, as [`FiberRecord::renew_limit`] left it.
+#[derive(Debug, Clone, Copy)]
+pub struct LimitAt {
+    /// The time.
+    pub at: Option<Instant>,
+    /// The same on CLOCK_MONOTONIC in nanoseconds, for the tick; `u64::MAX`: never.
+    pub nanos: u64,
+    /// The worker has not written it down yet.
+    pub changed: bool,
+}
+
+impl LimitAt {
+    /// Nothing happens.
+    pub const NEVER: LimitAt = LimitAt { at: None, nanos: u64::MAX, changed: false };
 }
 
 /// More host errors than this on their way through one fiber are not kept: they were caught long ago.
@@ -176,6 +194,23 @@ impl FiberRecord {
         self.calls.iter().rposition(|call| call.id == id)
     }
 
+    /// The place of a call that was in this one.
+    #[inline]
+    pub fn place(&self, last: usize, id: u64) -> Option<usize> {
+        if self.calls.get(last).is_some_and(|call| call.id == id) { Some(last) } else { self.find(id) }
+    }
+
+    /// Takes a call whose future and outcome are taken already out of the set.
+    #[inline]
+    pub fn leave(&mut self, place: usize) {
+        // Moving nothing if it is the innermost one, as nearly always.
+        if place + 1 == self.calls.len() {
+            self.calls.truncate(place);
+        } else {
+            self.calls.remove(place);
+        }
+    }
+
     /// The call in this place of the set.
     #[inline]
     pub fn at(&self, place: usize) -> &CallRecord {
@@ -207,8 +242,28 @@ impl FiberRecord {
         }
     }
 
+    /// Whether it is to be killed now.
+    pub fn grace_over(&self, now: Instant) -> bool {
+        self.cancel.is_some_and(|cancel| !cancel.kill && cancel.kill_at.is_some_and(|at| now >= at))
+    }
+
+    /// Phase b of its cancel begins.
+    pub fn kill(&mut self) {
+        if let Some(cancel) = &mut self.cancel {
+            cancel.kill = true;
+        }
+        self.renew_limit();
+    }
+
+    /// To be called when the deadline or the cancel has changed.
+    pub fn renew_limit(&mut self) {
+        let at = self.next_limit();
+        let nanos = at.map_or(u64::MAX, |at| self.context.local.clock.nanos(at));
+        self.limit = LimitAt { at, nanos, changed: true };
+    }
+
     /// The time of the next thing that happens to the fiber by itself: its deadline, or its kill.
-    pub fn next_limit(&self) -> Option<Instant> {
+    fn next_limit(&self) -> Option<Instant> {
         let whole = match self.cancel {
             Some(Cancel { target: None, .. }) => None,
             _ => self.context.caller.deadline,

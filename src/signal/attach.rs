@@ -30,17 +30,30 @@ impl Attached {
         self.thread
     }
 
-    /// To be called after `fiber_id` changed, also to 0, before `place` says that a fiber runs.
+    /// To be called after `fiber_id` was set to a fiber's, before `place` says that it runs.
     #[inline]
     pub(crate) fn switch(&self) {
-        // SAFETY: `self` is bound to its thread, which is attached; the pointer is that thread's own.
-        unsafe { abi::ss_signal_switch(self.thread.as_ptr()) }
+        let thread = self.thread.as_ptr();
+        // SAFETY: `self` is bound to its thread, which is attached; the pointer is that thread's own. The order is that of
+        // csrc/signals.h: a signal that comes between the two raises `pending` from 0.
+        unsafe {
+            (&raw mut (*thread).pending).write_volatile(0);
+            if (&raw const (*thread).deferred).read_volatile() != 0 {
+                abi::ss_signal_switch(thread);
+            }
+        }
     }
 
     /// Drops the signals that wait for a fiber that is over and no longer current; returns how many.
     pub(crate) fn fiber_end(&self, fiber_id: u64) -> u64 {
+        let thread = self.thread.as_ptr();
         // SAFETY: as in `switch`.
-        unsafe { abi::ss_signal_fiber_end(self.thread.as_ptr(), fiber_id) }
+        unsafe {
+            if (&raw const (*thread).deferred).read_volatile() == 0 {
+                return 0;
+            }
+            abi::ss_signal_fiber_end(thread, fiber_id)
+        }
     }
 
     /// Ticks from now on, until no fiber was current for two ticks; before each resume that needs ticks. A slice lasts one
@@ -49,8 +62,16 @@ impl Attached {
     pub(crate) fn arm(&self, period: Duration) -> io::Result<()> {
         let whole = period.as_secs().saturating_mul(1_000_000_000);
         let nanoseconds = whole.saturating_add(u64::from(period.subsec_nanos()));
-        // SAFETY: `self` is bound to its thread, which is attached and so has a timer.
-        check(unsafe { abi::ss_tick_arm(nanoseconds) })
+        let thread = self.thread.as_ptr();
+        // SAFETY: `self` is bound to its thread, which is attached and so has a timer. What `ss_tick_arm` does first, in its
+        // order: a tick in between cannot disarm after it was seen armed.
+        unsafe {
+            (&raw mut (*thread).idle).write_volatile(0);
+            if (&raw const (*thread).armed).read_volatile() == nanoseconds {
+                return Ok(());
+            }
+            check(abi::ss_tick_arm(nanoseconds))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! x86-64: the floating-point environment, and how valgrind is addressed.
 
-use std::arch::asm;
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::{asm, naked_asm};
+use std::ffi::c_void;
 
 /// What a switch saves of the floating-point environment. The x87 status word is not among it: nothing that compilers
 /// emit for `float` and `double` sets it.
@@ -16,9 +16,12 @@ pub struct Float {
 /// The bits of mxcsr that are sticky flags, set by arithmetic. The others control it.
 const MXCSR_FLAGS: u32 = 0x3f;
 
+const MXCSR_FRESH: u32 = 0x1f80;
+const X87_FRESH: u16 = 0x37f;
+
 impl Float {
     /// What a new thread starts with (System V x86-64 ABI, section 3.4.1): round to nearest, all exceptions masked.
-    pub const FRESH: Float = Float { mxcsr: 0x1f80, x87_control: 0x37f };
+    pub const FRESH: Float = Float { mxcsr: MXCSR_FRESH, x87_control: X87_FRESH };
 
     /// The calling thread's environment now.
     #[inline]
@@ -56,27 +59,10 @@ impl Float {
         }
     }
 
-    /// Like [`Float::load`] for code that never looks at the sticky flags, as Rust's: they stay as they are in `now`. So
-    /// a fiber that has rounded once does not cost a write at every switch.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Float::load`].
+    /// This with the control bits that a new thread has; the sticky flags are what they are.
     #[inline]
-    pub unsafe fn load_control(self, now: Float) {
-        let mxcsr = (self.mxcsr & !MXCSR_FLAGS) | (now.mxcsr & MXCSR_FLAGS);
-        // SAFETY: the caller's promise; both halves were read from the register, so no reserved bit is set.
-        unsafe { Float { mxcsr, ..self }.load(now) };
-    }
-
-    /// Whether the rounding mode and masks that C's fenv.h sets are still these. It looks at the x87 control word, which
-    /// those functions always set along with mxcsr: reading that costs nothing, reading mxcsr 4 to 5 ns (AMD EPYC).
-    #[inline]
-    pub fn same_fenv_now(self) -> bool {
-        let mut x87_control = 0_u16;
-        // SAFETY: it only stores two bytes to the operand, a local of that size.
-        unsafe { asm!("fnstcw [{}]", in(reg) &raw mut x87_control, options(nostack, preserves_flags)) };
-        self.x87_control == x87_control
+    pub fn fresh_control(self) -> Float {
+        Float { mxcsr: MXCSR_FRESH | (self.mxcsr & MXCSR_FLAGS), x87_control: X87_FRESH }
     }
 }
 
@@ -93,18 +79,72 @@ unsafe fn write_x87_control(value: u16) {
     unsafe { asm!("fnclex", "fldcw [{}]", in(reg) &raw const value, options(nostack, readonly, preserves_flags)) };
 }
 
-/// Has the cache fetch these bytes, at most 1 KiB of them. Any address will do: nothing is read as far as the program can
-/// tell.
-#[inline]
-pub fn prefetch(address: usize, size: usize) {
-    const LINE: usize = 64;
-    let mut at = address & !(LINE - 1);
-    let end = address.saturating_add(size.min(1024));
-    while at < end {
-        // SAFETY: a hint that does not fault, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(at)) };
-        at += LINE;
-    }
+/// What [`ss_move_to`] calls: the first argument is its own.
+pub type Moved = unsafe extern "C" fn(*mut c_void, usize, usize, usize, usize) -> i64;
+
+/// Calls `body(place, a, b, c, d)` on the stack whose free end `*place` is, with fenv.h's rounding mode and masks as a new
+/// thread has them, and comes back with what it returns. C calls it too (csrc/crossing.c).
+///
+/// The frame pointer leads back, so debuggers and unwinders walk from `body` into the caller. Guest code that changed its
+/// rounding mode is known by the x87 control word, which fenv.h always sets along with mxcsr: reading that costs nothing,
+/// reading mxcsr 4 to 5 ns (AMD EPYC).
+///
+/// # Safety
+///
+/// `*place` is 16-byte aligned and below it lies a stack that nobody uses, with room for `body`. The call is sound, and
+/// returns normally: nothing unwinds or jumps out of it.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+// The sanitizer has to be told: see src/fiber/switch.rs.
+#[cfg(not(feature = "sanitizer"))]
+pub unsafe extern "C" fn ss_move_to(place: *mut c_void, a: usize, b: usize, c: usize, d: usize, body: Moved) -> i64 {
+    naked_asm!(
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
+        "sub rsp, 16",
+        "fnstcw [rsp]",
+        "cmp word ptr [rsp], {control}",
+        "jne 2f",
+        "mov rsp, [rdi]",
+        "call r9",
+        "leave",
+        ".cfi_remember_state",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_restore_state",
+        // The guest's own mode: put aside, and back afterwards. fnclex: see `write_x87_control`.
+        "2:",
+        "stmxcsr [rsp + 4]",
+        "mov word ptr [rsp + 8], {control}",
+        "mov dword ptr [rsp + 12], {mxcsr}",
+        "fnclex",
+        "fldcw [rsp + 8]",
+        "ldmxcsr [rsp + 12]",
+        "mov rsp, [rdi]",
+        "call r9",
+        "fnclex",
+        "fldcw [rbp - 16]",
+        "ldmxcsr [rbp - 12]",
+        "leave",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_endproc",
+        control = const X87_FRESH,
+        mxcsr = const MXCSR_FRESH,
+    )
+}
+
+/// The stack pointer of the function that this is inlined into.
+#[inline(always)]
+pub fn stack_pointer() -> usize {
+    let pointer;
+    // SAFETY: it only reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
 }
 
 /// Sends valgrind a request. On a bare CPU the instructions do nothing (the rotations add up to 128 bits) and `default`
@@ -147,17 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn load_control_leaves_the_flags() {
-        let before = Float::read();
+    fn fresh_control_leaves_the_flags() {
         let flagged = Float { mxcsr: 0x5f80 | 0x20, ..ROUND_UP };
-        // SAFETY: the environment is put back below, with no floating-point code between.
-        unsafe { flagged.load(before) };
-        // SAFETY: FRESH has the default control bits.
-        unsafe { Float::FRESH.load_control(flagged) };
-        let mixed = Float::read();
-        // SAFETY: this is the environment that the thread had.
-        unsafe { before.load(mixed) };
-        assert_eq!(mixed, Float { mxcsr: 0x1fa0, ..Float::FRESH });
-        assert!(before.same_fenv_now() && !ROUND_UP.same_fenv_now());
+        assert_eq!(flagged.fresh_control(), Float { mxcsr: 0x1fa0, ..Float::FRESH });
     }
 }

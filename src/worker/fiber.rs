@@ -12,7 +12,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::host::record::{Caller, Context, FiberRecord, Suspended};
+use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended};
 
 /// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
 pub struct Fiber<I: Interpreter> {
@@ -110,6 +110,7 @@ impl<I: Interpreter> Fiber<I> {
                 memory: 0,
                 errors: Vec::new(),
                 returned: false,
+                limit: LimitAt::NEVER,
             },
             run,
             saved: I::Saved::default(),
@@ -139,6 +140,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.cancel = None;
         self.record.errors.clear();
         self.record.returned = false;
+        self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;
         self.begun = false;

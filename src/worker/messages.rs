@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Ending, Worker};
 use crate::call::inbox::Message;
-use crate::call::wake::FiberKey;
+use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::drop_fenced;
 use crate::guest::Interpreter;
 use crate::host::record::Reason;
@@ -14,7 +14,7 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Job(job) => self.accept(job),
-            Message::Wake(key) => self.woken(key),
+            Message::Wake(key) => self.woken(key, Way::Channel),
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();
                 let (index, id) = (index.load(Ordering::Relaxed), id.load(Ordering::Relaxed));

@@ -24,7 +24,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
-use crate::fiber::{StackConfig, StackPool};
+use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
 use crate::host::local::{Activity, Clock, Lent, Local};
@@ -221,6 +221,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         interpreter,
         local,
         thread,
+        // SAFETY: the thread's own state lives as long as the thread, to which the worker is bound.
+        home: unsafe { Home::new(&raw mut (*thread).host_stack) },
         attached,
         inbox: post.receiver.clone(),
         pool,

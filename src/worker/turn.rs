@@ -1,21 +1,16 @@
 //! One turn of one fiber: the switch into it, and what comes of it.
 
-use std::ptr;
 use std::time::Instant;
 
 use super::Worker;
 use super::fiber::{Enqueue, State};
-use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER, ss_call};
-use crate::call::wake::FiberKey;
+use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
+use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
 use crate::host::record::{FiberRecord, Reason, Suspended};
-use crate::sys::prefetch;
-
-/// About what lies on a fiber's stack between the shim's frame and the switch.
-const FRAMES: usize = 320;
 
 impl<I: Interpreter> Worker<I> {
     /// Gives the thread to a fiber until it suspends or ends.
@@ -54,14 +49,13 @@ impl<I: Interpreter> Worker<I> {
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
             (*thread).place = SS_ON_FIBER as i32;
-            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume();
+            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
             (*thread).place = SS_NO_FIBER as i32;
             (*fiber).saved = (*self.interpreter.get()).save();
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
             (*thread).deadline = u64::MAX;
-            self.attached.switch();
             // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
             (*thread).others_ready = 1;
             resumed
@@ -71,19 +65,18 @@ impl<I: Interpreter> Worker<I> {
             Resumed::Suspended => {
                 // SAFETY: as above; it is suspended now.
                 let record = unsafe { &raw mut (*fiber).record };
+                self.note_limit(index);
                 // SAFETY: as above.
                 match unsafe { (*record).suspended } {
                     Suspended::Call(_) => {
                         // SAFETY: as above.
                         unsafe { (*fiber).state = State::Waiting };
-                        self.set_limit(index);
                     }
                     _ => {
                         // SAFETY: as above.
                         unsafe { (*fiber).state = State::Ready };
                         // A slice is long: what came meanwhile is looked at first.
                         self.units = 0;
-                        self.set_limit(index);
                         self.ready.push_back(index);
                     }
                 }
@@ -94,37 +87,20 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// A host future of a fiber was woken.
-    pub(super) fn woken(&mut self, key: FiberKey) {
+    pub(super) fn woken(&mut self, key: FiberKey, way: Way) {
         let Some(record) = self.record(key) else { return };
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
-            (*record).waker.taken();
+            (*record).waker.taken(way);
             host_call::woken(record)
         };
-        self.set_limit(key.index);
+        self.note_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
             // At once while that is nobody's loss: else what wakes itself (a script that gives way) would go first for ever.
             if self.ready.is_empty() {
                 self.resume(key.index);
             } else {
                 self.ready.push_back(key.index);
-            }
-        }
-    }
-
-    /// Has the cache fetch what the fibers that are woken next will touch: with thousands of them waiting it holds none of it.
-    /// The second one's record, and what the first one's, fetched a turn ago, leads to.
-    #[inline]
-    pub(super) fn expect(&self, [first, second]: [Option<FiberKey>; 2]) {
-        let fiber = |key: Option<FiberKey>| self.fibers.get(key?.index as usize)?.as_deref();
-        if let Some(fiber) = fiber(second) {
-            prefetch(ptr::from_ref(fiber).addr(), size_of_val(fiber));
-        }
-        if let Some(call) = fiber(first).and_then(|fiber| fiber.record.calls.last()) {
-            // The frames between the shim's and the switch: what runs first.
-            prefetch(call.frame.addr().saturating_sub(FRAMES), FRAMES + size_of::<ss_call>());
-            if let Some(future) = &call.future {
-                prefetch(ptr::from_ref(&**future).addr(), size_of_val(&**future));
             }
         }
     }
@@ -148,11 +124,9 @@ impl<I: Interpreter> Worker<I> {
         for index in self.limits.due(now) {
             let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { continue };
             let (key, deadline) = (fiber.record.key, fiber.record.context.caller.deadline);
-            if let Some(cancel) = &mut fiber.record.cancel
-                && cancel.kill_at.is_some_and(|at| now >= at)
-            {
+            if fiber.record.grace_over(now) {
                 // It is ready or gets ready: nothing waits while a cancel is under way. It dies when it looks up.
-                cancel.kill = true;
+                fiber.record.kill();
             }
             if deadline.is_some_and(|deadline| now >= deadline) {
                 self.cancel(key, Reason::Deadline);
@@ -189,8 +163,17 @@ impl<I: Interpreter> Worker<I> {
 
     /// Writes down when the fiber is next to be looked at.
     pub(super) fn set_limit(&mut self, index: u32) {
-        let when = self.fibers[index as usize].as_ref().and_then(|fiber| fiber.record.next_limit());
-        self.limits.set(index, when);
+        let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
+        fiber.record.limit.changed = false;
+        self.limits.set(index, fiber.record.limit.at);
+    }
+
+    /// The same, if that has changed.
+    #[inline]
+    fn note_limit(&mut self, index: u32) {
+        if self.fibers[index as usize].as_deref().is_some_and(|fiber| fiber.record.limit.changed) {
+            self.set_limit(index);
+        }
     }
 
     /// The record of a fiber, if it still lives.

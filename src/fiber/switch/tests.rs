@@ -47,6 +47,45 @@ impl Run {
     }
 }
 
+thread_local! {
+    static HOST_STACK: Cell<usize> = const { Cell::new(0) };
+    // SAFETY: the place outlives the tests, which run to their end on their thread.
+    static HOME: RefCell<Home> = RefCell::new(HOST_STACK.with(|place| unsafe { Home::new(place.as_ptr()) }));
+}
+
+fn resume(coroutine: &mut Coroutine) -> Resumed {
+    HOME.with_borrow_mut(|home| coroutine.resume(home))
+}
+
+/// Runs `f` on the thread's stack, as csrc/crossing.c does it.
+///
+/// # Safety
+///
+/// Within [`resume`], on the fiber's stack.
+unsafe fn on_thread_stack<R, F: FnOnce() -> R>(run: &Run, f: F) -> R {
+    unsafe extern "C" fn body<R, F: FnOnce() -> R>(_: *mut c_void, f: usize, out: usize, _: usize, _: usize) -> i64 {
+        // SAFETY: both point to the caller's locals, of these types.
+        unsafe {
+            let f = &mut *ptr::with_exposed_provenance_mut::<Option<F>>(f);
+            let out = &mut *ptr::with_exposed_provenance_mut::<Option<R>>(out);
+            *out = f.take().map(|f| f());
+        }
+        7
+    }
+    let (mut f, mut out) = (Some(f), None);
+    let args = [(&raw mut f).expose_provenance(), (&raw mut out).expose_provenance(), 0, 0];
+    let place = HOST_STACK.with(|place| place.as_ptr().cast::<c_void>());
+    let _ = &run.link;
+    // SAFETY: `resume` keeps the place; the body returns normally or aborts.
+    #[cfg(not(feature = "sanitizer"))]
+    let returned = unsafe { crate::sys::ss_move_to(place, args[0], args[1], 0, 0, body::<R, F>) };
+    // SAFETY: as above.
+    #[cfg(feature = "sanitizer")]
+    let returned = unsafe { move_to(&run.link, place, args, body::<R, F>) };
+    assert_eq!(returned, 7);
+    out.expect("the body wrote it")
+}
+
 /// # Safety
 ///
 /// `data` is the `Run` of the current fiber.
@@ -61,7 +100,7 @@ unsafe extern "C" fn count(data: *mut c_void) {
     unsafe {
         let run = run_of(data);
         for round in 0..run.rounds {
-            on_thread_stack(&run.link, || run.log.borrow_mut().push(round));
+            on_thread_stack(run, || run.log.borrow_mut().push(round));
             suspend(&run.link);
         }
     }
@@ -87,11 +126,11 @@ fn it_runs_suspends_and_ends() {
     let run = Run::new(0, 2);
     let mut coroutine = run.start(&mut pool, count);
     assert_eq!(*run.log.borrow(), Vec::<usize>::new());
-    assert_eq!(coroutine.resume(), Resumed::Suspended);
-    assert_eq!(coroutine.resume(), Resumed::Suspended);
+    assert_eq!(resume(&mut coroutine), Resumed::Suspended);
+    assert_eq!(resume(&mut coroutine), Resumed::Suspended);
     assert_eq!(*run.log.borrow(), [0, 1]);
     assert!(!coroutine.done());
-    assert_eq!(coroutine.resume(), Resumed::Done);
+    assert_eq!(resume(&mut coroutine), Resumed::Done);
     assert!(coroutine.done());
     pool.put(coroutine.into_stack());
     assert_eq!(pool.stats().in_use, 0);
@@ -103,8 +142,8 @@ fn an_ended_one_cannot_be_resumed() {
     let mut pool = pool();
     let run = Run::new(0, 0);
     let mut coroutine = run.start(&mut pool, count);
-    assert_eq!(coroutine.resume(), Resumed::Done);
-    let _ = coroutine.resume();
+    assert_eq!(resume(&mut coroutine), Resumed::Done);
+    let _ = resume(&mut coroutine);
 }
 
 #[test]
@@ -113,8 +152,8 @@ fn a_link_and_a_stack_serve_one_after_the_other() {
     let run = Run::new(0, 1);
     for _ in 0..1_000 {
         let mut coroutine = run.start(&mut pool, count);
-        assert_eq!(coroutine.resume(), Resumed::Suspended);
-        assert_eq!(coroutine.resume(), Resumed::Done);
+        assert_eq!(resume(&mut coroutine), Resumed::Suspended);
+        assert_eq!(resume(&mut coroutine), Resumed::Done);
         pool.put(coroutine.into_stack());
     }
     assert_eq!((run.log.borrow().len(), pool.stats().made), (1_000, 1));
@@ -143,7 +182,7 @@ unsafe extern "C" fn keep_state(data: *mut c_void) {
             check(fegetround() == run.rounding);
             check(!flags_kept || divided_by_zero() == flagged);
             // Host code, on the thread's stack, has the thread's mode.
-            let in_host = on_thread_stack(&run.link, round_mode);
+            let in_host = on_thread_stack(run, round_mode);
             check(in_host == 0 && fegetround() == run.rounding);
         }
     }
@@ -163,7 +202,7 @@ fn interleave(count: usize, order: impl IntoIterator<Item = usize>) {
     for (number, index) in order.into_iter().chain((0..7).flat_map(|_| 0..count)).enumerate() {
         let Some(coroutine) = &mut coroutines[index % count] else { continue };
         set_errno(50_000 + number as i32);
-        let resumed = coroutine.resume();
+        let resumed = resume(coroutine);
         assert_eq!((errno(), round_mode()), (50_000 + number as i32, 0));
         if resumed == Resumed::Done {
             let ended = coroutines[index % count].take().unwrap();
@@ -190,7 +229,7 @@ proptest! {
         let mut coroutines: Vec<_> = runs.iter().map(|run| run.start(&mut pool, count)).collect();
         let mut expected = vec![0; 40];
         for index in order {
-            prop_assert_eq!(coroutines[index].resume(), Resumed::Suspended);
+            prop_assert_eq!(resume(&mut coroutines[index]), Resumed::Suspended);
             expected[index] += 1;
         }
         for (index, coroutine) in coroutines.into_iter().enumerate() {
@@ -208,7 +247,7 @@ fn an_abandoned_stack_is_used_again() {
     let (never, once) = (Run::new(0, 9), Run::new(1, 9));
     let first = never.start(&mut pool, count);
     let mut second = once.start(&mut pool, count);
-    assert_eq!(second.resume(), Resumed::Suspended);
+    assert_eq!(resume(&mut second), Resumed::Suspended);
     // SAFETY: `count` holds nothing on the stack.
     unsafe {
         pool.put(first.abandon());
@@ -216,7 +255,7 @@ fn an_abandoned_stack_is_used_again() {
     }
     let run = Run::new(2, 1);
     let mut coroutine = run.start(&mut pool, count);
-    assert_eq!((coroutine.resume(), coroutine.resume()), (Resumed::Suspended, Resumed::Done));
+    assert_eq!((resume(&mut coroutine), resume(&mut coroutine)), (Resumed::Suspended, Resumed::Done));
     pool.put(coroutine.into_stack());
     assert_eq!((pool.stats().in_use, pool.stats().made), (0, 2));
     assert_eq!(*never.log.borrow(), Vec::<usize>::new());
@@ -229,7 +268,7 @@ fn a_dropped_one_only_loses_its_stack() {
     {
         let _never_started = run.start(&mut pool, count);
         let mut suspended = run.start(&mut pool, count);
-        assert_eq!(suspended.resume(), Resumed::Suspended);
+        assert_eq!(resume(&mut suspended), Resumed::Suspended);
     }
     assert_eq!((pool.stats().in_use, run.log.borrow().len()), (2, 1));
 }
@@ -242,7 +281,7 @@ fn on_thread_stack_leaves_the_fibers_stack() {
             let run = run_of(data);
             let mut frames = [0_usize; 2];
             frames[0] = ptr::from_ref(&frames).addr();
-            frames[1] = on_thread_stack(&run.link, || {
+            frames[1] = on_thread_stack(run, || {
                 let local = 0_u8;
                 std::hint::black_box(&local) as *const u8 as usize
             });
@@ -254,7 +293,7 @@ fn on_thread_stack_leaves_the_fibers_stack() {
     let stack = pool.get().unwrap();
     let within = stack.usable_limit()..stack.base();
     pool.put(stack);
-    assert_eq!(run.start(&mut pool, look).resume(), Resumed::Done);
+    assert_eq!(resume(&mut run.start(&mut pool, look)), Resumed::Done);
     // With the sanitizer, locals may lie on a fake stack.
     if !cfg!(feature = "sanitizer") {
         let frames = run.log.borrow();
@@ -273,7 +312,7 @@ fn suspending_from_a_foreign_stack_works() {
             let run = run_of(DATA.get());
             for round in 0..run.rounds {
                 suspend(&run.link);
-                on_thread_stack(&run.link, || run.log.borrow_mut().push(round));
+                on_thread_stack(run, || run.log.borrow_mut().push(round));
             }
         }
     }
@@ -304,10 +343,10 @@ fn suspending_from_a_foreign_stack_works() {
     let mut coroutine = run.start(&mut pool, entry);
     let mut between = other.start(&mut pool, count);
     for _ in 0..4 {
-        assert_eq!(coroutine.resume(), Resumed::Suspended);
-        assert_eq!(between.resume(), Resumed::Suspended);
+        assert_eq!(resume(&mut coroutine), Resumed::Suspended);
+        assert_eq!(resume(&mut between), Resumed::Suspended);
     }
-    assert_eq!(coroutine.resume(), Resumed::Done);
+    assert_eq!(resume(&mut coroutine), Resumed::Done);
     assert_eq!(*run.log.borrow(), [0, 1, 2]);
     pool.put(coroutine.into_stack());
 }
@@ -316,12 +355,12 @@ fn suspending_from_a_foreign_stack_works() {
 fn a_panic_on_the_thread_stack_aborts() {
     unsafe extern "C" fn entry(data: *mut c_void) {
         // SAFETY: started by `Run::start`, on its own stack.
-        unsafe { on_thread_stack(&run_of(data).link, || panic!("on purpose")) }
+        unsafe { on_thread_stack(run_of(data), || panic!("on purpose")) }
     }
     let child = in_child("fiber::switch::tests::a_panic_on_the_thread_stack_aborts", || {
         let mut pool = pool();
         let run = Run::new(0, 0);
-        let _ = run.start(&mut pool, entry).resume();
+        let _ = resume(&mut run.start(&mut pool, entry));
         say("still here");
     });
     if let Some(output) = child {
@@ -347,7 +386,7 @@ fn running_off_the_stack_faults() {
         let mut pool = pool();
         let _neighbours = [pool.get().unwrap(), pool.get().unwrap()];
         let run = Run::new(0, 0);
-        let _ = run.start(&mut pool, entry).resume();
+        let _ = resume(&mut run.start(&mut pool, entry));
     });
     if let Some(output) = child {
         assert_faulted_after("going down", &output);
