@@ -33,7 +33,7 @@ pub fn start(args: &mut Args<'_>) -> Result<Option<Wait>, i32> {
     let mut next = || args.take::<i64>().map_err(|_| EINVAL);
     let (address, count, after) = (next()?, next()?, next()?);
     let count = usize::try_from(count).map_err(|_| EINVAL)?;
-    let sleep = u64::try_from(after).ok().map(|after| Sleep::new(args.local.clone(), Duration::from_nanos(after)));
+    let sleep = u64::try_from(after).ok().map(|after| Sleep::new(args.local().clone(), Duration::from_nanos(after)));
     let mut wait = Wait { signal: Arc::default(), descriptors: Vec::with_capacity(count), sleep };
     let wanted = match count {
         0 => &[],

@@ -3,8 +3,11 @@
 use std::{env, fs};
 
 /// pkg-config name, Debian package, the C files that use it.
-const LIBRARIES: [(&str, &str, &[&str]); 3] =
-    [("libpq", "libpq-dev", &[]), ("libcurl", "libcurl4-openssl-dev", &[]), ("hiredis", "libhiredis-dev", &[])];
+const LIBRARIES: [(&str, &str, &[&str]); 3] = [
+    ("libpq", "libpq-dev", &["libs/postgres.c"]),
+    ("libcurl", "libcurl4-openssl-dev", &["libs/curl.c"]),
+    ("hiredis", "libhiredis-dev", &["libs/redis.c", "guide/lookup.c"]),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
