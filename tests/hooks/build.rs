@@ -4,13 +4,14 @@ use std::{env, fs};
 
 /// pkg-config name, Debian package, the C files that use it.
 const LIBRARIES: [(&str, &str, &[&str]); 3] = [
-    ("libpq", "libpq-dev", &["libs/postgres.c"]),
-    ("libcurl", "libcurl4-openssl-dev", &["libs/curl.c"]),
-    ("hiredis", "libhiredis-dev", &["libs/redis.c", "guide/lookup.c"]),
+    ("libpq", "libpq-dev", &["csrc/libs/postgres.c"]),
+    ("libcurl", "libcurl4-openssl-dev", &["csrc/libs/curl.c"]),
+    ("hiredis", "libhiredis-dev", &["csrc/libs/redis.c", "guide/lookup.c"]),
 ];
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
+    println!("cargo:rerun-if-changed=guide");
     println!("cargo:rerun-if-changed=build.rs");
     let headers = env::var("DEP_SIDESTACK_INCLUDE").expect("sidestack's build script tells where its headers are");
     println!("cargo:rerun-if-changed={headers}");
@@ -37,7 +38,7 @@ fn main() {
                 for folder in library.include_paths.iter().filter(|folder| !folder.ends_with("usr/include")) {
                     build.flag("-isystem").flag(folder);
                 }
-                build.files(files.iter().map(|file| format!("csrc/{file}")));
+                build.files(files.iter());
                 found.push(library);
             }
             Err(_) => println!("cargo:warning={name} is missing (Debian package {package}): its tests are skipped"),

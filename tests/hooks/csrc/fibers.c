@@ -155,3 +155,33 @@ int fiber_thread(ss_value *args, uint32_t nargs, ss_value *result) {
   CHECK(pthread_join(thread, NULL) == 0 && took >= 30);
   return case_done(result, 0);
 }
+
+/* Where nothing can be suspended: one of each kind, done by the C library itself. */
+int case_blocking(ss_value *args, uint32_t nargs, ss_value *result) {
+  ARGS(0);
+  int fds[2], pair[2];
+  char bytes[1 << 12] = {0};
+  int64_t begun = now_ms();
+  CHECK(usleep(20000) == 0);
+  CHECK(nanosleep(&(struct timespec){0, 20000000}, NULL) == 0);
+  CHECK(poll(NULL, 0, 20) == 0);
+  CHECK(now_ms() - begun >= 60);
+  struct addrinfo *list = NULL;
+  CHECK(getaddrinfo("localhost", "80", NULL, &list) == 0);
+  freeaddrinfo(list);
+  CHECK(pipe(fds) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+  later l = {.what = LATER_DRAIN, .fd = fds[0], .size = 100 * sizeof bytes};
+  later_start(&l);
+  for (int i = 0; i < 100; i++) CHECK(write(fds[1], bytes, sizeof bytes) == sizeof bytes);
+  later_join(&l);
+  l = (later){.what = LATER_DRAIN, .fd = pair[0], .size = 100 * sizeof bytes};
+  later_start(&l);
+  for (int i = 0; i < 100; i++) CHECK(write(pair[1], bytes, sizeof bytes) == sizeof bytes);
+  later_join(&l);
+  l = (later){.what = LATER_WRITE, .fd = pair[0], .size = 10};
+  later_start(&l);
+  CHECK(recv(pair[1], bytes, 10, 0) == 10);
+  later_join(&l);
+  close(fds[0]), close(fds[1]), close(pair[0]), close(pair[1]);
+  return case_done(result, 0);
+}
