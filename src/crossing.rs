@@ -7,7 +7,7 @@
 pub mod cancel;
 mod entry;
 pub mod fence;
-mod finish;
+pub mod finish;
 pub mod host_call;
 mod interrupted;
 mod reply;

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod cx;
 pub mod function;
+pub mod future;
 pub mod local;
 pub mod module;
 pub mod object;

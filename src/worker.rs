@@ -38,7 +38,7 @@ use crate::host::local::Local;
 use crate::signal::Attached;
 
 use backlog::Backlog;
-use fiber::Fiber;
+use fiber::{Fiber, Ids};
 use limits::Limits;
 use thread::Settings;
 
@@ -58,6 +58,9 @@ pub struct Worker<I: Interpreter> {
     /// Ended fibers, kept for their buffers.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
+    /// Jobs that left the queue since the inbox was told.
+    started: usize,
+    ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
     /// When each fiber is next looked at, by index.
@@ -138,6 +141,7 @@ impl<I: Interpreter> Worker<I> {
             self.take(message);
             taken += 1;
         }
+        self.count_started();
         self.relieve_memory();
         self.local.inbox.set_live(self.live, self.pool.stats().in_use);
         taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
@@ -151,6 +155,7 @@ impl<I: Interpreter> Worker<I> {
             // A batch at a time, so that what comes meanwhile is not kept waiting.
             if let Ok(message) = self.inbox.try_recv() {
                 self.take(message);
+                self.count_started();
             }
             return;
         }
@@ -167,6 +172,7 @@ impl<I: Interpreter> Worker<I> {
         };
         if let Some(message) = message {
             self.take(message);
+            self.count_started();
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::Error;
 use crate::error::refused;
 use crate::value::{Flat, Results};
 
+/// A time in the past, for calls that have not begun: taken once, because a clock is not free.
+static NOT_BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// A call into a guest: a future of its result.
 ///
 /// It starts when it is first polled ([`Engine::spawn`](crate::Engine::spawn) starts it at once). Dropping it cancels the
@@ -30,40 +33,36 @@ pub struct Call<R> {
 }
 
 enum State<R> {
-    New(Box<New>),
-    /// `slot` is there twice: erased for the cancel, which has no bounds on `R`.
-    Running {
-        slot: Arc<Slot<R>>,
-        erased: Arc<dyn Completion>,
-        inbox: Arc<Inbox>,
-    },
+    New { target: Target, job: Result<Box<Job>, Box<Error>> },
+    Running { slot: Arc<Slot<R>>, inbox: Arc<Inbox> },
     Over,
-}
-
-struct New {
-    target: Target,
-    work: Result<Work, Error>,
-    settings: Settings,
 }
 
 impl<R: DeserializeOwned + Send + 'static> Call<R> {
     pub(crate) fn new(target: Target, what: &str, args: impl Serialize, work: impl FnOnce(Flat) -> Work) -> Self {
         let mut flat = Flat::new();
-        let work = match flat.push_args(&args) {
-            Ok(()) => Ok(work(flat)),
-            Err(e) => Err(Error::Convert { place: format!("arguments of {what}"), message: e.to_string() }),
+        let job = match flat.push_args(&args) {
+            // `begun` is set when it is.
+            Ok(()) => Ok(Box::new(Job {
+                work: work(flat),
+                settings: Settings::default(),
+                begun: *NOT_BEGUN,
+                completion: None,
+                started: false,
+            })),
+            Err(e) => Err(Box::new(Error::Convert { place: format!("arguments of {what}"), message: e.to_string() })),
         };
-        Call { state: State::New(Box::new(New { target, work, settings: Settings::default() })) }
+        Call { state: State::New { target, job } }
     }
 
     /// A call that fails.
     pub(crate) fn failed(target: Target, error: Error) -> Self {
-        Call { state: State::New(Box::new(New { target, work: Err(error), settings: Settings::default() })) }
+        Call { state: State::New { target, job: Err(Box::new(error)) } }
     }
 
     fn settings(&mut self, set: impl FnOnce(&mut Settings)) {
-        if let State::New(new) = &mut self.state {
-            set(&mut new.settings);
+        if let State::New { job: Ok(job), .. } = &mut self.state {
+            set(&mut job.settings);
         }
     }
 
@@ -110,20 +109,17 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
 
     /// Starts the call now, if it has not started.
     pub(crate) fn start(&mut self) -> Result<(), Error> {
-        let State::New(_) = &self.state else { return Ok(()) };
-        let State::New(new) = std::mem::replace(&mut self.state, State::Over) else { unreachable!("just seen") };
-        let work = new.work?;
-        let inbox = route(&new.target, &work)?;
+        let State::New { .. } = &self.state else { return Ok(()) };
+        let State::New { target, job } = std::mem::replace(&mut self.state, State::Over) else {
+            unreachable!("just seen")
+        };
+        let mut job = job.map_err(|error| *error)?;
+        let inbox = route(&target, &job.work)?;
         let slot = Arc::new(Slot::new());
-        let erased: Arc<dyn Completion> = slot.clone();
-        inbox.submit(Job {
-            work,
-            settings: new.settings,
-            begun: Instant::now(),
-            completion: Some(erased.clone()),
-            started: false,
-        })?;
-        self.state = State::Running { slot, erased, inbox };
+        job.begun = Instant::now();
+        job.completion = Some(slot.clone());
+        inbox.submit(job)?;
+        self.state = State::Running { slot, inbox };
         Ok(())
     }
 }
@@ -185,7 +181,7 @@ impl<R> Unpin for Call<R> {}
 impl<R> fmt::Debug for Call<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::New(_) => "Call(not started)",
+            State::New { .. } => "Call(not started)",
             State::Running { .. } => "Call(started)",
             State::Over => "Call(over)",
         })
@@ -194,10 +190,10 @@ impl<R> fmt::Debug for Call<R> {
 
 impl<R> Drop for Call<R> {
     fn drop(&mut self) {
-        if let State::Running { slot, erased, inbox } = std::mem::replace(&mut self.state, State::Over)
+        if let State::Running { slot, inbox } = std::mem::replace(&mut self.state, State::Over)
             && slot.abandon()
         {
-            inbox.send(Message::Cancel(erased));
+            inbox.send(Message::Cancel((slot.erase)(slot)));
         }
     }
 }
@@ -208,24 +204,29 @@ struct Slot<R> {
     abandoned: AtomicBool,
     index: AtomicU64,
     id: AtomicU64,
+    /// For the cancel, which has no bounds on `R`.
+    erase: fn(Arc<Slot<R>>) -> Arc<dyn Completion>,
 }
 
 enum Cell<R> {
     Empty(Option<Waker>),
-    Full(Result<R, Error>),
+    Full(Result<R, Error>, Option<Box<Job>>),
     Taken,
 }
 
-impl<R> Slot<R> {
+impl<R: DeserializeOwned + Send + 'static> Slot<R> {
     fn new() -> Self {
         Slot {
             cell: Mutex::new(Cell::Empty(None)),
             abandoned: AtomicBool::new(false),
             index: AtomicU64::new(0),
             id: AtomicU64::new(0),
+            erase: |slot| slot,
         }
     }
+}
 
+impl<R> Slot<R> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Cell<R>> {
         // A caller's waker may panic in `clone` under this lock; the cell is whole all the same.
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
@@ -241,8 +242,12 @@ impl<R> Slot<R> {
                 }
                 Poll::Pending
             }
-            Cell::Full(_) => match std::mem::replace(&mut *cell, Cell::Taken) {
-                Cell::Full(outcome) => Poll::Ready(outcome),
+            Cell::Full(..) => match std::mem::replace(&mut *cell, Cell::Taken) {
+                Cell::Full(outcome, spent) => {
+                    drop(cell);
+                    drop(spent);
+                    Poll::Ready(outcome)
+                }
                 _ => unreachable!("just seen"),
             },
             Cell::Taken => panic!("polled after it was ready"),
@@ -257,23 +262,23 @@ impl<R> Slot<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Completion for Slot<R> {
-    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, job: Option<Box<Job>>) -> Option<Waker> {
         let outcome = outcome.and_then(|mut results| {
             results.decode().map_err(|e| Error::Convert { place: "result".into(), message: e.to_string() })
         });
-        let waker = {
-            let mut cell = self.lock();
-            match &mut *cell {
-                Cell::Empty(waker) => {
-                    let waker = waker.take();
-                    *cell = Cell::Full(outcome);
-                    waker
-                }
-                Cell::Full(_) | Cell::Taken => None,
+        // Not earlier: results may lie in the arguments' memory.
+        let spent = job.map(|mut job| {
+            job.spend();
+            job
+        });
+        let mut cell = self.lock();
+        match &mut *cell {
+            Cell::Empty(waker) => {
+                let waker = waker.take();
+                *cell = Cell::Full(outcome, spent);
+                waker
             }
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+            Cell::Full(..) | Cell::Taken => None,
         }
     }
 

@@ -67,7 +67,7 @@ impl Inbox {
     }
 
     /// Queues a job, or says at once why not.
-    pub fn submit(&self, job: Job) -> Result<(), Error> {
+    pub fn submit(&self, job: Box<Job>) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(shut_down());
         }
@@ -75,7 +75,7 @@ impl Inbox {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
-        self.sender.send(Message::Job(Box::new(job))).map_err(|_| shut_down())
+        self.sender.send(Message::Job(job)).map_err(|_| shut_down())
     }
 
     /// Sends a job again that its incarnation could not begin. `counted`: it still counts as queued.
@@ -112,9 +112,11 @@ impl Inbox {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A job left the queue and got a fiber (or was refused one).
-    pub fn started(&self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+    /// Jobs left the queue and got fibers (or were refused them).
+    pub fn started(&self, jobs: usize) {
+        if jobs > 0 {
+            self.queued.fetch_sub(jobs, Ordering::Relaxed);
+        }
     }
 
     /// Publishes how many fibers are alive, and how many stacks are in use.

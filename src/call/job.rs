@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
+
+use compact_str::CompactString;
 
 use super::inbox::Inbox;
 use super::reference::Reference;
@@ -32,7 +35,7 @@ pub type Scripts = RwLock<Vec<(u32, Arc<Source>)>>;
 /// What to run.
 pub enum Work {
     /// An export of a loaded script.
-    Export { script: u32, name: Arc<str>, args: Flat },
+    Export { script: u32, name: CompactString, args: Flat },
     /// A function that the guest gave out.
     Function { token: Arc<Reference>, args: Flat, by_reference: bool },
     /// A text, for its results.
@@ -75,8 +78,10 @@ pub struct Settings {
 /// Where a call's outcome goes, and by which the call is known while it runs.
 pub trait Completion: Send + Sync {
     /// Takes the outcome; only the first one counts. Runs on the interpreter thread; may run the caller's code
-    /// (deserialising, waking), so it is called behind the fence.
-    fn complete(&self, outcome: Result<Results<'_>, Error>);
+    /// (deserialising), so it is called behind the fence. `job` is the call's own, now over: its memory goes back to the thread
+    /// that it came from, where allocators want it. Returns what to wake, behind the fence too, once `self` is given up.
+    #[must_use]
+    fn complete(&self, outcome: Result<Results<'_>, Error>, job: Option<Box<Job>>) -> Option<Waker>;
 
     /// Whether the caller has gone.
     fn abandoned(&self) -> bool;
@@ -99,11 +104,25 @@ pub struct Job {
     pub started: bool,
 }
 
+impl Job {
+    /// It is over: drops what was the caller's, which may run a host object's `Drop`.
+    pub fn spend(&mut self) {
+        if let Some(args) = self.work.args_mut() {
+            args.clear();
+        }
+        self.settings = Settings::default();
+    }
+}
+
 impl Drop for Job {
     fn drop(&mut self) {
         // A job never vanishes silently: whoever loses it (a panic, a closed channel) has lost the interpreter.
         if let Some(completion) = self.completion.take() {
-            completion.complete(Err(Error::InterpreterLost { started: self.started }));
+            let waker = completion.complete(Err(Error::InterpreterLost { started: self.started }), None);
+            drop(completion);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 }

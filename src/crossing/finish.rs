@@ -1,8 +1,9 @@
 //! The end of a run, and the end of the guest's hold on an object.
 
 use std::ffi::c_int;
+use std::task::Waker;
 
-use super::fence::{drop_fenced, fence};
+use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
 use crate::host::record::{Cancel, FiberRecord};
 use crate::value::{Bytes, Results, Run};
@@ -39,25 +40,33 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             return;
         };
         let local = &FiberRecord::context(record).local;
-        let result = fence(|| {
+        let completed = fence(|| {
             let mut resolver = local.resolver();
-            completion.complete(match failed {
+            let outcome = match failed {
                 Some(error) => Err(error),
                 None => Ok(Results::new(values, count, &mut resolver)),
-            });
+            };
+            completion.complete(outcome, Some(job))
         });
-        if let Err(panicked) = result {
-            // The caller's own code, in `Deserialize` or in its waker.
-            tracing::error!(target: "sidestack", message = %panicked.0, "taking a call's outcome panicked");
-            drop_fenced(fence(|| {
-                completion.complete(Err(Error::Convert {
-                    place: "result".into(),
-                    message: format!("taking it panicked: {}", panicked.0),
-                }))
-            }));
-        }
+        let waker = completed.unwrap_or_else(|Panicked(message)| {
+            // The caller's own code, in `Deserialize` or in a drop.
+            tracing::error!(target: "sidestack", %message, "taking a call's outcome panicked");
+            let message = format!("taking it panicked: {message}");
+            let error = Error::Convert { place: "result".into(), message };
+            fence(|| completion.complete(Err(error), None)).ok().flatten()
+        });
+        // Before the wake: the caller's thread, which made them, is to have the last reference.
         drop_fenced(completion);
-        drop_fenced(job);
+        wake(waker);
+    }
+}
+
+/// Wakes a caller.
+pub fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker
+        && let Err(Panicked(message)) = fence(|| waker.wake())
+    {
+        tracing::error!(target: "sidestack", %message, "a caller's waker panicked");
     }
 }
 

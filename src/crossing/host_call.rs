@@ -18,7 +18,8 @@ use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THR
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
 use crate::host::cx::CallShared;
-use crate::host::function::{Begun, HostFuture, Started};
+use crate::host::function::{Begun, Started};
+use crate::host::future::HostFuture;
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
 use crate::host::reply::Reply;
 use crate::value::{Flat, Run};
@@ -328,7 +329,7 @@ unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) 
     // SAFETY: the record, and with it the waker, outlives the poll: it belongs to the fiber whose call this is.
     let waker = waker_ref(unsafe { &(*record).waker });
     let mut task = TaskContext::from_waker(&waker);
-    let outcome = match fence(|| future.as_mut().poll(&mut task)) {
+    let outcome = match fence(|| future.poll(&mut task)) {
         Ok(Poll::Pending) => return Polled::Pending(future),
         Ok(Poll::Ready(outcome)) => fence(|| drop(future)).map(|()| outcome),
         Err(panicked) => {

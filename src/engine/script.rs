@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,7 +41,7 @@ impl Script {
     /// A tuple is an argument list, anything else one argument. The call starts when it is first polled, on the least busy
     /// interpreter, or the one that a bound value among its arguments belongs to.
     pub fn call<R: DeserializeOwned + Send + 'static>(&self, name: &str, args: impl Serialize) -> Call<R> {
-        let (script, export) = (self.number, Arc::from(name));
+        let (script, export) = (self.number, CompactString::new(name));
         Call::new(Target::Any(self.engine.clone()), name, args, |args| Work::Export { script, name: export, args })
     }
 

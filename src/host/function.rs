@@ -1,19 +1,15 @@
 //! What makes a closure a host function.
 
-use std::future::Future;
 use std::mem::ManuallyDrop;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::args::{Args, FromCall};
+use super::future::HostFuture;
 use super::reply::{self, Reply};
 use crate::error::HostResult;
 use crate::value::Flat;
-
-/// A host future: polled on the interpreter thread, so it need not be `Send`.
-pub type HostFuture = Pin<Box<dyn Future<Output = HostResult<Reply>>>>;
 
 /// What starting a host function gives.
 pub enum Started {
@@ -155,7 +151,7 @@ macro_rules! host_fns { ($($A:ident),*) => {
             shape(move |_args: &mut Args<'_>| {
                 extract!(_args, $($A),*);
                 let this = this.clone();
-                Started::Pending(Box::pin(async move { encode(&(*this)($($A),*).await?) }))
+                Started::Pending(HostFuture::new(async move { encode(&(*this)($($A),*).await?) }))
             })
         }
     }
@@ -171,7 +167,7 @@ macro_rules! host_fns { ($($A:ident),*) => {
             shape(move |_args: &mut Args<'_>| {
                 extract!(_args, $($A),*);
                 let this = this.clone();
-                Started::Pending(Box::pin(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
+                Started::Pending(HostFuture::new(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
             })
         }
     }

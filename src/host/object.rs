@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args::{Args, FromCall};
 use super::function::{HostCall, Plain, Started, Suspending, encode, extract, shape};
+use super::future::HostFuture;
 use super::module::FunctionSpec;
 use crate::error::HostResult;
 use crate::value::attach;
@@ -99,7 +100,7 @@ macro_rules! methods { ($($A:ident),*) => {
                 };
                 extract!(args, $($A),*);
                 let method = method.clone();
-                Started::Pending(Box::pin(async move { encode(&(*method)(&this, $($A),*).await?) }))
+                Started::Pending(HostFuture::new(async move { encode(&(*method)(&this, $($A),*).await?) }))
             })
         }
     }

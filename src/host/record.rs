@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cx::CallShared;
-use super::function::HostFuture;
+use super::future::HostFuture;
 use super::local::Local;
 use super::reply::Reply;
 use crate::Error;

@@ -105,7 +105,7 @@ impl Task {
             Outlives::Response => parent.deadline.map(|at| at.saturating_duration_since(Instant::now())),
             Outlives::Deadline => Some(std::time::Duration::MAX),
         };
-        function.0.inbox.submit(Job {
+        function.0.inbox.submit(Box::new(Job {
             work: Work::Function { token: function.0.clone(), args: flat, by_reference: true },
             settings: Settings {
                 deadline,
@@ -116,7 +116,7 @@ impl Task {
             begun: Instant::now(),
             completion: Some(state.clone()),
             started: false,
-        })?;
+        }))?;
         Ok(Task(state))
     }
 }
@@ -227,7 +227,7 @@ impl State {
 }
 
 impl Completion for State {
-    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, _job: Option<Box<Job>>) -> Option<Waker> {
         let result = outcome.and_then(|mut results| {
             let values = results.decode::<Many<Value>>();
             values
@@ -237,12 +237,13 @@ impl Completion for State {
         let waiting = {
             let mut outcome = self.lock();
             if outcome.result.is_some() {
-                return;
+                return None;
             }
             outcome.result = Some(result.map_err(Failure::new));
             std::mem::take(&mut outcome.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
+        None
     }
 
     fn abandoned(&self) -> bool {

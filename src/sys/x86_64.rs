@@ -110,6 +110,10 @@ pub unsafe extern "C" fn ss_move_to(place: *mut c_void, a: usize, b: usize, c: u
         "cmp word ptr [rsp], {control}",
         "jne 2f",
         "mov rsp, [rdi]",
+        // For valgrind: it notes the stack pointer at accesses to memory only, and takes what lies below another stack's for
+        // unused until the pointer moves over it, the red zone too.
+        "mov rax, [rdi]",
+        "sub rsp, 128",
         "call r9",
         "leave",
         ".cfi_remember_state",
@@ -125,6 +129,8 @@ pub unsafe extern "C" fn ss_move_to(place: *mut c_void, a: usize, b: usize, c: u
         "fldcw [rsp + 8]",
         "ldmxcsr [rsp + 12]",
         "mov rsp, [rdi]",
+        "mov rax, [rdi]",
+        "sub rsp, 128",
         "call r9",
         "fnclex",
         "fldcw [rbp - 16]",

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::fiber::{Fiber, State, next_id};
+use super::fiber::{Fiber, State};
 use super::{Ending, Worker};
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
+use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
 use crate::host::record::{Caller, Cancel, Reason};
 use crate::value::Flat;
@@ -38,12 +39,18 @@ impl<I: Interpreter> Worker<I> {
         matches!(job.work, Work::Export { script, .. } if self.loading.contains(&script))
     }
 
+    /// Tells the inbox of the jobs that left the queue: once for many, because callers write to the same place.
+    pub(super) fn count_started(&mut self) {
+        self.local.inbox.started(std::mem::take(&mut self.started));
+    }
+
     /// Starts what waits, as far as there is room.
     pub(super) fn accept_backlog(&mut self) {
         while self.live < self.settings.fibers {
-            let Some(job) = self.backlog.pop() else { return };
+            let Some(job) = self.backlog.pop() else { break };
             self.start(job);
         }
+        self.count_started();
     }
 
     /// A caller gave up before its job had a fiber.
@@ -52,7 +59,7 @@ impl<I: Interpreter> Worker<I> {
         let held =
             self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
         if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
-            self.local.inbox.started();
+            self.local.inbox.started(1);
             refuse(job, Error::Cancelled);
         }
     }
@@ -60,7 +67,7 @@ impl<I: Interpreter> Worker<I> {
     /// Jobs whose deadline passed while they waited.
     pub(super) fn run_backlog_deadlines(&mut self, now: Instant) {
         while let Some(job) = self.backlog.due(now) {
-            self.local.inbox.started();
+            self.local.inbox.started(1);
             let deadline = job.settings.deadline.or(self.settings.deadline).unwrap_or_default();
             refuse(job, deadline_passed(deadline));
         }
@@ -76,7 +83,7 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn start(&mut self, mut job: Box<Job>) {
-        self.local.inbox.started();
+        self.started += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
         if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
             return refuse(job, Error::Cancelled);
@@ -157,7 +164,7 @@ impl<I: Interpreter> Worker<I> {
             self.fibers.push(None);
             u32::try_from(self.fibers.len() - 1).expect("fewer fibers than that")
         });
-        FiberKey { index, id: next_id() }
+        FiberKey { index, id: self.ids.take() }
     }
 
     /// An ended fiber to reuse, or a new one.
@@ -245,7 +252,7 @@ impl<I: Interpreter> Worker<I> {
             self.cancel(key, Reason::Cancelled);
         }
         while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
-            self.local.inbox.started();
+            self.local.inbox.started(1);
             refuse(job, Error::Cancelled);
         }
     }
@@ -270,12 +277,14 @@ fn refuse(mut job: Box<Job>, error: Error) {
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");
     }
-    if let Some(completion) = job.completion.take()
-        && let Err(Panicked(message)) = fence(|| completion.complete(Err(error)))
-    {
-        tracing::error!(target: "sidestack", %message, "a caller's waker panicked");
+    let Some(completion) = job.completion.take() else { return drop_fenced(job) };
+    match fence(|| completion.complete(Err(error), Some(job))) {
+        Ok(waker) => {
+            drop_fenced(completion);
+            finish::wake(waker);
+        }
+        Err(Panicked(message)) => tracing::error!(target: "sidestack", %message, "a refused call's drop panicked"),
     }
-    drop_fenced(job);
 }
 
 fn deadline_passed(deadline: Duration) -> Error {

@@ -11,6 +11,7 @@ use crate::host::record::{Caller, Reason, Suspended};
 use crate::value::{Flat, Results};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::Instant;
 
 /// As many fibers at once count as a burst. Collecting after fewer would cost more than it gives back.
@@ -24,8 +25,9 @@ struct Outcome {
 }
 
 impl Completion for Outcome {
-    fn complete(&self, outcome: Result<Results<'_>, Error>) {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, _job: Option<Box<Job>>) -> Option<Waker> {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.map(|_| ()));
+        None
     }
 
     fn abandoned(&self) -> bool {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::fiber::Ids;
 use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
@@ -230,6 +231,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         free: Vec::new(),
         spare: Vec::new(),
         live: 0,
+        started: 0,
+        ids: Ids::default(),
         peak: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
@@ -253,6 +256,7 @@ impl<I: Interpreter> Worker<I> {
 
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) {
+        self.count_started();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             match record.job.take() {

@@ -1,0 +1,206 @@
+//! Host futures: boxed like any other, but their memory is kept for the next one.
+//!
+//! Every host call that waits makes one, on its interpreter thread, and gives it up there: a few lists of free blocks, by
+//! size, spare the allocator. With thousands of fibers waiting its own caches are long overrun.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::cell::RefCell;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+use super::reply::Reply;
+use crate::error::HostResult;
+
+/// A host function's future: polled on the interpreter thread, so it need not be `Send`.
+pub struct HostFuture {
+    data: NonNull<u8>,
+    kind: &'static Kind,
+    stays_here: PhantomData<*mut ()>,
+}
+
+/// What there is to know of a future's type.
+struct Kind {
+    poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Poll<HostResult<Reply>>,
+    drop: unsafe fn(NonNull<u8>),
+    layout: Layout,
+}
+
+/// Sizes are rounded up to whole steps; above the last one the allocator is asked.
+const STEP: usize = 64;
+const SIZES: usize = 16;
+const ALIGN: usize = 16;
+/// Free blocks kept of a size. None for the sanitizer, which would not see a use of a free one.
+const KEPT: usize = if cfg!(feature = "sanitizer") { 0 } else { 1024 };
+
+/// Free blocks by size, in steps.
+struct Blocks([Vec<NonNull<u8>>; SIZES]);
+
+thread_local! {
+    static FREE: RefCell<Blocks> = const { RefCell::new(Blocks([const { Vec::new() }; SIZES])) };
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        for (steps, blocks) in (1..).zip(&mut self.0) {
+            for block in blocks.drain(..) {
+                // SAFETY: `release` put it here, and it was allocated with this layout.
+                unsafe { dealloc(block.as_ptr(), rounded(steps)) };
+            }
+        }
+    }
+}
+
+/// The layout of a block of this many steps.
+const fn rounded(steps: usize) -> Layout {
+    match Layout::from_size_align(steps * STEP, ALIGN) {
+        Ok(layout) => layout,
+        Err(_) => unreachable!(),
+    }
+}
+
+/// A layout's place in the lists, if blocks for it are kept.
+#[inline]
+fn place(layout: Layout) -> Option<usize> {
+    let steps = layout.size().div_ceil(STEP).max(1);
+    (steps <= SIZES && layout.align() <= ALIGN).then_some(steps - 1)
+}
+
+#[inline]
+fn acquire(layout: Layout) -> NonNull<u8> {
+    let place = place(layout);
+    let free = place.and_then(|place| FREE.try_with(|free| free.borrow_mut().0[place].pop()).ok().flatten());
+    free.unwrap_or_else(|| {
+        let layout = place.map_or(layout, |place| rounded(place + 1));
+        // SAFETY: the layout is of at least one step, or larger than all of them.
+        let block = unsafe { alloc(layout) };
+        NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout))
+    })
+}
+
+/// # Safety
+///
+/// `block` came from `acquire` with this layout and holds nothing any more.
+#[inline]
+unsafe fn release(block: NonNull<u8>, layout: Layout) {
+    let Some(place) = place(layout) else {
+        // SAFETY: `acquire` allocated it with this very layout.
+        return unsafe { dealloc(block.as_ptr(), layout) };
+    };
+    let kept = FREE.try_with(|free| {
+        let blocks = &mut free.borrow_mut().0[place];
+        let room = blocks.len() < KEPT;
+        if room {
+            blocks.push(block);
+        }
+        room
+    });
+    if kept != Ok(true) {
+        // SAFETY: `acquire` allocated it with this layout.
+        unsafe { dealloc(block.as_ptr(), rounded(place + 1)) };
+    }
+}
+
+impl HostFuture {
+    /// Boxes a future.
+    #[inline]
+    pub fn new<F: Future<Output = HostResult<Reply>> + 'static>(future: F) -> HostFuture {
+        unsafe fn poll<F: Future>(data: NonNull<u8>, task: &mut Context<'_>) -> Poll<F::Output> {
+            // SAFETY: `data` holds an `F`, which stays in its block until it is dropped.
+            unsafe { Pin::new_unchecked(data.cast::<F>().as_mut()) }.poll(task)
+        }
+        unsafe fn drop<F>(data: NonNull<u8>) {
+            // SAFETY: `data` holds an `F`, which nobody uses any more.
+            unsafe { data.cast::<F>().drop_in_place() };
+        }
+        struct Of<F>(PhantomData<F>);
+        impl<F: Future<Output = HostResult<Reply>>> Of<F> {
+            const KIND: Kind = Kind { poll: poll::<F>, drop: drop::<F>, layout: Layout::new::<F>() };
+        }
+        let kind = const { &Of::<F>::KIND };
+        let data = acquire(kind.layout);
+        // SAFETY: the block is large enough and aligned for an `F`.
+        unsafe { data.cast::<F>().write(future) };
+        HostFuture { data, kind, stays_here: PhantomData }
+    }
+
+    /// Polls it. Like any future's, its poll may panic.
+    #[inline]
+    pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<HostResult<Reply>> {
+        // SAFETY: `new` put a future of this kind there.
+        unsafe { (self.kind.poll)(self.data, task) }
+    }
+}
+
+impl Drop for HostFuture {
+    #[inline]
+    fn drop(&mut self) {
+        /// Gives the block back also if the future's drop panics.
+        struct Release(NonNull<u8>, Layout);
+        impl Drop for Release {
+            fn drop(&mut self) {
+                // SAFETY: `HostFuture::new` acquired it with this layout; the future in it is dropped, or lost.
+                unsafe { release(self.0, self.1) };
+            }
+        }
+        let _block = Release(self.data, self.kind.layout);
+        // SAFETY: `new` put a future of this kind there; this is its only drop.
+        unsafe { (self.kind.drop)(self.data) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_block_serves_one_future_after_the_other() {
+        let token = Rc::new(());
+        let mut seen = Vec::new();
+        for round in 0..100_u64 {
+            let (held, array) = (token.clone(), [round; 9]);
+            let mut future = HostFuture::new(async move {
+                std::future::ready(()).await;
+                assert_eq!((array, Rc::strong_count(&held)), ([round; 9], 2));
+                Ok(None)
+            });
+            seen.push(future.data);
+            let outcome = future.poll(&mut Context::from_waker(std::task::Waker::noop()));
+            assert!(matches!(outcome, Poll::Ready(Ok(None))));
+        }
+        seen.dedup();
+        assert_eq!((seen.len(), Rc::strong_count(&token)), (1, 1));
+    }
+
+    #[test]
+    fn sizes_do_not_mix_and_large_ones_go_back() {
+        #[repr(align(64))]
+        struct Aligned([u8; 64]);
+        fn holding<T: 'static>(value: T) -> HostFuture {
+            HostFuture::new(async move {
+                std::future::pending::<()>().await;
+                drop(value);
+                Ok(None)
+            })
+        }
+        let mut all = Vec::new();
+        for round in 0..3 {
+            all.push(holding([round; 8]));
+            all.push(holding([round; 100]));
+            all.push(holding([round; 5000]));
+            all.push(holding(Aligned([round; 64])));
+            assert_eq!(all.last().expect("just pushed").data.addr().get() % 64, 0);
+            if round == 1 {
+                all.clear();
+            }
+        }
+        let mut addresses: Vec<_> = all.iter().map(|future| future.data).collect();
+        addresses.sort();
+        addresses.dedup();
+        assert_eq!(addresses.len(), all.len());
+    }
+}
