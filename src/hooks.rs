@@ -55,6 +55,7 @@ use std::task::Poll;
 
 use crate::host::Module;
 use crate::host::function::{Started, encode, shape};
+use crate::host::future::HostFuture;
 
 unsafe extern "C" {
     /// See `csrc/hooks/hooks.h`. [any thread; no; no]
@@ -81,14 +82,14 @@ pub(crate) fn module() -> Option<Module> {
         Ok(())
     };
     let wait = shape(|args| match wait::start(args) {
-        Ok(Some(wait)) => Started::Pending(Box::pin(async move { encode(&wait.await) })),
+        Ok(Some(wait)) => Started::Pending(HostFuture::new(async move { encode(&wait.await) })),
         Ok(None) => Started::Ready(encode(&wait::READY)),
         Err(error) => Started::Ready(encode(&-i64::from(error))),
     });
     let resolve = shape(|args| {
         // SAFETY: csrc/hooks/names.c is the only caller (the module is hidden from scripts) and passes what it was passed.
         let query = unsafe { resolve::Query::copy(args) };
-        Started::Pending(Box::pin(async move {
+        Started::Pending(HostFuture::new(async move {
             let query = query?;
             give_way().await;
             encode(&query.answer().await)

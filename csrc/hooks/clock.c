@@ -36,6 +36,7 @@ unsigned sleep(unsigned seconds) {
     int slept = sleep_until(ss_hooks_deadline(seconds * SS_SECOND), &left);
     if (slept == 0) return 0;
     if (slept == -1) return (unsigned)((left + SS_SECOND - 1) / SS_SECOND);
+    return SS_PASS(SS_NEXT(sleep)(seconds));
   }
   return SS_NEXT(sleep)(seconds);
 }
@@ -46,6 +47,7 @@ int usleep(useconds_t microseconds) {
   if (microseconds && ss_hooks_guest()) {
     int slept = sleep_until(ss_hooks_deadline(microseconds * INT64_C(1000)), &left);
     if (slept != SS_WAIT_PASS) return slept;
+    return SS_PASS(SS_NEXT(usleep)(microseconds));
   }
   return SS_NEXT(usleep)(microseconds);
 }
@@ -57,6 +59,7 @@ int nanosleep(const struct timespec *time, struct timespec *rest) {
     int slept = sleep_until(ss_hooks_deadline(nanoseconds(time)), &left);
     if (slept == -1 && rest) *rest = (struct timespec){left / SS_SECOND, left % SS_SECOND};
     if (slept != SS_WAIT_PASS) return slept;
+    return SS_PASS(SS_NEXT(nanosleep)(time, rest));
   }
   return SS_NEXT(nanosleep)(time, rest);
 }
@@ -80,7 +83,7 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *time, str
     }
     if (left <= 0) break;
     int slept = sleep_until(ss_hooks_deadline(left), &left);
-    if (slept == SS_WAIT_PASS) return SS_NEXT(clock_nanosleep)(clock, flags, time, rest);
+    if (slept == SS_WAIT_PASS) return SS_PASS(SS_NEXT(clock_nanosleep)(clock, flags, time, rest));
     if (slept == -1) {
       result = errno;
       if (rest && !(flags & TIMER_ABSTIME)) *rest = (struct timespec){left / SS_SECOND, left % SS_SECOND};

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <termios.h>
 
+#include "signals_state.h"
+#include "tick.h"
+
 ss_next_functions ss_next_table;
 volatile int ss_hooks_in_child;
 volatile uint32_t ss_hooks_waits;
@@ -150,6 +153,14 @@ int ss_hooks_back_off(ss_wait *wait) {
   int last = pause >= wait->deadline;
   int outcome = host_wait(NULL, 0, last ? wait->deadline : pause);
   return outcome == SS_WAIT_OVER && !last ? SS_WAIT_READY : outcome;
+}
+
+uint64_t ss_hooks_hold_ticks(void) { return ss_set_mask(SIG_BLOCK, SS_BIT(ss_tick_signal())); }
+
+void ss_hooks_release_ticks(uint64_t mask) {
+  int before = errno;
+  ss_set_mask(SIG_SETMASK, mask);
+  errno = before;
 }
 
 /* ---- descriptors ---- */

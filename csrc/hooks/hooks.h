@@ -81,6 +81,23 @@ enum {
   SS_WAIT_CLOSED = 2,  /* guest code closed one of the descriptors */
 };
 
+/*
+ * After SS_WAIT_PASS: the next definition blocks this thread. Ticks would end sleeps and polls with EINTR, every few
+ * milliseconds: they are held back meanwhile.
+ */
+#define SS_PASS(call)                                                                                                  \
+  __extension__({                                                                                                      \
+    uint64_t ss_former = ss_hooks_hold_ticks();                                                                        \
+    __typeof__(call) ss_result = (call);                                                                               \
+    ss_hooks_release_ticks(ss_former);                                                                                 \
+    ss_result;                                                                                                         \
+  })
+
+/* Blocks the tick's signal; returns the former mask. [fiber; no; no] */
+uint64_t ss_hooks_hold_ticks(void);
+/* Restores it; errno is kept. [fiber; no; no] */
+void ss_hooks_release_ticks(uint64_t mask);
+
 /* One hooked call's waiting, from the first wait to the last. */
 typedef struct ss_wait {
   int64_t deadline; /* CLOCK_MONOTONIC, nanoseconds; SS_NO_DEADLINE */

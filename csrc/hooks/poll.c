@@ -53,6 +53,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout) {
   if (timeout != 0 && ss_hooks_guest()) {
     int ready = poll_waiting(fds, count, timeout < 0 ? -1 : timeout * (SS_SECOND / 1000), NULL);
     if (ready != SS_WAIT_PASS) return ready;
+    return SS_PASS(SS_NEXT(poll)(fds, count, timeout));
   }
   return SS_NEXT(poll)(fds, count, timeout);
 }
@@ -62,6 +63,7 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, cons
   if ((!timeout || valid(timeout)) && ss_hooks_guest()) {
     int ready = poll_waiting(fds, count, timeout ? nanoseconds(timeout) : -1, mask);
     if (ready != SS_WAIT_PASS) return ready;
+    return SS_PASS(SS_NEXT(ppoll)(fds, count, timeout, mask));
   }
   return SS_NEXT(ppoll)(fds, count, timeout, mask);
 }
@@ -176,7 +178,7 @@ int select(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restric
     if (deadline != SS_NO_DEADLINE)
       *timeout = (struct timeval){left / SS_SECOND, left % SS_SECOND / 1000};
   }
-  return ready != SS_WAIT_PASS ? ready : SS_NEXT(select)(count, in, out, except, timeout);
+  return ready != SS_WAIT_PASS ? ready : SS_PASS(SS_NEXT(select)(count, in, out, except, timeout));
 }
 
 /* [any thread; guests may suspend; no] */
@@ -186,6 +188,7 @@ int pselect(int count, fd_set *restrict in, fd_set *restrict out, fd_set *restri
     selecting s = {.count = count, .sets = {in, out, except}};
     int ready = select_waiting(&s, timeout ? nanoseconds(timeout) : -1, mask);
     if (ready != SS_WAIT_PASS) return ready;
+    return SS_PASS(SS_NEXT(pselect)(count, in, out, except, timeout, mask));
   }
   return SS_NEXT(pselect)(count, in, out, except, timeout, mask);
 }
@@ -204,7 +207,7 @@ int epoll_pwait(int epoll, struct epoll_event *events, int most, int timeout, co
     /* An epoll descriptor is itself readable when it has events. */
     struct pollfd one = {epoll, POLLIN, 0};
     int outcome = ss_hooks_wait(&wait, &one, 1);
-    if (outcome == SS_WAIT_PASS) return SS_NEXT(epoll_pwait)(epoll, events, most, timeout, mask);
+    if (outcome == SS_WAIT_PASS) return SS_PASS(SS_NEXT(epoll_pwait)(epoll, events, most, timeout, mask));
     if (outcome == SS_WAIT_OVER)
       after = 0;
     else if (!again(outcome))
