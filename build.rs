@@ -3,9 +3,13 @@
 use std::env;
 use std::path::PathBuf;
 
+#[path = "build/c.rs"]
+mod c;
+
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     let csrc = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("csrc");
     bridge();
     #[cfg(feature = "hooks")]
@@ -94,7 +98,7 @@ fn lua(csrc: &std::path::Path) {
         None => unsafe { env::remove_var("CFLAGS") },
     }
 
-    let mut shim = c_build();
+    let mut shim = c::build("csrc");
     shim.define("LUA_USE_LINUX", None)
         .define("LUA_COMPAT_5_3", None)
         .flag("-isystem")
@@ -131,7 +135,7 @@ fn lua_sources(folder: &std::path::Path) -> PathBuf {
 
 /// The C of the bridge itself: thread state, deferred signals, ticks.
 fn bridge() {
-    c_build()
+    c::build("csrc")
         .files(
             ["thread.c", "crossing.c", "native.c", "signals.c", "signals_attach.c", "registration.c", "tick.c"]
                 .map(|file| format!("csrc/{file}")),
@@ -152,22 +156,5 @@ fn hooks(csrc: &std::path::Path) {
         .collect();
     files.sort();
     // The fortified headers define some of the very functions.
-    c_build().flag("-U_FORTIFY_SOURCE").files(files).compile("sidestack_hooks");
-}
-
-/// Every C file of ours is built with these flags.
-fn c_build() -> cc::Build {
-    let mut build = cc::Build::new();
-    build
-        .std("c11")
-        .define("_GNU_SOURCE", None)
-        .include("csrc")
-        .flag("-Wall")
-        .flag("-Wextra")
-        .flag("-Werror")
-        // A frame larger than the guard zone must not jump over it.
-        .flag("-fstack-clash-protection")
-        .flag("-fno-omit-frame-pointer")
-        .flag("-ftls-model=initial-exec");
-    build
+    c::build(csrc).flag("-U_FORTIFY_SOURCE").files(files).compile("sidestack_hooks");
 }

@@ -58,10 +58,10 @@ void ss_host_end(ss_call *call) {
   if (call->reply) cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end);
 }
 
-int ss_poll(ss_call *call, int finalizer) {
+int ss_poll(ss_call *call, int how) {
   int64_t status;
   do
-    status = cross((uintptr_t)call, (uintptr_t)finalizer, 0, 0, ss_cross_poll);
+    status = cross((uintptr_t)call, (uintptr_t)how, 0, 0, ss_cross_poll);
   while (status == AGAIN);
   return (int)status;
 }

@@ -85,6 +85,9 @@ pub struct ss_call {
     pub reply: *mut ::core::ffi::c_void,
     pub few: [ss_value; 2usize],
 }
+pub const SS_POLL_FINALIZER: ss_poll_how = 1;
+pub const SS_POLL_NO_SLICE: ss_poll_how = 2;
+pub type ss_poll_how = ::core::ffi::c_uint;
 pub const SS_BY_REFERENCE: ss_function_flags = 1;
 pub type ss_function_flags = ::core::ffi::c_uint;
 #[repr(C)]

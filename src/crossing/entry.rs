@@ -95,13 +95,7 @@ unsafe extern "C" fn ss_cross_host_end(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_poll(
-    thread: *mut ss_thread,
-    call: *mut ss_call,
-    finalizer: usize,
-    _: usize,
-    _: usize,
-) -> i64 {
+unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, how: usize, _: usize, _: usize) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         let record = current(thread);
@@ -109,7 +103,7 @@ unsafe extern "C" fn ss_cross_poll(
             return SS_OK.into();
         }
         (*record).status = AGAIN;
-        result(interrupted::look(record, call, finalizer != 0))
+        result(interrupted::look(record, call, how as u32))
     }
 }
 

@@ -233,7 +233,8 @@ pub unsafe fn end(record: *mut FiberRecord, call: *mut ss_call) {
         (*call).values = std::ptr::null();
         (*call).count = 0;
         if let Some(at) = found {
-            reply::give(replies.swap_remove(at).1);
+            let flat = replies.swap_remove(at).1;
+            reply::give(&FiberRecord::context(record).local, flat);
         }
     }
 }
@@ -460,7 +461,8 @@ unsafe fn end_dead_frames(record: *mut FiberRecord, call: *mut ss_call, own: boo
             drop_fenced(ended);
         }
         while let Some(at) = (*record).replies.iter().rposition(|(frame, _)| dead(*frame)) {
-            reply::give((*record).replies.swap_remove(at).1);
+            let flat = (*record).replies.swap_remove(at).1;
+            reply::give(&FiberRecord::context(record).local, flat);
         }
     }
 }

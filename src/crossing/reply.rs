@@ -6,6 +6,7 @@ use std::ptr;
 use crate::Error;
 use crate::abi::{SS_ERROR, SS_FEW, SS_OK, ss_call, ss_value};
 use crate::error::{HostResult, Raise};
+use crate::host::local::Local;
 use crate::host::record::FiberRecord;
 use crate::host::reply::{self, Reply};
 use crate::value::Flat;
@@ -16,7 +17,7 @@ use super::fence::{Panicked, drop_fenced, fence};
 #[inline]
 pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box<Flat>) -> Result<(), Error> {
     if let Err(error) = record.context.local.bind(&mut flat) {
-        give(flat);
+        give(&record.context.local, flat);
         return Err(error);
     }
     // SAFETY: `call` is the shim's frame, alive while its fiber is in this host call (csrc/crossing.h).
@@ -111,10 +112,11 @@ fn message(error: &anyhow::Error) -> String {
     message
 }
 
-/// Gives a buffer back; what it holds may have a `Drop` of the host's.
+/// Gives a buffer back that the guest has read; what it holds may have a `Drop` of the host's.
 #[inline]
-pub fn give(flat: Box<Flat>) {
+pub fn give(local: &Local, mut flat: Box<Flat>) {
     if flat.has_attachments() {
+        local.unbind(&mut flat);
         drop_fenced(flat);
     } else {
         reply::give(flat);

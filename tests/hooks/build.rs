@@ -1,6 +1,9 @@
 //! Compiles the cases and, for each library that is there, the guest code that uses it.
 
-use std::{env, fs};
+use std::fs;
+
+#[path = "../../build/c.rs"]
+mod c;
 
 /// pkg-config name, Debian package, the C files that use it.
 const LIBRARIES: [(&str, &str, &[&str]); 3] = [
@@ -10,23 +13,10 @@ const LIBRARIES: [(&str, &str, &[&str]); 3] = [
 ];
 
 fn main() {
-    println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-changed=guide");
     println!("cargo:rerun-if-changed=build.rs");
-    let headers = env::var("DEP_SIDESTACK_INCLUDE").expect("sidestack's build script tells where its headers are");
-    println!("cargo:rerun-if-changed={headers}");
-    let mut build = cc::Build::new();
-    build
-        .std("c11")
-        .define("_GNU_SOURCE", None)
-        .include(&headers)
-        .include("csrc")
-        .flag("-Wall")
-        .flag("-Wextra")
-        .flag("-Werror")
-        .flag("-fno-omit-frame-pointer")
-        .flag("-fstack-clash-protection")
-        .flag("-ftls-model=initial-exec");
+    let mut build = c::dependent();
+    build.include("csrc").flag("-fno-omit-frame-pointer");
     let cases = fs::read_dir("csrc").expect("tests/hooks/csrc").map(|entry| entry.expect("an entry").path());
     build.files(cases.filter(|path| path.extension().is_some_and(|ending| ending == "c")));
     let mut found = Vec::new();

@@ -4,6 +4,7 @@
 //! with other projects (`benches/peers`), so that both mean the same thing by the same name.
 
 mod bare;
+pub mod both;
 mod lua;
 mod native;
 
@@ -73,17 +74,4 @@ impl Suite {
         let (_, case) = CASES.iter().find(|(case, _)| *case == name).unwrap_or_else(|| panic!("no case {name:?}"));
         case(self, n)
     }
-}
-
-/// Pending once, woken by itself: a wait that is over as soon as the worker looks.
-async fn wait_once() {
-    let mut first = true;
-    std::future::poll_fn(|task| {
-        if std::mem::take(&mut first) {
-            task.waker().wake_by_ref();
-            return std::task::Poll::Pending;
-        }
-        std::task::Poll::Ready(())
-    })
-    .await
 }

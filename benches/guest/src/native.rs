@@ -11,7 +11,7 @@ use sidestack::guest::native::{NativeFunction, NativeInterpreter};
 use sidestack::guest::{Guest, Setup, ss_host_desc, ss_value};
 use sidestack::{Engine, Error, HostObject, Members, Module, Object, Script};
 
-use crate::wait_once;
+use crate::both::wait_once;
 
 unsafe extern "C" {
     fn bench_raw(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
