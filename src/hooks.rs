@@ -25,9 +25,12 @@
 //! - What the C library calls inside itself: stdio (`fread`, `fgets`, ... on pipes and terminals), `system`, `popen`,
 //!   `gethostbyname`, `getnameinfo`, and calls that are not in the table (`flock`, `fcntl(F_SETLKW)`, `waitpid`, `sendfile`,
 //!   `splice`, `recvmmsg`, `sendmmsg`, `epoll_pwait2`, `sigwait`, `msgrcv`, ...), and system calls made without the C library.
-//! - A library that keeps state per thread across a wait (thread-local buffers, `getpid`-like caches excepted) shares it
-//!   between fibers. `errno` is each fiber's own.
-//! - `SO_RCVLOWAT` above 1, and the inter-byte timer of terminals, are not looked at.
+//! - A library that keeps state in thread-locals across a wait shares it between the fibers of the thread. `errno` is each
+//!   fiber's own.
+//! - A guest's signal handler must not make a call that waits: its fiber would be suspended inside the handler, with the
+//!   handler's signal mask left to the thread.
+//! - `SO_RCVLOWAT` above 1 and the inter-byte timer of terminals are not looked at; reads of a terminal whose mode ends them
+//!   by itself (`VMIN` 0) pass through.
 //! - A descriptor that is shared with another process or another thread without hooks, which takes what `poll` announced,
 //!   can block the thread in `accept`, and in `read` of what is neither socket nor pipe.
 //! - A descriptor closed by host code or another thread while a fiber waits for it: as without hooks, the fiber waits on.

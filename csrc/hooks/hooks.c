@@ -25,7 +25,7 @@ __attribute__((constructor)) void ss_hooks_find(void) {
 #define SS_FIND(name) *(void **)&ss_next_table.name = dlsym(RTLD_NEXT, #name);
   SS_HOOKED(SS_FIND)
 #undef SS_FIND
-  ss_next_table.found = 1;
+  __atomic_store_n(&ss_next_table.found, 1, __ATOMIC_RELEASE);
   pthread_atfork(NULL, NULL, in_child);
 }
 

@@ -62,7 +62,9 @@ extern volatile uint32_t ss_hooks_waits;
 void ss_hooks_give_way(void);
 
 /* The next definition of a hooked function. */
-#define SS_NEXT(name) ((__builtin_expect(ss_next_table.found, 1) ? (void)0 : ss_hooks_find()), ss_next_table.name)
+#define SS_NEXT(name)                                                                                                  \
+  (__builtin_expect(__atomic_load_n(&ss_next_table.found, __ATOMIC_ACQUIRE), 1) ? (void)0 : ss_hooks_find(),           \
+   ss_next_table.name)
 
 /* Whether guest code on a fiber is calling. [any thread, also in a handler; may suspend: the end of a slice; no] */
 static inline int ss_hooks_guest(void) {
