@@ -33,13 +33,13 @@ mod bindings {
     pub fn generate() {
         println!("cargo:rerun-if-env-changed=SIDESTACK_BINDINGS");
         // What the shims call is defined in Rust: src/crossing/entry.rs.
-        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|function_id|return)";
+        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|function_id|return|(cross|foreign)_.*)";
         let abi = builder("csrc/abi.h").allowlist_file(".*csrc/[^/]*").blocklist_function(upcalls);
         keep(abi, "abi.rs", "src/abi/bindings.rs");
         if cfg!(feature = "lua") {
             let lua = builder("csrc/lua/sslua.h")
                 .allowlist_item("sslua.*|SSLUA.*")
-                .blocklist_item("ss_.*|SS_.*")
+                .blocklist_item("ss_.*|SS_.*|sidestack_.*|SIDESTACK_.*")
                 .raw_line("use crate::abi::*;");
             keep(lua, "lua.rs", "src/guest/lua/bindings.rs");
         }
@@ -133,12 +133,24 @@ fn lua_sources(folder: &std::path::Path) -> PathBuf {
     panic!("no lapi.d in {}: does the C compiler know -MD?", folder.display());
 }
 
-/// The C of the bridge itself: thread state, deferred signals, ticks.
+/// The C of the bridge itself: crossings, the C API, thread state, deferred signals, ticks.
 fn bridge() {
     c::build("csrc")
         .files(
-            ["thread.c", "crossing.c", "native.c", "signals.c", "signals_attach.c", "registration.c", "tick.c"]
-                .map(|file| format!("csrc/{file}")),
+            [
+                "thread.c",
+                "crossing.c",
+                "api.c",
+                "api_handles.c",
+                "api_threads.c",
+                "barrier.c",
+                "native.c",
+                "signals.c",
+                "signals_attach.c",
+                "registration.c",
+                "tick.c",
+            ]
+            .map(|file| format!("csrc/{file}")),
         )
         .compile("sidestack_bridge");
 }

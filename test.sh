@@ -33,6 +33,9 @@ need() { # what package
 step_tools() {
   need wrk wrk
   need valgrind valgrind
+  need c++ g++
+  need make make
+  need pkg-config pkg-config
   need "/usr/lib/llvm-*/lib/libclang*.so*" libclang-dev
 }
 

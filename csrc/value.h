@@ -1,28 +1,25 @@
 /*
- * Plain tagged values: how arguments and results cross between a guest's shim and the host.
- *
- * A value is a run of `ss_value` in pre-order. Scalars take one entry. A list is its head (`len` = number of items)
- * and then the items; a map is its head (`len` = number of pairs) and then key, value, key, value. Strings are
- * pointer and length, not terminated, and stay the property of whoever made the run.
+ * Plain tagged values: how arguments and results cross between a guest's shim and the host. They are the public ones
+ * (sidestack.h), under the names that the shims use, and a mark.
  */
 #ifndef SIDESTACK_VALUE_H
 #define SIDESTACK_VALUE_H
 
-#include <stdint.h>
+#include "sidestack.h"
 
 enum ss_tag {
-  SS_NIL = 0,       /* absence */
-  SS_NULL = 1,      /* an explicit null: JSON's null, a hole in a list */
-  SS_BOOL = 2,      /* as.integer is 0 or 1 */
-  SS_INT = 3,       /* as.integer */
-  SS_FLOAT = 4,     /* as.number */
-  SS_STRING = 5,    /* as.bytes, len: text; Lua strings always have this tag, whatever their bytes */
-  SS_BYTES = 6,     /* as.bytes, len: bytes that are not text, where the guest can tell them apart */
-  SS_LIST = 7,      /* len items follow */
-  SS_MAP = 8,       /* len pairs follow */
-  SS_FUNCTION = 9,  /* as.key: slot of a guest function in its interpreter's reference table */
-  SS_REFERENCE = 10,/* as.key: slot of any other guest value passed by reference */
-  SS_OBJECT = 11,   /* as.key: handle of a host object; len: its class */
+  SS_NIL = SIDESTACK_NIL,
+  SS_NULL = SIDESTACK_NULL,
+  SS_BOOL = SIDESTACK_BOOL,
+  SS_INT = SIDESTACK_INT,
+  SS_FLOAT = SIDESTACK_FLOAT,
+  SS_STRING = SIDESTACK_STRING,
+  SS_BYTES = SIDESTACK_BYTES,
+  SS_LIST = SIDESTACK_LIST,
+  SS_MAP = SIDESTACK_MAP,
+  SS_FUNCTION = SIDESTACK_FUNCTION,   /* as.key: slot of a guest function in its interpreter's reference table */
+  SS_REFERENCE = SIDESTACK_REFERENCE, /* as.key: slot of any other guest value passed by reference */
+  SS_OBJECT = SIDESTACK_OBJECT,       /* as.key: handle of a host object; len: its class */
 };
 
 /*
@@ -34,18 +31,9 @@ enum ss_tag {
  */
 #define SS_CLAIMED 0x80000000u
 
-typedef struct ss_value {
-  uint32_t tag; /* enum ss_tag, perhaps with SS_CLAIMED */
-  uint32_t len;
-  union {
-    int64_t integer;
-    double number;
-    const char *bytes;
-    uint64_t key;
-  } as;
-} ss_value;
+typedef sidestack_value ss_value;
 
 /* Takes over an object of a run that the host gave; the host keeps runs in memory that may be written to. [any; no; no] */
-static inline void ss_claim(const ss_value *object) { ((ss_value *)object)->tag |= SS_CLAIMED; }
+static inline void ss_claim(const ss_value *object) { sidestack_keep(object); }
 
 #endif

@@ -15,3 +15,6 @@
 mod bindings;
 
 pub use bindings::*;
+
+/// What an entry holds; by the name that it has as a part of `ss_value`.
+pub use bindings::sidestack_payload as ss_value__bindgen_ty_1;

@@ -4,10 +4,12 @@
 //! the host call has to wait, `entry` suspends the fiber, and returns to C what the worker has left in the record when it
 //! resumes it.
 
+mod api;
 pub mod cancel;
 mod entry;
 pub mod fence;
 pub mod finish;
+mod foreign;
 pub mod host_call;
 mod interrupted;
 mod reply;

@@ -46,6 +46,9 @@ pub unsafe trait Interpreter: 'static {
     type Run: 'static;
     /// What a switch away from a fiber saves, beyond what lies on its C stack; put back before it runs again.
     type Saved: Default + 'static;
+    /// Guest code can be made to unwind: once the grace after a cancel is over, nothing of the host works for it any more.
+    /// Where it cannot (plain C), it goes on being told, and host functions that are ready at once go on working.
+    const KILLS: bool = true;
 
     /// The function that a fiber starts in, with a pointer to its [`Interpreter::Run`].
     fn entry(&self) -> unsafe extern "C" fn(*mut c_void);

@@ -6,4 +6,5 @@
 mod key;
 mod table;
 
-pub use table::Table;
+pub use key::Key;
+pub use table::{HandleError, Table};

@@ -57,8 +57,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::host::Module;
-use crate::host::function::{Started, encode, shape};
-use crate::host::future::HostFuture;
+use crate::host::function::{encode, shape};
 
 unsafe extern "C" {
     /// See `csrc/hooks/hooks.h`. [any thread; no; no]
@@ -85,18 +84,18 @@ pub(crate) fn module() -> Option<Module> {
         Ok(())
     };
     let wait = shape(|args| match wait::start(args) {
-        Ok(Some(wait)) => Started::Pending(HostFuture::new(async move { encode(&wait.await) })),
-        Ok(None) => Started::Ready(encode(&wait::READY)),
-        Err(error) => Started::Ready(encode(&-i64::from(error))),
+        Ok(Some(wait)) => args.pending(async move { encode(&wait.await) }),
+        Ok(None) => args.ready(Ok(wait::READY)),
+        Err(error) => args.ready(Ok(-i64::from(error))),
     });
     let resolve = shape(|args| {
         // SAFETY: csrc/hooks/names.c is the only caller (the module is hidden from scripts) and passes what it was passed.
         let query = unsafe { resolve::Query::copy(args) };
-        Started::Pending(HostFuture::new(async move {
+        args.pending(async move {
             let query = query?;
             give_way().await;
             encode(&query.answer().await)
-        }))
+        })
     });
     let module = Module::new("sidestack.hooks").hidden().function("closing", closing);
     Some(module.erased("wait", wait).erased("resolve", resolve))

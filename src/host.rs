@@ -1,6 +1,7 @@
 //! Host functions: how they are declared, what they get, and what is known of a host call while it lasts.
 
 pub mod args;
+pub mod c_api;
 pub mod cx;
 pub mod function;
 pub mod future;

@@ -60,14 +60,13 @@ int64_t ss_hooks_function(int which) {
 }
 
 int ss_hooks_refused(ss_call *call, int status) {
-  /* Refusals to suspend are named so in src/error.rs; other errors are a cancel under way. */
-  static const char named[] = "cannot_";
-  static const char none[] = "no_fiber";
-  int refused = 0;
-  if (status == SS_ERROR && call->count > 0 && call->values[0].tag == SS_STRING) {
+  /* The codes of a cancel under way (src/error.rs). */
+  static const char *const cancelled[] = {"cancelled", "deadline", "memory"};
+  int refused = status == SS_ERROR;
+  if (refused && call->count > 0 && call->values[0].tag == SS_STRING) {
     const ss_value *code = &call->values[0];
-    refused = (code->len >= sizeof named - 1 && memcmp(code->as.bytes, named, sizeof named - 1) == 0) ||
-              (code->len == sizeof none - 1 && memcmp(code->as.bytes, none, sizeof none - 1) == 0);
+    for (size_t i = 0; i < sizeof cancelled / sizeof *cancelled; i++)
+      if (code->len == strlen(cancelled[i]) && memcmp(code->as.bytes, cancelled[i], code->len) == 0) refused = 0;
   }
   ss_host_end(call);
   return refused;

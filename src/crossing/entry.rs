@@ -25,9 +25,9 @@ pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
 /// csrc/crossing.c: give up the thread, then return the status in the record.
 const SUSPEND: i64 = i32::MIN as i64;
 /// csrc/crossing.c: others had their turn, look again.
-const AGAIN: c_int = c_int::MIN + 1;
+pub(super) const AGAIN: c_int = c_int::MIN + 1;
 
-fn result(step: Step) -> i64 {
+pub(super) fn result(step: Step) -> i64 {
     match step {
         Step::Return(status) => status.into(),
         Step::Suspend => SUSPEND,
@@ -35,7 +35,7 @@ fn result(step: Step) -> i64 {
 }
 
 /// The current fiber's record; null if there is none.
-unsafe fn current(thread: *mut ss_thread) -> *mut FiberRecord {
+pub(super) unsafe fn current(thread: *mut ss_thread) -> *mut FiberRecord {
     // SAFETY: csrc/crossing.c passes the calling thread's own state; the worker keeps `fiber` there.
     unsafe { (*thread).fiber.cast() }
 }

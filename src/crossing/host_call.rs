@@ -22,7 +22,7 @@ use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
 use crate::host::reply::Reply;
-use crate::value::{Flat, Run};
+use crate::value::{Few, Flat, Run};
 
 /// What the upcall's entry does next.
 #[must_use]
@@ -59,14 +59,15 @@ pub unsafe fn begin(
         }
         let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
         let outer = local.activity.enter(function);
-        let mut args = Args::new(Run::new(args, nargs), context, entry);
+        let few = &mut *(&raw mut (*call).few).cast::<Few>();
+        let mut args = Args::new(Run::new(args, nargs), context, entry, few);
         let begun = fence(|| entry.call.start(&mut args));
         let step = match begun {
-            Ok(Begun::Nothing) => {
+            Ok(Begun::Few(count)) => {
                 drop(args.shared.take());
                 // Nothing else in it has a drop to run, which the compiler does not see.
                 std::mem::forget(args);
-                reply::nothing(call);
+                reply::few(call, count);
                 Step::Return(SS_OK as c_int)
             }
             Ok(Begun::Started) => go_on(record, function, &mut args, call),
@@ -301,7 +302,7 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
             (*record).leave(at);
             match outcome {
                 Ok(None) => {
-                    reply::nothing(frame);
+                    reply::few(frame, 0);
                     SS_OK as c_int
                 }
                 outcome => reply::outcome(&mut *record, frame, outcome),

@@ -37,12 +37,13 @@ pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box
     Ok(())
 }
 
-/// Tells the frame `call` that there are no results.
+/// Tells the frame `call` that so many results are in it.
 #[inline]
-pub unsafe fn nothing(call: *mut ss_call) {
+pub unsafe fn few(call: *mut ss_call, count: u32) {
     // SAFETY: as in `values`.
     unsafe {
-        (*call).count = 0;
+        (*call).values = (&raw const (*call).few).cast();
+        (*call).count = count;
         (*call).reply = ptr::null_mut();
     }
 }
@@ -53,7 +54,7 @@ pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: Hos
     match outcome {
         Ok(None) => {
             // SAFETY: passed on from the caller.
-            unsafe { nothing(call) };
+            unsafe { few(call, 0) };
             SS_OK as i32
         }
         // SAFETY: passed on from the caller.

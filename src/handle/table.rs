@@ -18,7 +18,6 @@ pub enum HandleError {
     #[error("forged handle: it was never given out")]
     Forged,
     /// The object is of another type.
-    #[cfg_attr(not(test), expect(dead_code, reason = "hosts' look-ups are typed by `Object<T>`; C's will be here"))]
     #[error("wrong type of host object: expected {expected}")]
     WrongType {
         /// The type that was asked for.
@@ -122,6 +121,13 @@ impl Table {
         let object: *const (dyn Any + Send + Sync) = &**slot.object.as_ref()?;
         // SAFETY: `insert` took the type from this very object.
         Some(unsafe { &*object.cast::<T>() })
+    }
+
+    /// The first key from slot `from` on whose object is wanted.
+    pub fn next(&self, from: usize, wanted: impl Fn(&Shared) -> bool) -> Option<Key> {
+        let found = self.slots.iter().enumerate().skip(from);
+        let mut found = found.filter(|(_, slot)| slot.object.as_ref().is_some_and(&wanted));
+        found.next().map(|(index, slot)| Key::new(self.owner, index as u32, slot.generation))
     }
 
     /// Takes the object out: its key is stale from now on.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
+use super::c_api::{Callback, Pointer};
 use super::registry::Registry;
 use super::timer::Timers;
 use crate::Error;
@@ -172,7 +173,12 @@ pub struct LocalResolver<'a>(&'a Local);
 
 impl Resolver for LocalResolver<'_> {
     fn object(&mut self, key: u64, _class: u32) -> Result<Arc<dyn Any + Send + Sync>, String> {
-        self.0.handles.borrow().get_any(key.into()).cloned().map_err(|e| e.to_string())
+        let object = self.0.handles.borrow().get_any(key.into()).cloned().map_err(|e| e.to_string())?;
+        if object.is::<Pointer>() || object.is::<Callback>() {
+            // It must not outlive its place in the table.
+            return Err("wrong type of host object: it is C's own".into());
+        }
+        Ok(object)
     }
 
     fn guest(&mut self, entry: &mut ss_value) -> Result<Arc<dyn Any + Send + Sync>, String> {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::c_api::LastError;
 use super::cx::CallShared;
 use super::future::HostFuture;
 use super::local::Local;
@@ -134,6 +135,8 @@ pub struct FiberRecord {
     pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
+    /// The last error that the C API told C code on this fiber of.
+    pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
     /// When the next thing happens to it by itself.

@@ -127,6 +127,7 @@ impl<I: Interpreter> Fiber<I> {
                 grace: Duration::ZERO,
                 memory: 0,
                 errors: Vec::new(),
+                last_error: None,
                 returned: false,
                 limit: LimitAt::NEVER,
             },
@@ -157,6 +158,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.suspended = Suspended::No;
         self.record.cancel = None;
         self.record.errors.clear();
+        self.record.last_error = None;
         self.record.returned = false;
         self.record.renew_limit();
         self.saved = I::Saved::default();

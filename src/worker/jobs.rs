@@ -144,7 +144,7 @@ impl<I: Interpreter> Worker<I> {
         };
         let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
-        fiber.record.grace = self.settings.grace;
+        fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
         fiber.record.job = Some(job);
         let work = &mut fiber.record.job.as_mut().expect("just put there").work;

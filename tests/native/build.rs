@@ -12,10 +12,24 @@ fn main() {
         .files(sources.filter(|path| path.extension().is_some_and(|ending| ending == "c")))
         .compile("sidestack_test_native");
 
-    // A shared library for the tests that open one at run time.
-    let library = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("libregisters.so");
-    let mut command = cc::Build::new().define("_GNU_SOURCE", None).pic(true).get_compiler().to_command();
-    command.args(["-shared", "-o"]).arg(&library).arg("csrc/loaded/registers.c");
-    assert!(command.status().expect("the C compiler runs").success(), "{command:?}");
-    println!("cargo:rustc-env=SIDESTACK_TEST_REGISTERS={}", library.display());
+    // Shared libraries for the tests that open one at run time, and find the C API in the program.
+    shared("REGISTERS", "csrc/loaded/registers.c", &mut c::dependent());
+    shared("PLUGIN", "csrc/loaded/plugin.c", &mut c::dependent());
+    shared("THROWS", "csrc/loaded/throws.cc", c::dependent().cpp(true).std("c++17"));
+    println!("cargo:rustc-link-arg-tests=-rdynamic");
+}
+
+/// Compiles `source` to a shared library, whose path the tests find in `SIDESTACK_TEST_{name}`; empty where there is no C++
+/// compiler.
+fn shared(name: &str, source: &str, build: &mut cc::Build) {
+    let library = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join(format!("lib{name}.so"));
+    let mut command = build.pic(true).get_compiler().to_command();
+    command.args(["-shared", "-o"]).arg(&library).arg(source);
+    let path = match command.status() {
+        Ok(status) if status.success() => library.display().to_string(),
+        // Named by the tests that need it.
+        Err(_) if source.ends_with(".cc") => String::new(),
+        other => panic!("{command:?}: {other:?}"),
+    };
+    println!("cargo:rustc-env=SIDESTACK_TEST_{name}={path}");
 }

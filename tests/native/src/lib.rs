@@ -5,4 +5,5 @@ use sidestack as _;
 
 pub mod engine_storm;
 pub mod guests;
+pub mod public;
 pub mod signals;

@@ -1,0 +1,51 @@
+/*
+ * The way into the host and back, for the whole thread state: while a fiber runs, the in-host flag (deferred signals) and the
+ * place change here and nowhere else. Guest code on a fiber moves to the thread's own stack, where everything of the host's
+ * runs. Host code that calls C that calls the host is there already: moving again would write over live host frames.
+ */
+#ifndef SIDESTACK_WAY_IN_H
+#define SIDESTACK_WAY_IN_H
+
+#include <stdint.h>
+
+#include "signals.h"
+
+/* What a crossing returns beside its own results. */
+enum {
+  SS_CROSS_SUSPEND = INT32_MIN,   /* give up the thread; the worker leaves the status in the fiber's record */
+  SS_CROSS_AGAIN = INT32_MIN + 1, /* others had their turn: look again */
+};
+
+/* The host's side of a crossing, in src/crossing. [on the thread's own stack, the flag set; no; no] */
+typedef int64_t ss_crossing(ss_thread *, uintptr_t, uintptr_t, uintptr_t, uintptr_t);
+
+/* Calls a crossing on the stack whose free end is the first word of `thread`. In src/sys. [fiber; no; no] */
+int64_t ss_move_to(ss_thread *thread, uintptr_t, uintptr_t, uintptr_t, uintptr_t, ss_crossing *);
+
+/* Gives up the thread until the worker has a status. In src/crossing. [fiber, its own stacks, the flag set; suspends; no] */
+int64_t ss_cross_suspend(ss_thread *thread);
+
+/* [interpreter thread, not on a fiber's stack; no; no] */
+static __attribute__((noinline, unused)) int64_t ss_cross_in_place(ss_thread *thread, uintptr_t a, uintptr_t b,
+                                                                   uintptr_t c, uintptr_t d, ss_crossing *body) {
+  int outer = thread->nested;
+  thread->nested = 1;
+  int64_t status = body(thread, a, b, c, d);
+  thread->nested = outer;
+  return status;
+}
+
+/* [interpreter thread; may suspend; no] */
+static inline int64_t ss_cross(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d, ss_crossing *body) {
+  ss_thread *thread = &ss_thread_state;
+  if (__builtin_expect(thread->place != SS_ON_FIBER, 0)) return ss_cross_in_place(thread, a, b, c, d, body);
+  ss_enter_host(thread);
+  thread->place = SS_ON_THREAD;
+  int64_t status = ss_move_to(thread, a, b, c, d, body);
+  thread->place = SS_ON_FIBER;
+  if (status == SS_CROSS_SUSPEND) status = ss_cross_suspend(thread);
+  ss_leave_host(thread);
+  return status;
+}
+
+#endif

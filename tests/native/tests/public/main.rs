@@ -1,0 +1,8 @@
+//! C functions over the public C API, as guests.
+
+mod calls;
+mod fibers;
+mod handles;
+mod in_host;
+mod libraries;
+mod stage;
