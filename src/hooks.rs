@@ -27,8 +27,7 @@
 //!   `splice`, `recvmmsg`, `sendmmsg`, `epoll_pwait2`, `sigwait`, `msgrcv`, ...), and system calls made without the C library.
 //! - A library that keeps state in thread-locals across a wait shares it between the fibers of the thread. `errno` is each
 //!   fiber's own.
-//! - A guest's signal handler must not make a call that waits: its fiber would be suspended inside the handler, with the
-//!   handler's signal mask left to the thread.
+//! - In a guest's signal handler nothing is suspended: calls that wait block the thread, as they do in a finalizer.
 //! - `SO_RCVLOWAT` above 1 and the inter-byte timer of terminals are not looked at; reads of a terminal whose mode ends them
 //!   by itself (`VMIN` 0) pass through.
 //! - A descriptor that is shared with another process or another thread without hooks, which takes what `poll` announced,

@@ -72,7 +72,16 @@ int ss_hooks_refused(ss_call *call, int status) {
   return refused;
 }
 
+/* On the thread's alternate stack: the handlers that guests install run there. A fiber must not be suspended in one.
+   [fiber; no; no] */
+static int in_handler(void) {
+  const ss_signals *signals = &ss_signals_state;
+  uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+  return signals->stack && here - (uintptr_t)signals->stack < signals->stack_size;
+}
+
 void ss_hooks_give_way(void) {
+  if (in_handler()) return;
   int before = errno;
   ss_call call = {0};
   ss_poll(&call, 0); /* cancelled: the next call that has to wait says so */
@@ -97,7 +106,7 @@ int64_t ss_hooks_deadline(int64_t after) {
 /* The host call of a wait. [fiber; may suspend; no] */
 static int host_wait(const struct pollfd *fds, nfds_t count, int64_t deadline) {
   int64_t function = ss_hooks_function(SS_HOOKS_WAIT);
-  if (function < 0) return SS_WAIT_PASS;
+  if (function < 0 || in_handler()) return SS_WAIT_PASS;
   int64_t after = -1;
   if (deadline != SS_NO_DEADLINE) {
     after = deadline - ss_hooks_now();

@@ -19,6 +19,34 @@ static void handler(int signo, siginfo_t *info, void *context) {
   errno = error;
 }
 
+static int handled_fd;
+static volatile int64_t handled;
+
+static void reader(int signo) {
+  (void)signo;
+  unsigned char byte = 9;
+  unsigned long before = ticks;
+  handled = read(handled_fd, &byte, 1) == 1 && byte == pattern(0) ? (int64_t)(ticks - before) : -1;
+}
+
+/* A handler that reads what comes later: it blocks, and no other fiber runs meanwhile. */
+int case_handler(ss_value *args, uint32_t nargs, ss_value *result) {
+  ARGS(0);
+  int fds[2];
+  CHECK(pipe(fds) == 0);
+  handled_fd = fds[0];
+  handled = -2;
+  struct sigaction action = {.sa_handler = reader, .sa_flags = SA_RESTART};
+  CHECK(sigaction(SIGRTMIN + 7, &action, NULL) == 0);
+  later l = {.what = LATER_WRITE, .fd = fds[1], .size = 1};
+  later_start(&l);
+  CHECK(raise(SIGRTMIN + 7) == 0);
+  CHECK(handled == 0);
+  later_join(&l);
+  close(fds[0]), close(fds[1]);
+  return case_done(result, 0);
+}
+
 void timers_counts(unsigned long out[2]) {
   out[0] = atomic_load(&runs);
   out[1] = atomic_load(&violations);

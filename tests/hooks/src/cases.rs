@@ -31,7 +31,7 @@ guests! {
     case_accept case_connect case_connect_local case_names
     fiber_read fiber_poll fiber_write fiber_close fiber_dup2 fiber_cancelled fiber_fork case_blocking fiber_blocking_read fiber_host_read
     fiber_thread
-    fiber_timers
+    fiber_timers case_handler
 }
 
 unsafe extern "C" {

@@ -52,7 +52,7 @@ unsafe impl Interpreter for InFinalizer {
     }
 
     fn save(&mut self) -> Self::Saved {
-        self.0.save();
+        self.0.save()
     }
 
     fn restore(&mut self, run: &mut Self::Run, saved: &Self::Saved) {
