@@ -42,7 +42,7 @@ int case_poll(ss_value *args, uint32_t nargs, ss_value *result) {
   int file = open("/proc/self/exe", O_RDONLY);
   struct pollfd always = {file, POLLIN, 0};
   CHECK(poll(&always, 1, -1) == 1 && always.revents == POLLIN);
-  CHECK(ticks == before);
+  DID_NOT_WAIT(before);
   /* A file that is never ready for nothing at all: only the time ends it. */
   always.events = 0;
   WAITED(CHECK(poll(&always, 1, 50) == 0));
@@ -167,7 +167,7 @@ int case_sleep(ss_value *args, uint32_t nargs, ss_value *result) {
   CHECK(now_ms() - begun >= 999);
   begun = now_ms();
   CHECK(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &until, NULL) == 0); /* it is past */
-  CHECK(now_ms() - begun < 40);
+  CHECK(now_ms() - begun < 500);
   begun = now_ms();
   WAITED(CHECK(sleep(1) == 0));
   CHECK(now_ms() - begun >= 1000);

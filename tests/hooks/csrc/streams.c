@@ -249,7 +249,7 @@ int case_nonblocking(ss_value *args, uint32_t nargs, ss_value *result) {
   int fd = eventfd(0, EFD_NONBLOCK);
   FAILS(read(fd, bytes, 8), EAGAIN);
   close(fd);
-  CHECK(ticks == before); /* nothing waited */
+  DID_NOT_WAIT(before);
   return case_done(result, 0);
 }
 
@@ -274,7 +274,7 @@ int case_files(ss_value *args, uint32_t nargs, ss_value *result) {
   fd = open("/dev/urandom", O_RDONLY);
   CHECK(read(fd, bytes, sizeof bytes) == 64);
   close(fd);
-  CHECK(ticks == before);
+  DID_NOT_WAIT(before);
   return case_done(result, 0);
 }
 
@@ -355,7 +355,7 @@ int case_greedy(ss_value *args, uint32_t nargs, ss_value *result) {
   int64_t begun = now_ms();
   unsigned long before = ticks;
   while (now_ms() - begun < 300) CHECK(write(fds[0], &byte, 1) == 1 && read(fds[1], &byte, 1) == 1);
-  CHECK(ticks - before >= 5);
+  CHECK(ticks - before >= 2);
   close(fds[0]), close(fds[1]);
   return case_done(result, 0);
 }

@@ -208,7 +208,7 @@ fn a_cancelled_fiber_gets_ecanceled() {
 fn host_code_and_its_threads_pass_through() {
     let bed = bed();
     let ticks = |name| block_on(bed.script.call::<i64>(name, ())).expect("ticks");
-    assert!(ticks("fiber_blocking_read") >= 5, "a guest's read waits");
+    assert!(ticks("fiber_blocking_read") >= 2, "a guest's read waits");
     // Host code on the interpreter thread blocks it.
     assert_eq!(ticks("fiber_host_read"), 0);
     // This thread has no fibers.
