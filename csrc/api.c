@@ -255,12 +255,11 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 /* ---- the fiber ---- */
 
 /* [fiber; may suspend; no] */
-static int turn(int give_way) {
+static int look_up(void) {
   int64_t status;
-  do {
-    status = ss_cross((uintptr_t)give_way, 0, 0, 0, ss_cross_turn);
-    give_way = 0;
-  } while (status == SS_CROSS_AGAIN);
+  do
+    status = ss_cross(0, 0, 0, 0, ss_cross_turn);
+  while (status == SS_CROSS_AGAIN);
   return status == SS_OK ? SIDESTACK_OK : cancelled();
 }
 
@@ -269,13 +268,17 @@ int sidestack_yield(void) {
   if (refused) return refused;
   if (ss_thread_state.place != SS_ON_FIBER)
     return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
-  return turn(1);
+  ss_thread *thread = &ss_thread_state;
+  ss_enter_host(thread);
+  ss_cross_yield(thread);
+  ss_leave_host(thread);
+  return thread->interrupt ? look_up() : SIDESTACK_OK; /* cancelled, perhaps meanwhile? */
 }
 
 int sidestack_poll(void) {
   const ss_thread *thread = &ss_thread_state;
   if (!thread->interrupt || thread->place != SS_ON_FIBER || in_handler()) return SIDESTACK_OK;
-  return turn(0);
+  return look_up();
 }
 
 int sidestack_sleep(double seconds) {

@@ -25,6 +25,7 @@ pub const CASES: &[(&str, Case)] = &[
     ("crossing, number", |suite, n| suite.native.host("number", n)),
     ("crossing, handle", |suite, n| suite.native.host("method", n)),
     ("bare switch", |_, n| bare::switch(n)),
+    ("yield", |suite, n| suite.native.yields(n)),
     ("wait", |suite, n| suite.native.host("wait", n)),
     ("lua host call", |suite, n| suite.lua.inside("nothing", n)),
     ("lua host call, arguments", |suite, n| suite.lua.inside("add", n)),

@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn bench_raw(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_flag(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_mask(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn bench_yield(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_host(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
 }
 
@@ -90,11 +91,12 @@ pub struct Native {
 impl Native {
     pub(crate) fn new(tick: Duration) -> Native {
         let numbers = Numbers::default();
-        let loops: [(&str, NativeFunction); 4] = [
+        let loops: [(&str, NativeFunction); 5] = [
             ("raw", Some(bench_raw)),
             ("flag", Some(bench_flag)),
             ("mask", Some(bench_mask)),
             ("host", Some(bench_host)),
+            ("yield", Some(bench_yield)),
         ];
         let mut guest = sidestack::Native::new();
         for (name, function) in loops {
@@ -123,6 +125,11 @@ impl Native {
     pub(crate) fn raw(&self, way: &str, n: u64) -> Duration {
         let address = (raw as extern "C" fn(u64) -> u64) as usize;
         nanoseconds(block_on(self.script.call::<i64>(way, (n, address))).expect("a time"))
+    }
+
+    /// Turns given away, with nobody else ready.
+    pub(crate) fn yields(&self, n: u64) -> Duration {
+        nanoseconds(block_on(self.script.call::<i64>("yield", n)).expect("a time"))
     }
 
     /// Calls of a host function, with the argument that it wants.
