@@ -88,7 +88,7 @@ pub mod refused {
     pub const OWN_INTERPRETER: &str = "would_block_own_interpreter";
     /// Values bound to two interpreters in one call.
     pub const TWO_OWNERS: &str = "two_owners";
-    /// A value bound to one interpreter used in another.
+    /// A value, or a handle, that belongs to another interpreter.
     pub const WRONG_OWNER: &str = "wrong_owner";
     /// No script, export or function of this name.
     pub const NOT_FOUND: &str = "not_found";
@@ -103,11 +103,11 @@ pub mod refused {
     /// C called an exported function with a text that is not UTF-8.
     pub const NOT_UTF8: &str = "not_utf8";
     /// C passed the handle of an object that has been released.
-    pub const STALE_HANDLE: &str = "stale_handle";
+    pub const STALE: &str = "stale";
     /// C passed a handle that was never given out.
-    pub const FORGED_HANDLE: &str = "forged_handle";
+    pub const FORGED: &str = "forged";
     /// C passed the handle of an object of another type.
-    pub const WRONG_TYPE: &str = "wrong_type";
+    pub const WRONG_KIND: &str = "wrong_kind";
     /// A call of an exported function from a thread that is no interpreter thread, which the function does not allow.
     pub const FOREIGN_THREAD: &str = "foreign_thread";
     /// The same, where it is allowed, but there is no engine to run the call.

@@ -32,7 +32,7 @@ pub use types::{Arg, C, CType, Fallible, Item, Ret};
 /// Parameters: integers, floats, `bool`; `&CStr`, `&str` (a terminated string that has to be UTF-8) and `Option` of
 /// them (`None` for `NULL`); `&[T]` and `&mut [T]` of numbers, which are a pointer and a length in C; raw pointers;
 /// pointers to C functions (`extern "C" fn`); [`Object<T>`](crate::Object), for C a handle, `uint64_t`, that the interpreter
-/// checks (`stale_handle`, `forged_handle`, `wrong_owner`, `wrong_type`). What C lends is lent for the call, waiting included.
+/// checks (`stale`, `forged`, `wrong_owner`, `wrong_kind`). What C lends is lent for the call, waiting included.
 /// `NULL` where it is not expected and text that is not UTF-8 are failures that C is told of, not undefined behaviour.
 /// [`Cx`](crate::Cx), [`State<T>`](crate::State) and [`Ext<T>`](crate::Ext) are no C parameters: the interpreter gives them.
 ///

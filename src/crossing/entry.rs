@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::host_call::{self, Step};
 use super::{finish, interrupted};
-use crate::abi::{SS_ERROR, SS_OK, SS_POLL_FINALIZER, SS_STRING, ss_call, ss_thread, ss_value};
+use crate::abi::{SS_ERROR, SS_OK, SS_STRING, ss_call, ss_thread, ss_value};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 
@@ -103,9 +103,7 @@ unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, h
             return SS_OK.into();
         }
         (*record).status = AGAIN;
-        let in_finalizer = (FiberRecord::context(record).local.in_finalizer)();
-        let how = how as u32 | if in_finalizer { SS_POLL_FINALIZER } else { 0 };
-        result(interrupted::look(record, call, how))
+        result(interrupted::look(record, call, how as u32))
     }
 }
 

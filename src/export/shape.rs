@@ -93,10 +93,10 @@ pub fn object<T: HostObject>(call: &Option<&mut Args<'_>>, handle: u64, name: &'
     let found = home(call).0.handles.borrow().get_any(handle.into()).cloned();
     let (code, message) = match found.map(Arc::downcast::<T>) {
         Ok(Ok(object)) => return Ok(Object::new(object)),
-        Ok(Err(_)) => (refused::WRONG_TYPE, format!("wrong type of host object: expected {}", T::NAME)),
-        Err(error @ HandleError::Stale) => (refused::STALE_HANDLE, error.to_string()),
+        Ok(Err(_)) => (refused::WRONG_KIND, format!("wrong type of host object: expected {}", T::NAME)),
+        Err(error @ HandleError::Stale) => (refused::STALE, error.to_string()),
         Err(error @ HandleError::WrongOwner { .. }) => (refused::WRONG_OWNER, error.to_string()),
-        Err(error) => (refused::FORGED_HANDLE, error.to_string()),
+        Err(error) => (refused::FORGED, error.to_string()),
     };
     Err(Raise::new(code, format!("argument {name}: {message}")).into())
 }

@@ -48,13 +48,13 @@ int64_t case_handles(int64_t gate) {
   CHECK(counter && second && other && counter != second);
   CHECK(counter_add(counter, 2) == 7 && counter_add(counter, 1) == 8 && counter_add(second, 1) == 2);
   CHECK(counter_later(-1) == 0 && FAILED_AS("negative"));
-  CHECK(counter_add(other, 1) == -1 && FAILED_AS("wrong_type"));
-  CHECK(counter_add(counter + ((uint64_t)1000 << 32), 1) == -1 && FAILED_AS("forged_handle"));
+  CHECK(counter_add(other, 1) == -1 && FAILED_AS("wrong_kind"));
+  CHECK(counter_add(counter + ((uint64_t)1000 << 32), 1) == -1 && FAILED_AS("forged"));
   CHECK(counter_add(counter ^ (uint64_t)3 << 54, 1) == -1 && FAILED_AS("wrong_owner"));
   CHECK(counter_add_later(counter, gate) == 18);
   ss_object_release(counter);
-  CHECK(counter_add(counter, 1) == -1 && FAILED_AS("stale_handle"));
-  CHECK(counter_add_later(counter, gate) == -1 && FAILED_AS("stale_handle"));
+  CHECK(counter_add(counter, 1) == -1 && FAILED_AS("stale"));
+  CHECK(counter_add_later(counter, gate) == -1 && FAILED_AS("stale"));
   ss_object_release(counter);
   ss_object_release(other);
   CHECK(counter_add(second, 1) == 3);
