@@ -33,7 +33,8 @@ mod bindings {
     pub fn generate() {
         println!("cargo:rerun-if-env-changed=SIDESTACK_BINDINGS");
         // What the shims call is defined in Rust: src/crossing/entry.rs.
-        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|function_id|return|(cross|foreign)_.*)";
+        let upcalls =
+            "ss_(host_call|host_answer|host_give_back|poll|object_release|function_id|return|(cross|foreign)_.*)";
         let abi = builder("csrc/abi.h").allowlist_file(".*csrc/[^/]*").blocklist_function(upcalls);
         keep(abi, "abi.rs", "src/abi/bindings.rs");
         if cfg!(feature = "lua") {

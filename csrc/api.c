@@ -221,7 +221,8 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
   if (!ss_thread_state.fiber) return ss_foreign_call(id, args, nargs, results);
-  ss_call call = {0}; /* here, and not the caller's: its address says how far in the call is */
+  ss_call call; /* here, and not the caller's: its address says how far in the call is */
+  ss_call_begin(&call);
   int status = ss_host_call(id, args, nargs, &call), outcome;
   while (status == SS_CALL_GUEST) status = answer(&call);
   if (status == SS_OK) {
