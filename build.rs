@@ -3,9 +3,13 @@
 use std::env;
 use std::path::PathBuf;
 
+#[path = "build/c.rs"]
+mod c;
+
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     let csrc = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("csrc");
     bridge();
     #[cfg(feature = "lua")]
@@ -92,7 +96,7 @@ fn lua(csrc: &std::path::Path) {
         None => unsafe { env::remove_var("CFLAGS") },
     }
 
-    let mut shim = c_build();
+    let mut shim = c::build("csrc");
     shim.define("LUA_USE_LINUX", None)
         .define("LUA_COMPAT_5_3", None)
         .flag("-isystem")
@@ -129,11 +133,12 @@ fn lua_sources(folder: &std::path::Path) -> PathBuf {
 
 /// The C of the bridge itself: crossings, the C API, thread state, deferred signals, ticks.
 fn bridge() {
-    c_build()
+    c::build("csrc")
         .files(
             [
                 "thread.c",
                 "crossing.c",
+                "export.c",
                 "api.c",
                 "api_handles.c",
                 "api_threads.c",
@@ -147,21 +152,4 @@ fn bridge() {
             .map(|file| format!("csrc/{file}")),
         )
         .compile("sidestack_bridge");
-}
-
-/// Every C file of ours is built with these flags.
-fn c_build() -> cc::Build {
-    let mut build = cc::Build::new();
-    build
-        .std("c11")
-        .define("_GNU_SOURCE", None)
-        .include("csrc")
-        .flag("-Wall")
-        .flag("-Wextra")
-        .flag("-Werror")
-        // A frame larger than the guard zone must not jump over it.
-        .flag("-fstack-clash-protection")
-        .flag("-fno-omit-frame-pointer")
-        .flag("-ftls-model=initial-exec");
-    build
 }

@@ -41,7 +41,7 @@ static int in_handler(void) {
 }
 
 /* The fiber's, or the thread's where none runs. [any thread, not in a handler; no; no] */
-static void set_error(const ss_value *error) {
+void ss_api_error_set(const ss_value *error) {
   if (ss_thread_state.fiber)
     ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_set);
   else
@@ -58,7 +58,7 @@ static void get_error(ss_value *error) {
 
 int ss_api_error(int status, const char *code, const char *message) {
   ss_value error[SS_ERROR_VALUES] = {sidestack_string(code), sidestack_string(message), {0}, sidestack_int(0)};
-  set_error(error);
+  ss_api_error_set(error);
   return status;
 }
 
@@ -97,7 +97,18 @@ int ss_api_on_fiber(void) {
 
 /* ---- results ---- */
 
+/* The entry behind a run. */
+static const ss_value *end_of(const ss_value *run, uint32_t count) {
+  while (count-- > 0) run = sidestack_next(run);
+  return run;
+}
+
 void sidestack_results_free(sidestack_results *results) {
+  if (results->owned) {
+    const ss_value *end = end_of(results->values, results->count);
+    for (const ss_value *value = results->values; value < end; value++)
+      if (value->tag == SS_OBJECT) sidestack_handle_release(value->as.key);
+  }
   free(results->memory);
   sidestack_results_init(results);
 }
@@ -115,8 +126,7 @@ int sidestack_results_set(sidestack_results *results, const sidestack_value *run
     results->count = count;
     return SIDESTACK_OK;
   }
-  const ss_value *end = run;
-  for (uint32_t i = 0; i < count; i++) end = sidestack_next(end);
+  const ss_value *end = end_of(run, count);
   size_t entries = (size_t)(end - run), bytes = 0;
   for (const ss_value *value = run; value < end; value++)
     if (is_text(sidestack_tag_of(value))) bytes += (size_t)value->len + 1;
@@ -133,7 +143,7 @@ int sidestack_results_set(sidestack_results *results, const sidestack_value *run
     text += (size_t)run[i].len + 1;
   }
   /* Last: the run may be what the results are now. */
-  free(results->memory);
+  sidestack_results_free(results);
   results->memory = values;
   results->values = values;
   results->count = count;
@@ -162,6 +172,19 @@ void ss_api_error_values(int status, ss_value *error) {
 
 /* ---- calls ---- */
 
+/* What a host call returned, for C: objects are its own from here on, until the results are freed. [fiber; no; no] */
+static int hand_over(const ss_call *call, sidestack_results *results) {
+  int status = sidestack_results_set(results, call->values, call->count);
+  if (status) return status;
+  const ss_value *end = end_of(call->values, call->count);
+  for (const ss_value *value = call->values; value < end; value++) {
+    if (value->tag != SS_OBJECT) continue;
+    ss_claim(value);
+    results->owned = 1;
+  }
+  return SIDESTACK_OK;
+}
+
 /* The fiber is to end: it stays told, whatever else it calls. [fiber; no; no] */
 static int cancelled(void) {
   ss_thread_state.interrupt |= SS_INTERRUPT_CANCEL;
@@ -170,7 +193,7 @@ static int cancelled(void) {
 
 /* A host call has ended with an error. [fiber; no; no] */
 static int host_error(const ss_call *call) {
-  set_error(call->values);
+  ss_api_error_set(call->values);
   return ss_cross((uintptr_t)call->values, 0, 0, 0, ss_cross_is_cancel) ? cancelled() : SIDESTACK_ERROR;
 }
 
@@ -202,7 +225,7 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
   int status = ss_host_call(id, args, nargs, &call), outcome;
   while (status == SS_CALL_GUEST) status = answer(&call);
   if (status == SS_OK) {
-    outcome = results ? sidestack_results_set(results, call.values, call.count) : SIDESTACK_OK;
+    outcome = results ? hand_over(&call, results) : SIDESTACK_OK;
   } else if (status == SS_ERROR) {
     outcome = host_error(&call);
   } else {
@@ -232,12 +255,11 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 /* ---- the fiber ---- */
 
 /* [fiber; may suspend; no] */
-static int turn(int give_way) {
+static int look_up(void) {
   int64_t status;
-  do {
-    status = ss_cross((uintptr_t)give_way, 0, 0, 0, ss_cross_turn);
-    give_way = 0;
-  } while (status == SS_CROSS_AGAIN);
+  do
+    status = ss_cross(0, 0, 0, 0, ss_cross_turn);
+  while (status == SS_CROSS_AGAIN);
   return status == SS_OK ? SIDESTACK_OK : cancelled();
 }
 
@@ -246,13 +268,17 @@ int sidestack_yield(void) {
   if (refused) return refused;
   if (ss_thread_state.place != SS_ON_FIBER)
     return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
-  return turn(1);
+  ss_thread *thread = &ss_thread_state;
+  ss_enter_host(thread);
+  ss_cross_yield(thread);
+  ss_leave_host(thread);
+  return thread->interrupt ? look_up() : SIDESTACK_OK; /* cancelled, perhaps meanwhile? */
 }
 
 int sidestack_poll(void) {
   const ss_thread *thread = &ss_thread_state;
   if (!thread->interrupt || thread->place != SS_ON_FIBER || in_handler()) return SIDESTACK_OK;
-  return turn(0);
+  return look_up();
 }
 
 int sidestack_sleep(double seconds) {

@@ -58,10 +58,17 @@ void ss_foreign_error_get(ss_value *error);
 int ss_foreign_function_id(const char *name, uint32_t *id);
 int ss_foreign_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results);
 
+/* Gives the thread away, or sets `interrupt` where the fiber is cancelled. In src/crossing/api.rs. [fiber, its own stacks, the
+   flag set; suspends; no] */
+void ss_cross_yield(ss_thread *thread);
+
 /* ---- shared by the files ---- */
 
 /* Sets the last error and returns `status`. [any thread, not in a signal handler; no; no] */
 int ss_api_error(int status, const char *code, const char *message);
+
+/* Sets the last error from its four values. [any thread, not in a signal handler; no; no] */
+void ss_api_error_set(const ss_value *error);
 
 /* SIDESTACK_OK if this is a fiber's place, outside of signal handlers; or the refusal. [any thread; no; no] */
 int ss_api_on_fiber(void);

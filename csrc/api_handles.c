@@ -110,11 +110,9 @@ int sidestack_spawn(sidestack_function function, void *data, void (*destroy)(voi
   status = sidestack_call_name("sidestack.core.spawn", &callback, 1, &results);
   /* Claimed, the host releases it when the fiber has ended. */
   if (!(callback.tag & SS_CLAIMED)) release(callback.as.key, 1);
-  if (status == SIDESTACK_OK) {
-    if (task)
-      *task = results.values[0].as.key;
-    else
-      sidestack_handle_release(results.values[0].as.key);
+  if (status == SIDESTACK_OK && task) {
+    *task = results.values[0].as.key;
+    sidestack_keep(&results.values[0]);
   }
   sidestack_results_free(&results);
   return status;

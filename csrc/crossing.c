@@ -17,10 +17,10 @@ void ss_host_end(ss_call *call) {
   if (call->reply) ss_cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end);
 }
 
-int ss_poll(ss_call *call, int finalizer) {
+int ss_poll(ss_call *call, int how) {
   int64_t status;
   do
-    status = ss_cross((uintptr_t)call, (uintptr_t)finalizer, 0, 0, ss_cross_poll);
+    status = ss_cross((uintptr_t)call, (uintptr_t)how, 0, 0, ss_cross_poll);
   while (status == SS_CROSS_AGAIN);
   return (int)status;
 }

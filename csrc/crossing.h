@@ -59,13 +59,18 @@ int ss_host_answer(ss_call *call, int status, ss_value *values, uint32_t count);
 /* Gives the call's values back to the host. [fiber; does not suspend; does not raise] */
 void ss_host_end(ss_call *call);
 
+/* Where guest code looks up (bits). */
+enum ss_poll_how {
+  SS_POLL_FINALIZER = 1, /* in a finalizer: neither suspend nor return SS_ERROR; a time slice's end is forgotten */
+  SS_POLL_NO_SLICE = 2,  /* not between two instructions: do not suspend; a slice's end stays to be seen by the next poll */
+};
+
 /*
  * Running guest code looks up: `ss_thread_state.interrupt` was not 0. SS_OK: go on (perhaps after others had their turn).
- * SS_ERROR: raise `call->values` as an ordinary error, then ss_host_end(). SS_KILL: unwind. With `finalizer` not 0 it
- * neither suspends nor returns SS_ERROR.
- * [fiber; may suspend; does not raise]
+ * SS_ERROR: raise `call->values` as an ordinary error, then ss_host_end(). SS_KILL: unwind. `how`: ss_poll_how bits.
+ * [fiber; may suspend unless `how` is not 0; does not raise]
  */
-int ss_poll(ss_call *call, int finalizer);
+int ss_poll(ss_call *call, int how);
 
 /* A guest's reference to a host object is gone. Stale keys are ignored. [interpreter thread; no; no] */
 void ss_object_release(uint64_t key);

@@ -88,7 +88,7 @@ union sidestack_payload {
 };
 
 typedef struct sidestack_value {
-  uint32_t tag; /* enum sidestack_tag; the host may set the highest bit of a function's: read it by sidestack_tag_of() */
+  uint32_t tag; /* enum sidestack_tag; the highest bit is the library's: read it by sidestack_tag_of() */
   uint32_t len;
   union sidestack_payload as;
 } sidestack_value;
@@ -194,14 +194,23 @@ static inline const sidestack_value *sidestack_next(const sidestack_value *value
 /*
  * Results: of a call that you make, or of a function of yours. Begin with sidestack_results_init(), and end with
  * sidestack_results_free() whatever the status. `values` may point into the struct itself: do not copy or move it.
+ * Objects that a host call returned are released with them: see sidestack_keep().
  */
 typedef struct sidestack_results {
   const sidestack_value *values; /* a run; its strings are terminated */
   uint32_t count;                /* of values that are not inside another */
-  uint32_t reserved;
-  void *memory;        /* the library's */
-  sidestack_value one; /* the library's */
+  uint32_t owned;                /* the library's */
+  void *memory;                  /* the library's */
+  sidestack_value one;           /* the library's */
 } sidestack_results;
+
+/*
+ * Takes over an object among a host call's results, or among a function's arguments, for longer than these last; the
+ * value's as.key is its handle, for sidestack_handle_release(). [any thread; no; no]
+ */
+static inline void sidestack_keep(const sidestack_value *object) {
+  ((sidestack_value *)object)->tag |= UINT32_C(0x80000000);
+}
 
 static inline void sidestack_results_init(sidestack_results *results) { memset(results, 0, sizeof *results); }
 
@@ -255,7 +264,7 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 int sidestack_yield(void);
 
 /*
- * For loops: costs a load and a branch, and lets others have a turn only if this one's is over. SIDESTACK_OK, or
+ * For loops: costs a call and a look, and lets others have a turn only if this one's is over. SIDESTACK_OK, or
  * _CANCELLED if the fiber is to end: its deadline passed, its caller gave up, the engine shuts down.
  * [any thread; may suspend; no]
  */

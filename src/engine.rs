@@ -47,6 +47,30 @@ pub(crate) struct Inner {
     watchdog: watchdog::Watchdog,
 }
 
+/// A script in the list of what a replacement loads; taken off again unless it is kept.
+struct Listed<'a> {
+    scripts: &'a Scripts,
+    number: u32,
+}
+
+impl<'a> Listed<'a> {
+    fn new(scripts: &'a Scripts, number: u32, source: &Arc<Source>) -> Self {
+        scripts.write().unwrap_or_else(PoisonError::into_inner).push((number, source.clone()));
+        Listed { scripts, number }
+    }
+
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        let mut scripts = self.scripts.write().unwrap_or_else(PoisonError::into_inner);
+        scripts.retain(|(number, _)| *number != self.number);
+    }
+}
+
 impl Dispatch for Inner {
     /// The least busy interpreter; among equals, in turn.
     fn pick(&self) -> Result<Arc<Inbox>, Error> {
@@ -123,13 +147,15 @@ impl Engine {
     async fn load_source(&self, source: Source) -> Result<Script, Error> {
         let source = Arc::new(source);
         let number = self.0.next_script.fetch_add(1, Ordering::Relaxed);
+        // Listed first: an interpreter that is replaced between its load and the last one's loads the script again.
+        let listed = Listed::new(&self.0.scripts, number, &source);
         let loads: Vec<Call<Option<Vec<String>>>> =
             self.0.inboxes.iter().map(|inbox| self.load_on(inbox, number, &source)).collect();
         let mut exports = futures_util::future::try_join_all(loads).await?.pop().flatten();
         if let Some(names) = &mut exports {
             names.sort();
         }
-        self.0.scripts.write().unwrap_or_else(PoisonError::into_inner).push((number, source.clone()));
+        listed.keep();
         Ok(Script::new(self.0.clone(), number, source, exports))
     }
 
@@ -177,6 +203,14 @@ impl Engine {
     pub fn spawn<R: DeserializeOwned + Send + 'static>(&self, mut call: Call<R>) -> Result<Call<R>, Error> {
         call.start()?;
         Ok(call)
+    }
+
+    /// Makes this engine the one that runs exported functions for threads that are no interpreter threads, where the
+    /// function says `foreign = owner` (see [`export`](macro@crate::export)). There is one in a process: the last that asked for
+    /// it. Such a call is a call like others: it takes a fiber, and the engine's queue, deadline and shutdown hold for it.
+    pub fn own_foreign_calls(&self) {
+        let engine: Arc<dyn Dispatch> = self.0.clone();
+        crate::crossing::export::foreign::own(Arc::downgrade(&engine));
     }
 
     /// Counts.

@@ -8,6 +8,7 @@ mod call;
 mod crossing;
 mod engine;
 pub mod error;
+pub mod export;
 mod fiber;
 pub mod guest;
 mod handle;
@@ -21,6 +22,8 @@ mod worker;
 pub use call::{Call, Function};
 pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
+#[doc(inline)]
+pub use export::export;
 #[cfg(feature = "lua")]
 pub use guest::lua::Lua;
 pub use guest::native::Native;

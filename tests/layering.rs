@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine"],
     &["script"],
     &["worker"],
-    &["guest"],
+    &["guest", "export"],
     &["crossing"],
     &["host"],
     &["call"],

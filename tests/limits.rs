@@ -341,3 +341,185 @@ fn memory_of_ended_calls_that_is_still_used_is_nobodys() {
     outcome(script.call::<()>("drop", ()).memory(2 << 20)).expect("dropped");
     assert_eq!(outcome(script.call::<i64>("keep", 0).memory(2 << 20)).expect("kept"), 10);
 }
+
+/// A kill that ends at a host call's frame, raised where that call's clean-up runs: outside of the frame's guest call.
+#[test]
+fn a_kill_in_a_clean_up_ends_where_its_cancel_does() {
+    let engine = engine();
+    let got = outcome(engine.eval::<(bool, String, i64)>(
+        "local ss = require 'sidestack'
+         local function swallow() while true do pcall(function() while true do end end) end end
+         local function f()
+           local c <close> = setmetatable({}, { __close = swallow })
+           swallow()
+         end
+         local n = 0
+         local ok, e = pcall(function()
+           local ok, e = pcall(ss.timeout, 0.1, f)
+           n = n + 1
+           local co = coroutine.wrap(function() return pcall(ss.timeout, 0.1, f) end)
+           local again = co()
+           n = n + (again and 0 or 1)
+           error(ok and 'it ended' or e.code, 0)
+         end)
+         return ok, e, n",
+    ));
+    assert_eq!(got.expect("the script goes on"), (false, "timeout".into(), 2));
+    serves_the_next(&engine);
+}
+
+/// What is charged for a table follows the table, whoever made it, grows it, shrinks it and drops it.
+#[test]
+fn a_shared_tables_memory_is_charged_to_who_grew_it() {
+    let engine = engine();
+    let script = block_on(engine.load_text(
+        "shared",
+        "local t, done
+         return {
+           make = function()
+             t = {}
+             for i = 1, 1 << 19 do t[i] = i end -- 8 MiB
+             while not done do require 'app'.nap(0.001) end
+           end,
+           ready = function() return t ~= nil and #t == 1 << 19 end,
+           grow = function()
+             t[#t + 1] = 1 -- 16 MiB
+             t = nil
+             collectgarbage()
+             local own = ('x'):rep(6 << 20) -- through a buffer: 12 MiB
+             return #own
+           end,
+           shrink = function()
+             for i = 1000, 1 << 19 do t[i] = nil end
+             t.x = 1 -- a rehash
+             collectgarbage()
+             local own = ('x'):rep(3 << 20) -- 6 MiB
+             return #own
+           end,
+           stop = function() done = true end,
+           begin = function() done = false end,
+         }",
+    ))
+    .expect("a script");
+    for (export, limit) in [("grow", 18), ("shrink", 4)] {
+        block_on(script.call::<()>("begin", ())).expect("begun");
+        let make = engine.spawn(script.call::<()>("make", ())).expect("started");
+        while !block_on(script.call::<bool>("ready", ())).expect("asked") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let got = outcome(script.call::<i64>(export, ()).memory(limit << 20));
+        block_on(script.call::<()>("stop", ())).expect("stopped");
+        outcome(make).expect("it ends");
+        if export == "grow" {
+            assert_eq!(got.expect("16 MiB, then 12"), 6 << 20);
+        } else {
+            let error = got.expect_err("6 MiB of its own are above 4");
+            assert_eq!(error.code(), Some("memory"), "{error:?}");
+        }
+    }
+}
+
+/// Full collections stop everybody: a script that is refused again and again gets few of them, and those that help.
+#[test]
+fn refused_allocations_cannot_have_the_heap_collected_without_end() {
+    let engine = engine();
+    let (collected, got): (i64, i64) = outcome(
+        engine
+            .eval(
+                "local weak = setmetatable({}, { __mode = 'v' })
+                 local function refused(size)
+                   weak[1] = weak[1] or {}
+                   local ok, e = pcall(string.rep, 'x', size)
+                   return ok, weak[1] == nil
+                 end
+                 local held
+                 local function hold() held = {} for i = 1, 34 do held[i] = ('h'):rep(100000) .. i end end
+                 hold()
+                 local n = 0
+                 -- One that drops what it can, and tries again at once.
+                 assert(not refused(1 << 20))
+                 held = nil
+                 assert(refused(1 << 20))
+                 collectgarbage()
+                 hold()
+                 for i = 1, 3000 do
+                   local ok, collected = refused(i % 2 == 0 and 1 << 20 or 1 << 30)
+                   assert(not ok)
+                   n = n + (collected and 1 or 0)
+                 end
+                 return n, #held",
+            )
+            .memory(4 << 20),
+    )
+    .expect("its errors are its own");
+    assert_eq!(got, 34);
+    assert!(collected < 100, "{collected} full collections for 3000 refusals");
+}
+
+/// Loops of the libraries over what a script gave, without a call of Lua's API in them.
+#[test]
+fn long_loops_of_the_libraries_look_up() {
+    let engine = builder().memory(1 << 30).build().expect("an engine");
+    let script = block_on(engine.load_text(
+        "long",
+        "local percents, orders = ('%%'):rep(1500000), ('<'):rep(10000000)
+         return { date = function() os.date(percents) end, packsize = function() string.packsize(orders) end,
+                  unpack = function() string.unpack(orders, '') end }",
+    ))
+    .expect("a script");
+    for export in ["date", "packsize", "unpack"] {
+        let begun = Instant::now();
+        outcome(script.call::<()>(export, ())).expect(export);
+        let whole = begun.elapsed();
+        for tenth in [1, 7] {
+            let deadline = whole * tenth / 10;
+            let begun = Instant::now();
+            let error = outcome(script.call::<()>(export, ()).deadline(deadline));
+            let late = begun.elapsed().saturating_sub(deadline);
+            // A tick or two; generous for a shared machine.
+            assert!(
+                late < Duration::from_millis(60).max(whole / 10),
+                "{export}: {late:?} late, of {whole:?}: {error:?}"
+            );
+        }
+    }
+}
+
+/// The front of `ss_thread` (csrc/thread.h).
+#[repr(C)]
+struct Thread {
+    host_stack: usize,
+    in_host: i32,
+    pending: i32,
+    interrupt: i32,
+}
+
+unsafe extern "C" {
+    fn ss_current_thread() -> *mut Thread;
+}
+
+/// A slice ends between two instructions, also where a deadline's bit that has become stale makes the API look up.
+#[test]
+fn no_slice_ends_inside_the_api() {
+    let poke = Module::new("poke").function("both", || {
+        // SAFETY: an interpreter thread's own state; 1 and 2 are the bits of a slice and of a deadline.
+        unsafe { (*ss_current_thread()).interrupt |= 1 | 2 };
+        Ok(())
+    });
+    // No tick comes in between.
+    let engine = builder().tick(Duration::from_secs(60)).module(poke).build().expect("an engine");
+    let got = outcome(engine.eval::<(bool, bool)>(
+        "local ss, both = require 'sidestack', require 'poke'.both
+         local n = 0
+         local other = ss.spawn(function() while n < 1000 do n = n + 1 ss.yield() end end)
+         ss.yield()
+         local before, rep = n, string.rep
+         for _ = 1, 300 do both() rep('x', 3) end -- turns enough for the other one to get its own
+         local inside = n ~= before
+         for _ = 1, 300 do both() coroutine.wrap(function() local x = 1 end)() end
+         local after = n ~= before
+         other:join()
+         return inside, after",
+    ));
+    assert_eq!(got.expect("it runs"), (false, true));
+}

@@ -1,5 +1,6 @@
 //! `require` in Lua scripts: files beside the script, host modules, loaders that wait.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,12 +8,29 @@ use futures_executor::block_on;
 use futures_util::future::join_all;
 use sidestack::{Cx, Engine, Error, Lua, Module, Script};
 
+thread_local! {
+    /// Of the interpreter that this thread is.
+    static NOTES: RefCell<Vec<i64>> = const { RefCell::new(Vec::new()) };
+}
+
 fn engine() -> Engine {
     let app = Module::new("app").function("add", |a: i64, b: i64| Ok(a + b)).function("nap", async |cx: Cx, s: f64| {
         cx.sleep(Duration::from_secs_f64(s)).await;
         Ok(())
     });
-    Engine::builder(Lua::new()).threads(1).grace(Duration::from_millis(50)).module(app).build().expect("an engine")
+    let notes = Module::new("notes")
+        .function("add", |n: i64| {
+            NOTES.with_borrow_mut(|notes| notes.push(n));
+            Ok(())
+        })
+        .function("all", || Ok(NOTES.take()));
+    Engine::builder(Lua::new())
+        .threads(1)
+        .module(notes)
+        .grace(Duration::from_millis(50))
+        .module(app)
+        .build()
+        .expect("an engine")
 }
 
 /// A folder with these files, and `main.lua` of it loaded.
@@ -315,4 +333,51 @@ fn a_script_whose_chunk_waits_or_requires_is_loaded_first() {
     let error = block_on(engine.load(folder.path().join("failing.lua"))).expect_err("it fails");
     assert!(error.to_string().contains("failing.lua:1:"), "{error}");
     assert_eq!(block_on(script.call::<String>("default", ())).expect("still there"), "m");
+}
+
+/// Functions that outlive the run of a file, or its outcome, look where the file lies.
+#[test]
+fn functions_given_out_by_a_run_have_its_folder() {
+    let (engine, folder) = (
+        engine(),
+        folder(&[
+            (
+                "main.lua",
+                "local ss = require 'sidestack'
+                 local function deep() return ss.spawn(function() return require 'sub.three' end):join() end
+                 local one = ss.spawn(function() return require 'one' end):join()
+                 local three = ss.spawn(deep):join()
+                 return one, three, function(name) return require(name) end",
+            ),
+            ("one.lua", "return 1"),
+            ("two.lua", "return 2"),
+            ("sub/three.lua", "return 3"),
+            (
+                "fails.lua",
+                "local c <close> = setmetatable({}, { __close = function() require 'notes'.add(require 'four') end })
+                 error 'on purpose'",
+            ),
+            ("four.lua", "return 4"),
+        ]),
+    );
+    let (one, three, get): (i64, i64, sidestack::Function) =
+        block_on(engine.run_file(folder.path().join("main.lua"), ())).expect("it runs");
+    assert_eq!((one, three), (1, 3));
+    assert_eq!(block_on(get.call::<i64>("two")).expect("found"), 2);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    std::fs::write(
+        elsewhere.path().join("main.lua"),
+        "return (pcall(require('sidestack').spawn(function() return require 'two' end).join))",
+    )
+    .expect("a file");
+    let found: bool = block_on(engine.run_file(elsewhere.path().join("main.lua"), ())).expect("it runs");
+    assert!(!found, "in another's folder");
+    // Clean-up after an error runs when the caller has it already.
+    block_on(engine.run_file::<()>(folder.path().join("fails.lua"), ())).expect_err("on purpose");
+    let begun = std::time::Instant::now();
+    let mut notes = Vec::new();
+    while notes.is_empty() && begun.elapsed() < Duration::from_secs(5) {
+        notes = block_on(engine.eval::<Vec<i64>>("return require 'notes'.all()")).expect("asked");
+    }
+    assert_eq!(notes, [4]);
 }

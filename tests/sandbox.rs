@@ -389,3 +389,90 @@ fn io_reads_text_only_and_hides_its_handles() {
     );
     assert_eq!(got, "nil false nil false 55");
 }
+
+#[test]
+fn globals_are_cleared_as_in_plain_lua() {
+    let engine = engine();
+    for (text, expected) in [
+        ("print = nil return tostring(print) .. type(tostring)", "nilfunction"),
+        ("_G.print = nil return tostring(print) .. tostring(rawget(_G, 'print'))", "nilnil"),
+        ("rawset(_G, 'print', nil) return tostring(print)", "nil"),
+        ("print = 5 print = nil return tostring(print)", "nil"),
+        ("x = 1 print = nil return tostring(print) .. x", "nil1"),
+        ("x = 1 x = nil return tostring(x)", "nil"),
+        ("x = nil return tostring(x) .. type(print)", "nilfunction"),
+        ("print = nil print = 6 return tostring(print)", "6"),
+        ("print = nil for k in pairs(_G) do assert(k ~= 'print') end return tostring(next(_G) ~= nil)", "true"),
+        (
+            "local G, n, next, tostring = _G, 0, next, tostring for k in next, G do n = n + 1 G[k] = nil end return tostring(n > 20) .. tostring(next(G))",
+            "truenil",
+        ),
+        (
+            "local n, next, tostring = 0, next, tostring x, y, z = 1, 2, 3 for k in next, _G do if #k == 1 then n = n + 1 _G[k] = nil end end return n .. tostring(x) .. type(print)",
+            "3nilfunction",
+        ),
+        (
+            "local G, tostring = _G, tostring for k in pairs(G) do G[k] = nil end return tostring(next) .. tostring(_G)",
+            "nilnil",
+        ),
+        ("local co = coroutine.wrap(function() print = nil end) co() return tostring(print)", "nil"),
+    ] {
+        assert_eq!(eval(&engine, text), expected, "{text}");
+        assert_eq!(
+            eval(&engine, "return type(print) .. tostring(x) .. type(next) .. type(_G)"),
+            "functionnilfunctiontable",
+            "after {text}"
+        );
+    }
+    // What a script clears while it loads is cleared for its calls, and for nobody else.
+    let script = block_on(engine.load_text(
+        "bare",
+        "print = nil kept = 1 local next = next
+         return {
+           look = function() return tostring(print) .. tostring(kept) end,
+           clear = function() kept = nil return tostring(print) .. tostring(kept) end,
+           each = function() local n = 0 for k in next, _G do assert(k ~= 'print') n = n + (k == 'kept' and 1 or 0) end return tostring(n) end,
+         }",
+    ))
+    .expect("a script");
+    for (export, expected) in [("look", "nil1"), ("clear", "nilnil"), ("look", "nil1"), ("each", "1")] {
+        assert_eq!(block_on(script.call::<String>(export, ())).expect(export), expected, "{export}");
+    }
+    assert_eq!(eval(&engine, "return type(print) .. tostring(kept)"), "functionnil");
+}
+
+/// How often the process has this file open.
+fn opened(path: &std::path::Path) -> usize {
+    let fds = std::fs::read_dir("/proc/self/fd").expect("Linux");
+    fds.flatten().filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|target| target == path)).count()
+}
+
+#[test]
+fn an_interrupted_loadfile_closes_its_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("long.lua");
+    // A first line for the shell is skipped before anything is compiled.
+    std::fs::write(&path, format!("#{}\nreturn ...", "x".repeat(30_000_000))).expect("a file");
+    for guest in [Lua::new().io(true), Lua::new().io(true).binary_chunks(true)] {
+        let engine = engine_of(guest);
+        for call in ["loadfile(...)", "dofile(...)"] {
+            let text = format!("while true do {call} end");
+            for _ in 0..3 {
+                let endless =
+                    engine.eval_with::<()>(&text, path.to_str()).deadline(std::time::Duration::from_millis(100));
+                assert_eq!(block_on(endless).expect_err("no end").code(), Some("deadline"));
+            }
+        }
+        // What a failed call left open is closed when its caller has the error already.
+        let begun = std::time::Instant::now();
+        while opened(&path) > 0 {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{} left open", opened(&path));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let got = block_on(engine.eval_with::<(i64, String)>(
+            "local path = ... local ok, e = loadfile('/nowhere') return assert(loadfile(path))(7), e",
+            path.to_str(),
+        ));
+        assert_eq!(got.expect("loaded"), (7, "cannot open /nowhere: No such file or directory".into()));
+    }
+}

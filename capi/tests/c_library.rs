@@ -82,7 +82,8 @@ fn the_example_builds_with_make_and_runs() {
         std::fs::copy(root().join("examples/c").join(file), folder.path().join(file)).expect("a copy");
     }
     let mut make = Command::new("make");
-    output(make.current_dir(folder.path()).env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")));
+    let path = format!("PKG_CONFIG_PATH={}", prefix.join("lib/pkgconfig").display());
+    output(make.current_dir(folder.path()).arg(path));
     for program in ["./crowd", "./crowd-static"] {
         let told = output(Command::new(program).arg("10000").current_dir(folder.path()));
         let expected = "10000 fibers slept, their sum is 50005000\nspin: cancelled (deadline)\nnone: not_found\n";

@@ -63,3 +63,27 @@ fn compiles_as_c99() {
 fn compiles_as_cpp17() {
     compile("c++", "c++", "-std=c++17");
 }
+
+/// Each comment before a function's declaration ends with [thread; may suspend?; may raise?].
+#[test]
+fn every_function_is_tagged() {
+    let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../csrc/sidestack.h");
+    let header = std::fs::read_to_string(header).expect("the header");
+    let (mut tagged, mut comment) = (0, String::new());
+    for line in header.lines() {
+        if line.starts_with("/*") {
+            comment.clear();
+        }
+        if line.starts_with("/*") || line.starts_with(" *") || line.starts_with("   ") {
+            comment.push_str(line);
+        } else if line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains('(') {
+            let inline = line.starts_with("static inline");
+            let tag = comment.rsplit_once('[').map(|(_, tag)| tag.matches(';').count());
+            assert!(inline || tag == Some(2), "no tag: {line}\n{comment}");
+            tagged += usize::from(!inline);
+        } else if line.is_empty() {
+            comment.clear();
+        }
+    }
+    assert!(tagged > 30, "only {tagged} functions found");
+}

@@ -1,6 +1,7 @@
 /*
  * Lua's compile-time configuration for fibers. Included (by -include) before every file of Lua's own sources, which stay
- * unmodified: each macro here is one that the sources guard with #if !defined, except memcpy and memchr in lstrlib.c.
+ * unmodified: each macro here is one that the sources guard with #if !defined, except memcpy, memchr (in lstrlib.c)
+ * and memcmp (in loslib.c).
  *
  * 1. The C stack. Stock Lua counts nested C calls and stops at 200, whatever the stack; a fiber's is small, and frames
  *    differ by an order of magnitude between builds. Here the limit is an expression over the stack that is really left:
@@ -20,7 +21,7 @@
  * 2. The lua_State that runs now, for the signal handler that interrupts it: kept by LUAI_TRY, which every
  *    protected call and every resume passes, and put back on its way out, by return or by longjmp.
  *
- * 3. Polls. Hooks never fire inside C functions, so each entry to the API (lua_lock) and the loops of lstrlib.c look at
+ * 3. Polls. Hooks never fire inside C functions, so each entry to the API (lua_lock) and the loops of lstrlib.c and loslib.c look at
  *    ss_thread_state.interrupt: one load and one branch that is never taken. So does the parser, by LUAI_MAXCCALLS.
  */
 #ifndef SIDESTACK_LUA_CONFIG_H
@@ -43,9 +44,9 @@ typedef struct sslua_thread {
 
 extern __thread sslua_thread sslua_thread_state __attribute__((tls_model("initial-exec")));
 
-/* lua_lock found an interrupt. [fiber; may suspend; may raise] */
+/* lua_lock found an interrupt. [fiber; no; may raise] */
 void sslua_look_up(struct lua_State *L);
-/* The same inside a loop of lstrlib.c. [fiber; may suspend; may raise] */
+/* The same inside a loop of lstrlib.c or loslib.c. [fiber; no; may raise] */
 void sslua_look_up_current(void);
 /* Makes L call the hook at its next instruction. [interpreter thread or its signal handler; no; no] */
 void sslua_arm(struct lua_State *L);
@@ -145,9 +146,18 @@ sslua_allocator sslua_getallocf_(struct lua_State *L, void **ud);
 #define SSLUA_GETALLOCF_IN(x) SSLUA_GETALLOCF_PASTE(x)
 #define lua_getallocf SSLUA_GETALLOCF_IN(lauxlib_c)
 
-#define luai_likely(x) (__builtin_expect(((x) != 0), 1))
+#define SSLUA_POLL_loslib_c ((void)0)
+
+/* lmem.c collects for every request that is refused; memory.c says which deserve it. */
+#define sslua_fullgc_lmem_c luaC_fullgc
+#define SSLUA_FULLGC_PASTE(x) sslua_fullgc_##x
+#define SSLUA_FULLGC_IN(x) SSLUA_FULLGC_PASTE(x)
+#define luaC_fullgc SSLUA_FULLGC_IN(lmem_c)
+
+#define luai_likely(x) (SSLUA_POLL, __builtin_expect(((x) != 0), 1))   /* in luaL_argcheck(): formats of pack and unpack */
 #define luai_unlikely(x) (SSLUA_POLL, __builtin_expect(((x) != 0), 0)) /* in match() and classend() */
 #define memcpy(d, s, n) (SSLUA_POLL, memcpy(d, s, n))                  /* in str_rep() */
 #define memchr(s, c, n) (SSLUA_POLL, memchr(s, c, n))                  /* in lmemfind() */
+#define memcmp(a, b, n) (SSLUA_POLL_IN(loslib_c), memcmp(a, b, n))     /* in os_date() */
 
 #endif

@@ -5,8 +5,13 @@
  * two name is exchanged when another fiber gets the thread, so that both cost what plain tables cost:
  *
  *                     __index             __newindex
- *   nothing written   outer               first_write(), which makes the fiber's table
+ *   nothing written   outer               set_global(), which makes the fiber's table
  *   later             the fiber's table   the fiber's table
+ *
+ * The fiber's table reads on in its outer one while all that was written are new names: its __newindex sees to that. The
+ * first time that a name of the outer table is set, or cleared, or the globals are walked with next(), it is detached:
+ * all that the outer one has is copied to it and its metatable goes. From then on it is a plain table, and clearing a
+ * global, while it is walked too, does what it does in plain Lua.
  *
  * The fiber's table falls back to its outer one: what its script's chunk set as globals when it was loaded, or the base
  * (the libraries). A fiber's globals go with the fiber; those of a loading script stay, as the outer table of its
@@ -17,7 +22,7 @@
  */
 #include "environment.h"
 
-static int first_write(lua_State *L);
+static int set_global(lua_State *L);
 
 /* [interpreter thread; no; no] */
 static void set_event(lua_State *L, Table *meta, TMS event, const TValue *value) {
@@ -40,7 +45,7 @@ static void select_tables(sslua *u, Table *own, Table *outer) {
     if (own != NULL) {
       sethvalue(u->L, &value, own);
     } else {
-      setfvalue(&value, first_write);
+      setfvalue(&value, set_global);
     }
     set_event(u->L, u->env_meta, TM_NEWINDEX, &value);
     u->env_own = own;
@@ -92,9 +97,11 @@ static Table *own_table(lua_State *L) {
   if (run->globals == NULL) {
     luaL_checkstack(L, 6, NULL);
     lua_newtable(L);
-    lua_createtable(L, 0, 1);
+    lua_createtable(L, 0, 2);
     push_table(L, run->outer != NULL ? run->outer : u->base);
     lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, set_global);
+    lua_setfield(L, -2, "__newindex");
     lua_setmetatable(L, -2);
     Table *own = sslua_anchor(L);
     run->globals = own;
@@ -103,12 +110,63 @@ static Table *own_table(lua_State *L) {
   return run->globals;
 }
 
-/* __newindex(proxy, key, value) until the fiber has its table. [fiber; no; may raise] */
-static int first_write(lua_State *L) {
-  if (lua_isnil(L, 3)) return 0;
+/* Where a table of globals reads on, pushed; 0: nowhere, nothing is pushed. [fiber; no; may raise] */
+static int push_outer(lua_State *L, int index) {
+  luaL_checkstack(L, 3, NULL);
+  if (!lua_getmetatable(L, index)) return 0;
+  lua_pushliteral(L, "__index");
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  return 1;
+}
+
+/* Makes the current run's own table complete. [fiber; no; may raise] */
+static Table *detach(lua_State *L) {
+  Table *own = own_table(L);
+  push_table(L, own);
+  int at = lua_gettop(L);
+  if (!push_outer(L, at)) {
+    lua_pop(L, 1);
+    return own;
+  }
+  int outer = lua_gettop(L);
+  do {
+    int from = lua_gettop(L);
+    luaL_checkstack(L, 5, NULL);
+    for (lua_pushnil(L); lua_next(L, from);) {
+      lua_pushvalue(L, -2);
+      if (lua_rawget(L, at) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_rawset(L, at);
+      } else {
+        lua_pop(L, 2);
+      }
+    }
+    lua_replace(L, outer);
+    lua_settop(L, outer);
+  } while (push_outer(L, outer));
+  lua_pushnil(L);
+  lua_setmetatable(L, at);
+  lua_settop(L, at - 1);
+  return own;
+}
+
+/*
+ * __newindex of the proxy, until the fiber has its table, and of that table until it is detached: (anything, key, value).
+ * [fiber; no; may raise]
+ */
+static int set_global(lua_State *L) {
+  lua_settop(L, 3);
   push_table(L, own_table(L));
   lua_replace(L, 1);
-  lua_settop(L, 3);
+  if (push_outer(L, 1)) {
+    lua_pushvalue(L, 2);
+    int known = lua_gettable(L, -2) != LUA_TNIL; /* the chain below the proxy is ours: plain tables */
+    lua_settop(L, 3);
+    if (known) detach(L);
+  }
   lua_rawset(L, 1);
   return 0;
 }
@@ -126,16 +184,29 @@ void sslua_env_rawget(lua_State *L) {
 
 /* [fiber; no; may raise] */
 void sslua_env_rawset(lua_State *L) {
-  luaL_checkstack(L, 1, NULL);
-  push_table(L, own_table(L));
+  luaL_checkstack(L, 3, NULL);
+  lua_pushcfunction(L, set_global);
   lua_insert(L, -3);
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
+  lua_pushnil(L);
+  lua_insert(L, -3);
+  lua_call(L, 3, 0);
 }
 
-/* Adds the pairs of `table` to the one below the top. [fiber; no; may raise] */
-static void add_pairs(lua_State *L, Table *table) {
-  push_table(L, table);
+/* [fiber; no; may raise] */
+void sslua_env_push_own(lua_State *L) {
+  Table *own = detach(L);
+  push_table(L, own);
+}
+
+/* Adds the pairs of the globals on top, those it reads on in first, to the table below, and pops them. [fiber; no; may raise] */
+static void add_pairs(lua_State *L) {
+  luaL_checkstack(L, 6, NULL);
+  if (push_outer(L, lua_gettop(L))) {
+    lua_pushvalue(L, -3);
+    lua_insert(L, -2);
+    add_pairs(L);
+    lua_pop(L, 1);
+  }
   for (lua_pushnil(L); lua_next(L, -2);) {
     lua_pushvalue(L, -2);
     lua_insert(L, -2);
@@ -146,13 +217,10 @@ static void add_pairs(lua_State *L, Table *table) {
 
 /* [fiber; no; may raise] */
 void sslua_env_push_merged(lua_State *L) {
-  sslua *u = sslua_of(L);
-  sslua_run *run = u->run;
   luaL_checkstack(L, 6, NULL);
   lua_newtable(L);
-  add_pairs(L, u->base);
-  if (run->outer != NULL && run->outer != (void *)u->base) add_pairs(L, run->outer);
-  if (run->globals != NULL) add_pairs(L, run->globals);
+  push_table(L, sslua_of(L)->env_read);
+  add_pairs(L);
 }
 
 /* __pairs of the proxy: over a copy. [fiber; no; may raise] */
@@ -172,7 +240,7 @@ void sslua_env_open(lua_State *L) {
   lua_createtable(L, 0, 4);
   push_table(L, u->base);
   lua_setfield(L, -2, "__index");
-  lua_pushcfunction(L, first_write);
+  lua_pushcfunction(L, set_global);
   lua_setfield(L, -2, "__newindex");
   push_table(L, u->base);
   lua_pushcclosure(L, env_pairs, 1);

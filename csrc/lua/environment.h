@@ -19,6 +19,9 @@ void sslua_env_end(sslua *u, sslua_run *run);
 /* Pushes a copy of all globals that the current run sees. [fiber; no; may raise] */
 void sslua_env_push_merged(lua_State *L);
 
+/* Pushes the current run's own globals, complete, for next(). [fiber; no; may raise] */
+void sslua_env_push_own(lua_State *L);
+
 /* Whether the table at `index` is the proxy. [fiber; no; no] */
 int sslua_is_env(lua_State *L, int index);
 

@@ -39,11 +39,6 @@ static int guest_call_body(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* [fiber; no; no] */
-int sslua_is_guest_call(const CallInfo *ci) {
-  return ttislcf(s2v(ci->func.p)) && fvalue(s2v(ci->func.p)) == guest_call_body;
-}
-
 /* Does what SS_CALL_GUEST asks for and answers. [fiber; may suspend; may raise] */
 static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
   int top = lua_gettop(L);

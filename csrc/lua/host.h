@@ -12,7 +12,5 @@ void sslua_push_function(lua_State *L, uint32_t id, uint32_t flags);
 void sslua_push_module(lua_State *L, const ss_module_desc *module);
 /* Calls a host function with stack values 1..nargs; returns the number of results pushed. [fiber; may suspend; may raise] */
 int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs);
-/* Whether this is the frame of a guest call that the host made. [fiber; no; no] */
-int sslua_is_guest_call(const CallInfo *ci);
 
 #endif

@@ -4,13 +4,14 @@
  * The tick (a signal on the interpreter thread, or the worker) sets bits in ss_thread_state.interrupt and calls
  * sslua_interrupt(), which arms the one hook on the Lua thread that runs now. The hook fires at the next VM instruction,
  * takes itself off, and asks the host what to do: ss_poll(). Where no instruction runs, in loops of C functions, the
- * polls of config.h find the bits.
+ * polls of config.h find the bits. (Not in string.pack over a format of nothing but byte orders: there is no macro in its way.)
  *
  *              where            slice        deadline, cancel
  *   hook       VM instruction   may suspend  may raise
- *   look_up    API, lstrlib.c   ignored      may raise
+ *   look_up    API, C loops     left set     may raise
  *
- * Slices are given between VM instructions only: a library function may hold a FILE or an iterator over an API call.
+ * Slices are given between VM instructions only: a library function may hold a FILE or an iterator over an API call, and
+ * the shim a free slot. A look-up tells ss_poll() so: the bits that it came for may be stale, and a slice's set.
  * In a finalizer, and on the main state (where only finalizers run guest code), ss_poll() is told so and never suspends.
  *
  * The kill is a light userdata that is thrown past errfunc, so that no handler sees it, and past all protected calls of its
@@ -34,12 +35,13 @@ static const char kill_tag = 0;
 int sslua_is_kill(lua_State *L, int index) { return lua_touserdata(L, index) == (const void *)&kill_tag; }
 
 /* Raises what ss_poll() said, or returns. [fiber; may suspend; may raise] */
-static void poll_host(lua_State *L) {
+static void poll_host(lua_State *L, int how) {
   sslua *u = sslua_of(L);
   ss_call call = {0};
   /* Nothing below is interrupted in its turn. A throw out of here is caught by LUAI_TRY, which sets `current` itself. */
   sslua_thread_state.current = NULL;
-  int status = ss_poll(&call, L == u->L || sslua_in_finalizer(u));
+  if (L == u->L || sslua_in_finalizer(u)) how |= SS_POLL_FINALIZER;
+  int status = ss_poll(&call, how);
   if (status == SS_KILL) {
     ss_host_end(&call);
     sslua_kill(L);
@@ -62,7 +64,7 @@ static void hook(lua_State *L, lua_Debug *ar) {
   if (ss_thread_state.interrupt == 0 || ss_thread_state.in_host || ss_thread_state.place != SS_ON_FIBER) return;
   if (sslua_thread_state.current != L) return;
   if (L == sslua_of(L)->L && !sslua_in_finalizer(sslua_of(L))) return;
-  poll_host(L);
+  poll_host(L, 0);
 }
 
 /*
@@ -88,25 +90,26 @@ void sslua_interrupt(void) {
   if (L != NULL) sslua_arm(L);
 }
 
-/* [fiber; may suspend; may raise] */
+/* [fiber; no; may raise] */
 void sslua_look_up(lua_State *L) {
   if (sslua_thread_state.current != L || L == NULL) return;
   if (!(ss_thread_state.interrupt & (SS_INTERRUPT_DEADLINE | SS_INTERRUPT_CANCEL))) return;
   if (ss_thread_state.in_host || ss_thread_state.place != SS_ON_FIBER) return;
   if (L == sslua_of(L)->L && !sslua_in_finalizer(sslua_of(L))) return; /* the shim's own work */
-  poll_host(L);
+  poll_host(L, SS_POLL_NO_SLICE);
 }
 
-/* [fiber; may suspend; may raise] */
+/* [fiber; no; may raise] */
 void sslua_look_up_current(void) { sslua_look_up(sslua_thread_state.current); }
 
 /* [fiber; no; raises] */
 _Noreturn void sslua_kill(lua_State *L) {
   L->errfunc = 0;
-  /* Protected calls that could be resumed, perhaps 100,000 of them: none is to recover. Only down to a call that the host
-   * made: that may be where the kill ends. */
-  for (CallInfo *ci = L->ci; ci != NULL && !sslua_is_guest_call(ci); ci = ci->previous)
-    ci->callstatus &= (unsigned short)~CIST_YPCALL;
+  /* Protected calls that could be resumed, perhaps 100,000 of them: none is to recover. Below a call that the host made, or
+   * its clean-up, which may be where the kill ends, the thread is not yieldable: there a setjmp is nearer, and once past it
+   * the next look-up kills again. */
+  if (yieldable(L))
+    for (CallInfo *ci = L->ci; ci != NULL; ci = ci->previous) ci->callstatus &= (unsigned short)~CIST_YPCALL;
   sslua_thread_state.current = L;
   sslua_arm(L);
   setpvalue(s2v(L->top.p), (void *)&kill_tag); /* one of EXTRA_STACK's slots, as luaD_errerr does */

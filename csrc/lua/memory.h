@@ -5,15 +5,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct lua_State;
+
 /* What one fiber holds. Account 0 is the interpreter's own. */
 typedef struct sslua_account {
   int64_t used;
   int64_t limit; /* INT64_MAX / 2: none, with room for sums */
+  int64_t floor; /* `used` after the last collection for a request of its own that was refused */
   uint64_t fiber;
   uint32_t generation; /* of the blocks that belong to it */
   uint32_t next_free;
   int open;
 } sslua_account;
+
+/* What refused requests may still spend on collections that do not help. */
+typedef struct sslua_allowance {
+  unsigned spent;
+  uint64_t since, cost; /* nanoseconds: of the last refill, of the last collection */
+} sslua_allowance;
+
+/* Why a request was refused. */
+enum sslua_refusal { SSLUA_OWN_LIMIT, SSLUA_CAP, SSLUA_REFUSALS };
 
 typedef struct sslua_memory {
   sslua_account *accounts;
@@ -23,8 +35,12 @@ typedef struct sslua_memory {
   int64_t cap;
   uint32_t victim, victim_generation; /* account chosen at the cap; generation 0: none */
   uint64_t victim_fiber;              /* not told yet; 0: told */
-  const void *refused;                /* what was refused at the cap and may be asked again after a collection */
-  size_t refused_size;
+  sslua_allowance allowances[SSLUA_REFUSALS];
+  int64_t floor;   /* `total` after the last collection at the cap */
+  int refusal;     /* enum sslua_refusal: of the last request that was refused */
+  int hopeless;    /* that one is too large whatever is collected */
+  int again;       /* that one is asked again now */
+  int collected;   /* after a collection */
 } sslua_memory;
 
 /* 0: no memory. [interpreter thread; no; no] */
@@ -35,6 +51,8 @@ void sslua_memory_close(sslua_memory *m);
 uint32_t sslua_account_open(sslua_memory *m, uint64_t fiber, size_t limit);
 /* Its blocks become the interpreter's. [interpreter thread; no; no] */
 void sslua_account_close(sslua_memory *m, uint32_t index);
+/* luaC_fullgc for lmem.c, which calls it when a request was refused: see config.h. [fiber; no; no] */
+void sslua_fullgc_(struct lua_State *L, int emergency);
 /* A lua_Alloc; `ud` is the sslua. [fiber; no; no] */
 void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize);
 

@@ -22,6 +22,7 @@ uint64_t sslua_ref_add(lua_State *L) {
     }
     if (u->nslots == 0) u->nslots = 1; /* slot 0 is not used */
     u->slots[u->nslots].next_free = 0;
+    u->slots[u->nslots].home = NULL;
     u->free_slot = u->nslots++;
   }
   uint32_t slot = u->free_slot;
@@ -32,6 +33,7 @@ uint64_t sslua_ref_add(lua_State *L) {
   u->free_slot = u->slots[slot].next_free;
   u->slots[slot].next_free = UINT32_MAX;
   u->slots[slot].script = u->run != NULL ? u->run->script : 0;
+  u->slots[slot].home = sslua_home_share(u->run != NULL ? u->run->home : NULL);
   return slot;
 }
 
@@ -55,6 +57,8 @@ void sslua_ref_remove(sslua *u, uint64_t slot) {
   lua_pushnil(L);
   lua_rawseti(L, -2, (lua_Integer)slot);
   lua_pop(L, 1);
+  sslua_home_drop(u->slots[slot].home);
+  u->slots[slot].home = NULL;
   u->slots[slot].next_free = u->free_slot;
   u->free_slot = (uint32_t)slot;
 }
@@ -66,6 +70,11 @@ void sslua_refs_settle(sslua *u, ss_value *values, uint32_t entries) {
       sslua_ref_remove(u, values[i].as.key);
       values[i].tag = SS_NIL;
     }
+}
+
+/* [fiber; no; no] */
+sslua_home *sslua_ref_home(const sslua *u, uint64_t slot) {
+  return slot < u->nslots && u->slots[slot].next_free == UINT32_MAX ? u->slots[slot].home : NULL;
 }
 
 /* [fiber; no; no] */

@@ -14,5 +14,7 @@ void sslua_ref_remove(sslua *u, uint64_t slot);
 void sslua_refs_settle(sslua *u, ss_value *values, uint32_t entries);
 /* The script whose run made the slot, + 1; 0: none. [fiber; no; no] */
 uint32_t sslua_ref_script(const sslua *u, uint64_t slot);
+/* The home of that run; NULL: none. [fiber; no; no] */
+sslua_home *sslua_ref_home(const sslua *u, uint64_t slot);
 
 #endif

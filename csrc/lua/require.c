@@ -174,9 +174,12 @@ static int require(lua_State *L) {
   if (lua_rawget(L, 2) != LUA_TNIL) return 1;
   check_name(L, name, len);
   const sslua_run *run = u->run;
-  const char *folder = run->folder;
-  size_t folder_len = run->folder_len;
-  if (folder == NULL && run->script != 0 && run->script <= u->nscripts) {
+  const char *folder = NULL;
+  size_t folder_len = 0;
+  if (run->home != NULL) {
+    folder = run->home->folder;
+    folder_len = run->home->len;
+  } else if (run->script != 0 && run->script <= u->nscripts) {
     folder = u->scripts[run->script - 1].folder;
     folder_len = u->scripts[run->script - 1].folder_len;
   }

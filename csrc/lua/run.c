@@ -17,6 +17,7 @@
 
 #include "environment.h"
 #include "errors.h"
+#include "files.h"
 #include "interrupt.h"
 #include "refs.h"
 #include "require.h"
@@ -113,20 +114,6 @@ static int loaded(lua_State *L, int status, lua_KContext context) {
   return finish(L, LUA_OK, 0);
 }
 
-/* Leaves out what is not Lua: a byte order mark, and a first line for the shell (but its end, for the line numbers).
-   [fiber; no; no] */
-static const char *lua_part(const sslua_run *run, size_t *len) {
-  const char *text = run->source;
-  *len = run->source_len;
-  if (*len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
-    text += 3;
-    *len -= 3;
-  }
-  if (*len > 0 && text[0] == '#')
-    while (*len > 0 && *text != '\n') text++, --*len;
-  return text;
-}
-
 /* [fiber; may suspend; may raise] */
 static int load(lua_State *L, sslua *u, sslua_run *run) {
   uint32_t number = run->script;
@@ -143,8 +130,8 @@ static int load(lua_State *L, sslua *u, sslua_run *run) {
   script->name = folder + run->folder_len + 1;
   sslua_env_begin(u, run, 0); /* a script that is loaded anew starts from the base */
   run->script = number + 1;
-  size_t len;
-  const char *text = lua_part(run, &len);
+  size_t len = run->source_len;
+  const char *text = sslua_lua_part(run->source, &len);
   if (compile(L, run, text, len) != LUA_OK) return lua_error(L);
   lua_callk(L, 0, 1, 0, loaded);
   return loaded(L, LUA_OK, 0);
@@ -213,11 +200,13 @@ static int call_export(lua_State *L, sslua *u, sslua_run *run) {
 /* [fiber; may suspend; may raise] */
 static int eval(lua_State *L, sslua *u, sslua_run *run) {
   sslua_env_begin(u, run, 0);
+  run->home = sslua_home_new(run->folder, run->folder_len);
+  if (run->home == NULL) return luaL_error(L, "not enough memory");
   luaL_Buffer b;
   luaL_buffinit(L, &b);
   luaL_addstring(&b, "return ");
-  size_t plain_len, len;
-  const char *plain = lua_part(run, &plain_len);
+  size_t plain_len = run->source_len, len;
+  const char *plain = sslua_lua_part(run->source, &plain_len);
   luaL_addlstring(&b, plain, plain_len);
   luaL_pushresult(&b);
   const char *text = lua_tolstring(L, 1, &len);
@@ -243,6 +232,7 @@ static int body(lua_State *L) {
       return call_export(L, u, run);
     case SSLUA_CALL_FUNCTION:
       sslua_env_begin(u, run, sslua_ref_script(u, run->slot));
+      run->home = sslua_home_share(sslua_ref_home(u, run->slot));
       sslua_ref_push(L, run->slot);
       return call_and_finish(L, run);
     case SSLUA_EVAL:

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "environment.h"
+#include "files.h"
 #include "random.h"
 
 static const char protected_tag = 0; /* in a proxy's metatable: the real table */
@@ -151,7 +152,7 @@ static int base_next(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
   if (sslua_is_env(L, 1)) {
-    sslua_env_push_merged(L); /* same keys, same order, while nothing is set in between */
+    sslua_env_push_own(L); /* it does not come out */
     lua_replace(L, 1);
   } else if (push_real(L, 1)) {
     lua_replace(L, 1);
@@ -221,28 +222,6 @@ static int base_load(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* loadfile(name, mode, env), text only. Upvalue: the stock loadfile. [fiber; no; may raise] */
-static int base_loadfile(lua_State *L) {
-  const char *mode = luaL_optstring(L, 2, "bt");
-  int n = lua_gettop(L) < 2 ? 2 : lua_gettop(L);
-  lua_settop(L, n);
-  lua_pushstring(L, strchr(mode, 't') != NULL ? "t" : "");
-  lua_replace(L, 2);
-  lua_pushvalue(L, lua_upvalueindex(1));
-  lua_insert(L, 1);
-  lua_call(L, n, LUA_MULTRET);
-  return lua_gettop(L);
-}
-
-/* dofile(name), text only. [fiber; may suspend; may raise] */
-static int base_dofile(lua_State *L) {
-  const char *name = luaL_optstring(L, 1, NULL);
-  lua_settop(L, 1);
-  if (luaL_loadfilex(L, name, "t") != LUA_OK) return lua_error(L);
-  lua_call(L, 0, LUA_MULTRET);
-  return lua_gettop(L) - 1;
-}
-
 /* [fiber; no (a yield is Lua's own); may raise] */
 static int coroutine_yield(lua_State *L) {
   if (*sslua_run_of(L) != NULL) return luaL_error(L, "attempt to yield from outside a coroutine");
@@ -309,12 +288,8 @@ void sslua_libraries_open(lua_State *L) {
   }
   if (!(settings & SSLUA_IO)) {
     remove_fields(L, (const char *const[]){"dofile", "loadfile", NULL});
-  } else if (!(settings & SSLUA_BINARY_CHUNKS)) {
-    lua_getfield(L, -1, "loadfile");
-    lua_pushcclosure(L, base_loadfile, 1);
-    lua_setfield(L, -2, "loadfile");
-    lua_pushcfunction(L, base_dofile);
-    lua_setfield(L, -2, "dofile");
+  } else {
+    sslua_files_open(L);
   }
   lua_getfield(L, -1, LUA_COLIBNAME);
   luaL_setfuncs(L, coroutine, 0);

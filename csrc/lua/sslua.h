@@ -62,6 +62,7 @@ typedef struct sslua_run {
   struct lua_State *thread; /* the Lua thread it runs on */
   void *globals;            /* Table: globals that it has set; NULL: none yet */
   void *outer;              /* Table: where its other globals come from */
+  struct sslua_home *home;  /* where it finds modules if it belongs to no script; NULL: nowhere */
   uint64_t waits;           /* id of the module load that it waits for; 0: none */
   uint64_t random[4];       /* math.random's state; all zero: not seeded */
 } sslua_run;

@@ -64,6 +64,7 @@ void sslua_free(sslua *u) {
   for (uint32_t i = 0; i < u->nscripts; i++) free(u->scripts[i].folder);
   free(u->scripts);
   free(u->idle);
+  for (uint32_t i = 1; i < u->nslots; i++) sslua_home_drop(u->slots[i].home);
   free(u->slots);
   free(u->class_meta);
   sslua_loading_free(u);
@@ -89,6 +90,8 @@ void sslua_run_end(sslua_run *run, int returned) {
   }
   sslua_loading_abandon(u, run); /* a guard that has not run its course yet */
   (void)returned;
+  sslua_home_drop(run->home);
+  run->home = NULL;
   sslua_account_close(&u->memory, run->account);
   run->account = 0;
   run->universe = NULL;

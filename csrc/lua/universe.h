@@ -3,9 +3,10 @@
 #define SIDESTACK_LUA_UNIVERSE_H
 
 #include "config.h"
-/* config.h is made for Lua's own files; of its macros for lstrlib.c the shim wants none. */
+/* config.h is made for Lua's own files; of its macros for lstrlib.c and loslib.c the shim wants none. */
 #undef memcpy
 #undef memchr
+#undef memcmp
 
 #include "lua.h"
 
@@ -21,6 +22,7 @@
 #include "ltable.h"
 #include "ltm.h"
 
+#include "home.h"
 #include "memory.h"
 #include "sslua.h"
 
@@ -47,6 +49,7 @@ typedef struct sslua_script {
 typedef struct sslua_slot {
   uint32_t script;    /* of the run that made it, + 1; 0: none */
   uint32_t next_free; /* in the free list; UINT32_MAX: it is taken */
+  sslua_home *home;   /* of that run, where it belongs to no script; NULL: none, or not taken */
 } sslua_slot;
 
 struct sslua {
@@ -71,7 +74,7 @@ struct sslua {
   Table *env;      /* the proxy that every chunk has as _ENV */
   Table *env_meta; /* its metatable; __index and __newindex follow the current run */
   Table *env_read; /* what __index is now */
-  Table *env_own;  /* what __newindex is now; NULL: sslua_env_first_write */
+  Table *env_own;  /* what __newindex is now; NULL: a function of environment.c */
 
   Table **class_meta; /* metatables of host.classes */
   Table *error_meta;

@@ -14,7 +14,7 @@
  * Tables are read raw: keys 1..n and nothing else make a list, the empty table is a list of none, everything else a
  * map. A function becomes a slot of the reference table. Depth is limited to DEPTH, which also ends cycles.
  *
- * Host → Lua. Plain construction; pairs whose value is SS_NIL are left out.
+ * Host → Lua. Plain construction; pairs whose value is SS_NIL are left out. An object is claimed once it can be collected.
  */
 #include "values.h"
 
@@ -365,11 +365,13 @@ static const ss_value *decode(lua_State *L, const ss_value *v, int depth) {
       sslua *u = sslua_of(L);
       if (v->len >= u->host->nclasses) luaL_error(L, "unknown class of host object");
       sslua_object *object = lua_newuserdatauv(L, sizeof(*object), 0);
-      object->key = v->as.key;
+      object->key = 0;
       object->class = v->len;
       sethvalue2s(L, L->top.p, u->class_meta[v->len]);
       L->top.p++;
       lua_setmetatable(L, -2);
+      object->key = v->as.key; /* from here on its __gc releases it */
+      ss_claim(v);
       return v + 1;
     }
     case SS_LIST: {

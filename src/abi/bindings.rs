@@ -99,7 +99,7 @@ pub struct sidestack_value {
 pub struct sidestack_results {
     pub values: *const sidestack_value,
     pub count: u32,
-    pub reserved: u32,
+    pub owned: u32,
     pub memory: *mut ::core::ffi::c_void,
     pub one: sidestack_value,
 }
@@ -323,6 +323,9 @@ pub struct ss_call {
     pub reply: *mut ::core::ffi::c_void,
     pub few: [ss_value; 2usize],
 }
+pub const SS_POLL_FINALIZER: ss_poll_how = 1;
+pub const SS_POLL_NO_SLICE: ss_poll_how = 2;
+pub type ss_poll_how = ::core::ffi::c_uint;
 pub const SS_BY_REFERENCE: ss_function_flags = 1;
 pub type ss_function_flags = ::core::ffi::c_uint;
 #[repr(C)]
@@ -382,6 +385,9 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
+    pub fn ss_api_error_set(error: *const ss_value);
+}
+unsafe extern "C" {
     pub fn ss_api_on_fiber() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
@@ -401,6 +407,23 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn ss_api_error_values(status: ::core::ffi::c_int, error: *mut ss_value);
+}
+unsafe extern "C" {
+    pub fn ss_export_call(
+        export: *const ::core::ffi::c_void,
+        args: *const ::core::ffi::c_void,
+        result: *mut ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_export_run {
+    pub export: *const ::core::ffi::c_void,
+    pub args: *const ::core::ffi::c_void,
+    pub result: *mut ::core::ffi::c_void,
+}
+unsafe extern "C" {
+    pub fn ss_export_entry(run: *mut ::core::ffi::c_void);
 }
 pub type ss_native_function = ::core::option::Option<
     unsafe extern "C" fn(

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::inbox::{Inbox, Message};
-use super::job::{Completion, Job, Settings, Target, Work};
+use super::job::{Completion, Job, Over, Settings, Target, Work};
 use super::reference::Reference;
 use super::wake;
 use crate::Error;
@@ -150,10 +150,6 @@ fn route(target: &Target, work: &Work) -> Result<Arc<Inbox>, Error> {
     match (bound, target) {
         (Some(inbox), _) => Ok(inbox),
         (None, Target::Any(dispatch)) => dispatch.pick(),
-        (None, Target::Weak(dispatch)) => match dispatch.upgrade() {
-            Some(dispatch) => dispatch.pick(),
-            None => Err(Error::Refused { name: refused::SHUT_DOWN, message: "the engine is gone".into() }),
-        },
         (None, Target::Bound(_)) => unreachable!("a bound target has an inbox"),
     }
 }
@@ -262,15 +258,11 @@ impl<R> Slot<R> {
 }
 
 impl<R: DeserializeOwned + Send + 'static> Completion for Slot<R> {
-    fn complete(&self, outcome: Result<Results<'_>, Error>, job: Option<Box<Job>>) -> Option<Waker> {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, over: Over<'_>) -> Option<Waker> {
         let outcome = outcome.and_then(|mut results| {
             results.decode().map_err(|e| Error::Convert { place: "result".into(), message: e.to_string() })
         });
-        // Not earlier: results may lie in the arguments' memory.
-        let spent = job.map(|mut job| {
-            job.spend();
-            job
-        });
+        let spent = over();
         let mut cell = self.lock();
         match &mut *cell {
             Cell::Empty(waker) => {

@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use compact_str::CompactString;
 use super::inbox::Inbox;
 use super::reference::Reference;
 use crate::Error;
+use crate::abi::ss_export_run;
 use crate::value::{Flat, Results};
 
 /// Values that a caller attaches to a call: one of a type.
@@ -42,14 +43,23 @@ pub enum Work {
     Eval { source: Arc<Source>, args: Flat },
     /// A script, for its exports.
     Load { script: u32, source: Arc<Source> },
+    /// An exported function, for a thread that waits and is no interpreter thread. Whatever the guest is: no guest code runs.
+    Foreign { run: ForeignRun },
 }
+
+/// What such a fiber's entry gets. Points into the frames of the thread that waits.
+pub struct ForeignRun(pub ss_export_run);
+
+// SAFETY: the thread that made it waits until the job's outcome is there, and what was started with it was dropped before that
+// (`crossing::export::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
+unsafe impl Send for ForeignRun {}
 
 impl Work {
     /// The arguments, where there are any.
     pub fn args(&self) -> Option<&Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 
@@ -57,7 +67,7 @@ impl Work {
     pub fn args_mut(&mut self) -> Option<&mut Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 }
@@ -75,13 +85,17 @@ pub struct Settings {
     pub extensions: Extensions,
 }
 
+/// Ends a job whose outcome is decoded, and gives it away; `None`: it is needed still, or gone.
+pub type Over<'a> = &'a mut dyn FnMut() -> Option<Box<Job>>;
+
 /// Where a call's outcome goes, and by which the call is known while it runs.
 pub trait Completion: Send + Sync {
     /// Takes the outcome; only the first one counts. Runs on the interpreter thread; may run the caller's code
-    /// (deserialising), so it is called behind the fence. `job` is the call's own, now over: its memory goes back to the thread
-    /// that it came from, where allocators want it. Returns what to wake, behind the fence too, once `self` is given up.
+    /// (deserialising), so it is called behind the fence. `over`, to be called once the outcome is decoded, gives the spent job, whose memory
+    /// goes back to the thread that it came from, where allocators want it. Returns what to wake, behind the fence too, once
+    /// `self` is given up.
     #[must_use]
-    fn complete(&self, outcome: Result<Results<'_>, Error>, job: Option<Box<Job>>) -> Option<Waker>;
+    fn complete(&self, outcome: Result<Results<'_>, Error>, over: Over<'_>) -> Option<Waker>;
 
     /// Whether the caller has gone.
     fn abandoned(&self) -> bool;
@@ -118,7 +132,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         // A job never vanishes silently: whoever loses it (a panic, a closed channel) has lost the interpreter.
         if let Some(completion) = self.completion.take() {
-            let waker = completion.complete(Err(Error::InterpreterLost { started: self.started }), None);
+            let waker = completion.complete(Err(Error::InterpreterLost { started: self.started }), &mut || None);
             drop(completion);
             if let Some(waker) = waker {
                 waker.wake();
@@ -134,8 +148,6 @@ pub enum Target {
     Bound(Arc<Inbox>),
     /// Whichever the dispatcher finds best.
     Any(Arc<dyn Dispatch>),
-    /// The same, for those who may not keep an engine alive.
-    Weak(Weak<dyn Dispatch>),
 }
 
 /// Picks an interpreter for a call that is bound to none.

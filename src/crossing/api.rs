@@ -15,6 +15,7 @@ use crate::abi::{
     SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_callback,
     ss_taken, ss_thread, ss_value,
 };
+use crate::fiber;
 use crate::handle::{HandleError, Key, Table};
 use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
 use crate::host::record::{FiberRecord, Reason, Suspended};
@@ -275,7 +276,7 @@ unsafe extern "C" fn ss_cross_is_cancel(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, turn: usize, _: usize, _: usize, _: usize) -> i64 {
+unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, _: usize, _: usize, _: usize, _: usize) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
     unsafe {
         if (*thread).nested != 0 {
@@ -283,12 +284,28 @@ unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, turn: usize, _: usize
         }
         let record = current(thread);
         (*record).status = AGAIN;
-        result(give_way(record, turn != 0))
+        result(look(record))
+    }
+}
+
+/// Gives the thread away, unless the fiber is cancelled. On the fiber's stack: all that it does is leave.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread) {
+    // SAFETY: csrc/api.c calls this on a fiber, on a stack of its own, with its own thread's state. The worker looks at clocks
+    // now and then, and tells a fiber that is cancelled by `interrupt`.
+    unsafe {
+        let record = current(thread);
+        if (*record).cancel.is_some() {
+            (*thread).interrupt |= SS_INTERRUPT_CANCEL as c_int;
+            return;
+        }
+        (*record).suspended = Suspended::Yield;
+        fiber::suspend(&(*record).link);
     }
 }
 
 /// As `interrupted::look`, for code that cannot be made to raise: it is told each time.
-unsafe fn give_way(record: Record, turn: bool) -> Step {
+unsafe fn look(record: Record) -> Step {
     // SAFETY: the current fiber's record; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
@@ -312,7 +329,7 @@ unsafe fn give_way(record: Record, turn: bool) -> Step {
             set(record, LastError::new(Some(&code), error.to_string().as_bytes(), 0));
             return Step::Return(SS_KILL as c_int);
         }
-        if slice || turn {
+        if slice {
             (*record).suspended = Suspended::Turn;
             return Step::Suspend;
         }

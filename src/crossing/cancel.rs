@@ -57,7 +57,7 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
         // Where guest code runs, or is to go on, further in than any call that ends here, it is told when it looks up.
         let waits_in = match (*record).suspended {
             Suspended::Call(id) => Some(id),
-            Suspended::No | Suspended::Turn => None,
+            Suspended::No | Suspended::Turn | Suspended::Yield => None,
         };
         let mut delivered = false;
         while at > 0 {

@@ -8,7 +8,7 @@ use std::ptr;
 
 use super::host_call::{self, Step};
 use super::{finish, interrupted};
-use crate::abi::{SS_ERROR, SS_OK, SS_STRING, ss_call, ss_thread, ss_value};
+use crate::abi::{SS_ERROR, SS_OK, SS_POLL_FINALIZER, SS_STRING, ss_call, ss_thread, ss_value};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 
@@ -95,13 +95,7 @@ unsafe extern "C" fn ss_cross_host_end(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_poll(
-    thread: *mut ss_thread,
-    call: *mut ss_call,
-    finalizer: usize,
-    _: usize,
-    _: usize,
-) -> i64 {
+unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, how: usize, _: usize, _: usize) -> i64 {
     // SAFETY: as in `ss_cross_host_call`.
     unsafe {
         let record = current(thread);
@@ -109,7 +103,9 @@ unsafe extern "C" fn ss_cross_poll(
             return SS_OK.into();
         }
         (*record).status = AGAIN;
-        result(interrupted::look(record, call, finalizer != 0))
+        let in_finalizer = (FiberRecord::context(record).local.in_finalizer)();
+        let how = how as u32 | if in_finalizer { SS_POLL_FINALIZER } else { 0 };
+        result(interrupted::look(record, call, how))
     }
 }
 
@@ -190,7 +186,7 @@ unsafe extern "C" fn ss_move_to(
 }
 
 /// A host call with no fiber current: there is no record to keep an answer in, so it is a constant.
-unsafe fn no_fiber(call: *mut ss_call) -> i64 {
+pub(super) unsafe fn no_fiber(call: *mut ss_call) -> i64 {
     const CODE: &str = "no_fiber";
     const MESSAGE: &str = "a host function was called while no fiber runs on this thread";
     struct Answer([ss_value; 4]);

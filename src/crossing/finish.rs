@@ -33,28 +33,38 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
+        let local = &FiberRecord::context(record).local;
         let Some(completion) = job.completion.take() else {
+            local.unbind_args(&mut job);
             if let Some(error) = failed {
                 tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
             }
             return;
         };
-        let local = &FiberRecord::context(record).local;
+        let mut job = Some(job);
+        let mut over = || {
+            let mut job = job.take()?;
+            // Not earlier: results may lie in the arguments.
+            local.unbind_args(&mut job);
+            job.spend();
+            Some(job)
+        };
         let completed = fence(|| {
             let mut resolver = local.resolver();
             let outcome = match failed {
                 Some(error) => Err(error),
                 None => Ok(Results::new(values, count, &mut resolver)),
             };
-            completion.complete(outcome, Some(job))
+            completion.complete(outcome, &mut over)
         });
         let waker = completed.unwrap_or_else(|Panicked(message)| {
             // The caller's own code, in `Deserialize` or in a drop.
             tracing::error!(target: "sidestack", %message, "taking a call's outcome panicked");
             let message = format!("taking it panicked: {message}");
             let error = Error::Convert { place: "result".into(), message };
-            fence(|| completion.complete(Err(error), None)).ok().flatten()
+            fence(|| completion.complete(Err(error), &mut || None)).ok().flatten()
         });
+        drop_fenced(fence(over));
         // Before the wake: the caller's thread, which made them, is to have the last reference.
         drop_fenced(completion);
         wake(waker);

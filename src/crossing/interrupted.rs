@@ -5,7 +5,9 @@ use std::time::Instant;
 use super::cancel;
 use super::host_call::Step;
 use super::reply;
-use crate::abi::{SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, ss_call};
+use crate::abi::{
+    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_POLL_FINALIZER, SS_POLL_NO_SLICE, ss_call,
+};
 use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 
 /// Reads the interrupt flags, and decides.
@@ -13,10 +15,11 @@ use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 /// # Safety
 ///
 /// `record` is the current fiber's, `call` the shim's frame.
-pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool) -> Step {
+pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> Step {
     // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
+        let (finalizer, no_slice) = (how & SS_POLL_FINALIZER != 0, how & SS_POLL_NO_SLICE != 0);
         let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as i32 != 0;
         (*thread).interrupt = 0;
         let now = Instant::now();
@@ -48,7 +51,10 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, finalizer: bool
                 return Step::Return(reply::error(&mut *record, call, error.into()));
             }
         }
-        if slice && !finalizer {
+        if slice && no_slice {
+            // Its turn ends at the next instruction.
+            (*thread).interrupt |= SS_INTERRUPT_SLICE as i32;
+        } else if slice && !finalizer {
             (*record).suspended = Suspended::Turn;
             return Step::Suspend;
         }

@@ -6,6 +6,7 @@ use std::ptr;
 use crate::Error;
 use crate::abi::{SS_ERROR, SS_FEW, SS_OK, ss_call, ss_value};
 use crate::error::{HostResult, Raise};
+use crate::host::local::Local;
 use crate::host::record::FiberRecord;
 use crate::host::reply::{self, Reply};
 use crate::value::Flat;
@@ -16,7 +17,7 @@ use super::fence::{Panicked, drop_fenced, fence};
 #[inline]
 pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box<Flat>) -> Result<(), Error> {
     if let Err(error) = record.context.local.bind(&mut flat) {
-        give(flat);
+        give(&record.context.local, flat);
         return Err(error);
     }
     // SAFETY: `call` is the shim's frame, alive while its fiber is in this host call (csrc/crossing.h).
@@ -36,12 +37,13 @@ pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box
     Ok(())
 }
 
-/// Tells the frame `call` that there are no results.
+/// Tells the frame `call` that so many results are in it.
 #[inline]
-pub unsafe fn nothing(call: *mut ss_call) {
+pub unsafe fn few(call: *mut ss_call, count: u32) {
     // SAFETY: as in `values`.
     unsafe {
-        (*call).count = 0;
+        (*call).values = (&raw const (*call).few).cast();
+        (*call).count = count;
         (*call).reply = ptr::null_mut();
     }
 }
@@ -52,7 +54,7 @@ pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: Hos
     match outcome {
         Ok(None) => {
             // SAFETY: passed on from the caller.
-            unsafe { nothing(call) };
+            unsafe { few(call, 0) };
             SS_OK as i32
         }
         // SAFETY: passed on from the caller.
@@ -71,19 +73,10 @@ pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: Hos
 pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow::Error) -> i32 {
     let mut flat = reply::take();
     {
-        let own = error.downcast_ref::<Error>();
-        let mut code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
-        let traceback = match own {
+        let (code, message) = describe(&error);
+        let traceback = match error.downcast_ref::<Error>() {
             Some(Error::Script { traceback, .. }) if !traceback.is_empty() => Some(traceback.as_str()),
             _ => None,
-        };
-        let message = match own {
-            // Its message is the whole story already; its sources tell parts of it again, once a nested call.
-            Some(own) => own.to_string(),
-            None => fence(|| message(&error)).unwrap_or_else(|Panicked(message)| {
-                code = Some("panic");
-                format!("an error's Display panicked: {message}")
-            }),
         };
         flat.push_args(&(code, message, traceback)).expect("three strings can be encoded");
     }
@@ -93,6 +86,20 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
     // SAFETY: passed on from the caller.
     unsafe { values(record, call, flat) }.expect("an error holds no attachments");
     SS_ERROR as i32
+}
+
+/// An error's code, where it has one, and its message.
+pub fn describe(error: &anyhow::Error) -> (Option<&str>, String) {
+    let own = error.downcast_ref::<Error>();
+    let code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
+    match own {
+        // Its message is the whole story already; its sources tell parts of it again, once a nested call.
+        Some(own) => (code, own.to_string()),
+        None => match fence(|| message(error)) {
+            Ok(message) => (code, message),
+            Err(Panicked(message)) => (Some("panic"), format!("an error's Display panicked: {message}")),
+        },
+    }
 }
 
 /// The error with its causes, down to one of our own: that one's text says what caused it, and repeating the cause would
@@ -111,10 +118,11 @@ fn message(error: &anyhow::Error) -> String {
     message
 }
 
-/// Gives a buffer back; what it holds may have a `Drop` of the host's.
+/// Gives a buffer back that the guest has read; what it holds may have a `Drop` of the host's.
 #[inline]
-pub fn give(flat: Box<Flat>) {
+pub fn give(local: &Local, mut flat: Box<Flat>) {
     if flat.has_attachments() {
+        local.unbind(&mut flat);
         drop_fenced(flat);
     } else {
         reply::give(flat);

@@ -2,14 +2,14 @@
 
 use std::any::{Any, TypeId};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use super::watchdog::Watchdog;
 use super::{Engine, Inner};
 use crate::Error;
 use crate::call::inbox::Inbox;
-use crate::call::job::{Dispatch, Extensions};
+use crate::call::job::Extensions;
 use crate::error::refused;
 use crate::guest::Guest;
 use crate::host::Module;
@@ -158,8 +158,6 @@ impl<G: Guest> Builder<G> {
             give_up_after: settings.grace + Duration::from_millis(500),
             watchdog,
         });
-        let weak: Weak<Inner> = Arc::downgrade(&inner);
-        let dispatch: Weak<dyn Dispatch> = weak;
         let (started, up) = crossbeam_channel::unbounded();
         let mut threads = Vec::new();
         for ((inbox, receiver), activity) in ends.into_iter().zip(activities) {
@@ -171,7 +169,6 @@ impl<G: Guest> Builder<G> {
                 inbox,
                 receiver,
                 scripts: scripts.clone(),
-                dispatch: dispatch.clone(),
                 activity,
                 losses: losses.clone(),
                 #[cfg(feature = "tokio")]

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::host::exported;
 use crate::host::local::Activity;
 use crate::host::registry::Registry;
 
@@ -33,7 +34,8 @@ impl Watchdog {
                 std::thread::park_timeout(LOOK);
                 for (activity, seen) in watched.iter().zip(&mut seen) {
                     if let Some((function, held)) = seen.look(activity) {
-                        let name = registry.function(function).map_or("?", |entry| entry.name.as_str());
+                        let of_engine = registry.function(function).map(|entry| entry.name.as_str());
+                        let name = of_engine.or_else(|| exported::name(function)).unwrap_or("?");
                         tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
                         own.slow.fetch_add(1, Ordering::Relaxed);
                         *own.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());

@@ -9,14 +9,16 @@ use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
 use super::cx::{CallShared, Cx};
-use super::function::Started;
+use super::function::{self, Begun, Started};
+use super::future::HostFuture;
 use super::local::{Borrowed, Local};
 use super::object::{HostObject, Object};
 use super::record::{Caller, Context};
 use super::registry::Entry;
+use super::reply::Reply;
 use crate::Error;
-use crate::error::refused;
-use crate::value::Run;
+use crate::error::{HostResult, refused};
+use crate::value::{Few, Run, few};
 
 /// The arguments of one host call, taken from the front.
 pub struct Args<'a> {
@@ -28,14 +30,44 @@ pub struct Args<'a> {
     taken: u32,
     /// Made if the function asks for a [`Cx`].
     pub(crate) shared: Option<Rc<CallShared>>,
-    /// What became of the call, if the function said so.
+    /// What became of the call, if it does not fit into the frame.
     pub(crate) started: Option<Started>,
+    /// In the frame of the call.
+    few: &'a mut Few,
 }
 
 impl<'a> Args<'a> {
     #[inline]
-    pub(crate) fn new(run: Run<'a>, context: &'a Context, entry: &'a Entry) -> Self {
-        Args { run, context, entry, taken: 0, shared: None, started: None }
+    pub(crate) fn new(run: Run<'a>, context: &'a Context, entry: &'a Entry, few: &'a mut Few) -> Self {
+        Args { run, context, entry, taken: 0, shared: None, started: None, few }
+    }
+
+    /// The function is over.
+    #[inline]
+    pub(crate) fn ready<R: Serialize>(&mut self, outcome: HostResult<R>) -> Begun {
+        let outcome = match outcome {
+            Ok(value) => match few(&value, self.few) {
+                Some(count) => return Begun::Few(count),
+                None => function::encode(&value),
+            },
+            Err(e) => Err(e),
+        };
+        self.started = Some(Started::Ready(outcome));
+        Begun::Started
+    }
+
+    /// The function could not begin.
+    #[cold]
+    pub(crate) fn fail(&mut self, error: Error) -> Begun {
+        self.started = Some(Started::Ready(Err(error.into())));
+        Begun::Started
+    }
+
+    /// The function goes on in a future.
+    #[inline]
+    pub(crate) fn pending(&mut self, future: impl Future<Output = HostResult<Reply>> + 'static) -> Begun {
+        self.started = Some(Started::Pending(HostFuture::new(future)));
+        Begun::Started
     }
 
     /// The interpreter it came from.

@@ -17,7 +17,6 @@ use super::record::Caller;
 use super::timer::Sleep;
 use crate::Error;
 use crate::call::Function;
-use crate::call::job::{Dispatch, Target};
 use crate::call::reference::Reference;
 use crate::error::refused;
 use crate::value::{Flat, Results};
@@ -179,13 +178,6 @@ impl Cx {
     /// The call's label.
     pub fn label(&self) -> Option<&str> {
         self.0.label.as_deref()
-    }
-
-    /// Where calls go that this host function makes to the engine.
-    #[expect(dead_code, reason = "for the script modules that start calls on any interpreter")]
-    pub(crate) fn target(&self) -> Target {
-        let dispatch: std::sync::Weak<dyn Dispatch> = self.0.local.dispatch.clone();
-        Target::Weak(dispatch)
     }
 }
 

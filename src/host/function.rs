@@ -1,6 +1,5 @@
 //! What makes a closure a host function.
 
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -9,7 +8,6 @@ use super::args::{Args, FromCall};
 use super::future::HostFuture;
 use super::reply::{self, Reply};
 use crate::error::HostResult;
-use crate::value::Flat;
 
 /// What starting a host function gives.
 pub enum Started {
@@ -23,8 +21,8 @@ pub enum Started {
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
-    /// It is over; there are no results.
-    Nothing,
+    /// It is over, with so many results, all in the frame of the call.
+    Few(u32),
     /// See [`Args::started`].
     Started,
 }
@@ -71,17 +69,12 @@ pub trait BlockingFn<M>: Send + Sync + 'static {
 /// Encodes a function's result: a tuple is several results, `()` none.
 #[inline]
 pub fn encode<R: Serialize>(value: &R) -> HostResult<Reply> {
-    if size_of::<R>() == 0 {
-        // `()`, most likely. A buffer that stays empty costs nothing.
-        let mut flat = ManuallyDrop::new(Flat::new());
-        if flat.push_args(value).is_ok() && flat.count() == 0 {
-            // It holds no value and so no buffers: nothing to drop.
-            return Ok(None);
-        }
-        drop(ManuallyDrop::into_inner(flat));
-    }
     let mut flat = reply::take();
     match flat.push_args(value) {
+        Ok(()) if flat.count() == 0 => {
+            reply::give(flat);
+            Ok(None)
+        }
         Ok(()) => Ok(Some(flat)),
         Err(e) => {
             reply::give(flat);
@@ -93,22 +86,15 @@ pub fn encode<R: Serialize>(value: &R) -> HostResult<Reply> {
 /// Erased shapes, shared by functions and methods: `start` extracts, then calls.
 pub struct Shape<S>(pub S);
 
-impl<S: Fn(&mut Args<'_>) -> Started + Send + Sync> HostCall for Shape<S> {
+impl<S: Fn(&mut Args<'_>) -> Begun + Send + Sync> HostCall for Shape<S> {
     #[inline]
     fn start(&self, args: &mut Args<'_>) -> Begun {
-        let started = (self.0)(args);
-        if matches!(started, Started::Ready(Ok(None))) {
-            // There is nothing to drop, which the compiler does not see.
-            std::mem::forget(started);
-            return Begun::Nothing;
-        }
-        args.started = Some(started);
-        Begun::Started
+        (self.0)(args)
     }
 }
 
 /// Pins a closure to the signature that [`Shape`] needs.
-pub fn shape<S: Fn(&mut Args<'_>) -> Started + Send + Sync + 'static>(start: S) -> Arc<dyn HostCall> {
+pub fn shape<S: Fn(&mut Args<'_>) -> Begun + Send + Sync + 'static>(start: S) -> Arc<dyn HostCall> {
     Arc::new(Shape(start))
 }
 
@@ -118,7 +104,7 @@ macro_rules! extract {
         $(#[allow(non_snake_case, reason = "a type parameter names its value")]
         let $A = match $A::from_call($args) {
             Ok(value) => value,
-            Err(e) => return Started::Ready(Err(e.into())),
+            Err(e) => return $args.fail(e),
         };)*
     };
 }
@@ -132,9 +118,9 @@ macro_rules! host_fns { ($($A:ident),*) => {
         $($A: FromCall,)*
     {
         fn erase(self) -> Arc<dyn HostCall> {
-            shape(move |_args: &mut Args<'_>| {
-                extract!(_args, $($A),*);
-                Started::Ready(self($($A),*).and_then(|value| encode(&value)))
+            shape(move |args: &mut Args<'_>| {
+                extract!(args, $($A),*);
+                args.ready(self($($A),*))
             })
         }
     }
@@ -148,10 +134,10 @@ macro_rules! host_fns { ($($A:ident),*) => {
         fn erase(self) -> Arc<dyn HostCall> {
             // In an Arc, so that a future may borrow what the closure captured.
             let this = Arc::new(self);
-            shape(move |_args: &mut Args<'_>| {
-                extract!(_args, $($A),*);
+            shape(move |args: &mut Args<'_>| {
+                extract!(args, $($A),*);
                 let this = this.clone();
-                Started::Pending(HostFuture::new(async move { encode(&(*this)($($A),*).await?) }))
+                args.pending(async move { encode(&(*this)($($A),*).await?) })
             })
         }
     }
@@ -164,10 +150,10 @@ macro_rules! host_fns { ($($A:ident),*) => {
     {
         fn erase(self) -> Arc<dyn HostCall> {
             let this = Arc::new(self);
-            shape(move |_args: &mut Args<'_>| {
-                extract!(_args, $($A),*);
+            shape(move |args: &mut Args<'_>| {
+                extract!(args, $($A),*);
                 let this = this.clone();
-                Started::Pending(HostFuture::new(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) }))
+                args.pending(async move { encode(&blocking::unblock(move || (*this)($($A),*)).await?) })
             })
         }
     }

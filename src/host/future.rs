@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn sizes_do_not_mix_and_large_ones_go_back() {
         #[repr(align(64))]
-        struct Aligned([u8; 64]);
+        struct Aligned(#[allow(dead_code, reason = "for its size")] [u8; 64]);
         fn holding<T: 'static>(value: T) -> HostFuture {
             HostFuture::new(async move {
                 std::future::pending::<()>().await;

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::timer::Timers;
 use crate::Error;
 use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
-use crate::call::job::{Dispatch, Extensions};
+use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
 use crate::handle::Table;
 use crate::value::{Flat, Resolver};
@@ -40,8 +40,6 @@ pub struct Local {
     pub timers: RefCell<Timers>,
     /// Fibers that wait for a module that another one loads.
     pub loading: RefCell<Vec<Waker>>,
-    /// The engine, for calls that host functions make.
-    pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
     /// For deadlines that ticks compare.
@@ -80,10 +78,24 @@ impl Local {
         LocalResolver(self)
     }
 
-    /// Gives the attachments of a run that goes to the guest their handles and slots.
+    /// Gives the attachments of a run that goes to the guest their handles and slots. [`Local::unbind`] has to follow, unless
+    /// this fails.
     #[inline]
     pub fn bind(&self, flat: &mut Flat) -> Result<(), Error> {
-        if flat.has_attachments() { self.bind_attachments(flat) } else { Ok(()) }
+        if flat.has_attachments() { self.bind_attachments(flat).inspect_err(|_| self.unbind(flat)) } else { Ok(()) }
+    }
+
+    /// A job is over, or will not begin: [`Local::unbind`] for its arguments.
+    pub fn unbind_args(&self, job: &mut Job) {
+        if let Some(args) = job.work.args_mut() {
+            self.unbind(args);
+        }
+    }
+
+    /// The guest has had a run, or will not get it: handles of objects that it did not claim are gone. The run still holds
+    /// the objects, so none is dropped here.
+    pub fn unbind(&self, flat: &mut Flat) {
+        flat.unbind(|key| self.release(key));
     }
 
     fn bind_attachments(&self, flat: &mut Flat) -> Result<(), Error> {
@@ -215,13 +227,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Reads both clocks.
+    /// Reads both clocks, this one first: a time that a signal handler finds passed is never still to come for `Instant`.
     pub fn new() -> Self {
+        let origin = Instant::now();
         let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `now` is a valid place to write to; the call does not fail for this clock.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
-        Clock { origin: Instant::now(), nanos }
+        Clock { origin, nanos }
     }
 
     /// `when` on CLOCK_MONOTONIC, in nanoseconds.

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::args::{Args, FromCall};
-use super::function::{HostCall, Plain, Started, Suspending, encode, extract, shape};
-use super::future::HostFuture;
+use super::function::{HostCall, Plain, Suspending, encode, extract, shape};
 use super::module::FunctionSpec;
 use crate::error::HostResult;
 use crate::value::attach;
@@ -76,10 +75,10 @@ macro_rules! methods { ($($A:ident),*) => {
             shape(move |args: &mut Args<'_>| {
                 let this = match args.object::<T>() {
                     Ok(this) => this,
-                    Err(e) => return Started::Ready(Err(e.into())),
+                    Err(e) => return args.fail(e),
                 };
                 extract!(args, $($A),*);
-                Started::Ready(self(&this, $($A),*).and_then(|value| encode(&value)))
+                args.ready(self(&this, $($A),*))
             })
         }
     }
@@ -96,11 +95,11 @@ macro_rules! methods { ($($A:ident),*) => {
             shape(move |args: &mut Args<'_>| {
                 let this = match args.take::<Object<T>>() {
                     Ok(this) => this,
-                    Err(e) => return Started::Ready(Err(e.into())),
+                    Err(e) => return args.fail(e),
                 };
                 extract!(args, $($A),*);
                 let method = method.clone();
-                Started::Pending(HostFuture::new(async move { encode(&(*method)(&this, $($A),*).await?) }))
+                args.pending(async move { encode(&(*method)(&this, $($A),*).await?) })
             })
         }
     }

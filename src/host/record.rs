@@ -53,6 +53,8 @@ pub enum Suspended {
     No,
     /// At the end of a time slice: it can go on at any time.
     Turn,
+    /// It gave way by itself, as above, and may have run for a moment only.
+    Yield,
     /// In this host call.
     Call(u64),
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::Error;
 use crate::call::Function;
 use crate::call::inbox::Message;
-use crate::call::job::{Completion, Extensions, Job, Settings, Work};
+use crate::call::job::{Completion, Extensions, Job, Over, Settings, Work};
 use crate::call::reference::Reference;
 use crate::error::HostResult;
 use crate::host::args::{Args, FromCall};
@@ -227,7 +227,7 @@ impl State {
 }
 
 impl Completion for State {
-    fn complete(&self, outcome: Result<Results<'_>, Error>, _job: Option<Box<Job>>) -> Option<Waker> {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, _over: Over<'_>) -> Option<Waker> {
         let result = outcome.and_then(|mut results| {
             let values = results.decode::<Many<Value>>();
             values

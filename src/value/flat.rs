@@ -81,9 +81,10 @@ impl Flat {
         self.count
     }
 
-    /// The run, for a guest's shim, and how many values it has: valid until the `Flat` is changed or dropped.
-    pub fn as_raw(&self) -> (*const ss_value, u32) {
-        (self.values.as_ptr(), self.count)
+    /// The run, for a guest's shim, and how many values it has: valid until the `Flat` is changed or dropped. The shim may
+    /// set `SS_CLAIMED` on objects.
+    pub fn as_raw(&mut self) -> (*mut ss_value, u32) {
+        (self.values.as_mut_ptr(), self.count)
     }
 
     /// All entries, if they are plain numbers, booleans, absence, or lists and maps of such: a copy of them needs nothing
@@ -127,6 +128,19 @@ impl Flat {
             }
         }
         Ok(())
+    }
+
+    /// Has `release` take back the keys of bound objects that the guest did not claim, each once.
+    pub fn unbind(&mut self, mut release: impl FnMut(u64)) {
+        for (index, _) in &self.attachments {
+            let entry = &mut self.values[*index];
+            // SAFETY: the tag says that the payload is a key; it is 0 until it is bound.
+            if entry.tag == SS_OBJECT && unsafe { entry.as_.key } != 0 {
+                // SAFETY: as above.
+                release(unsafe { entry.as_.key });
+                entry.as_.key = 0;
+            }
+        }
     }
 
     /// How much memory the buffers take.

@@ -67,15 +67,15 @@ fn refused<T: Serialize + ?Sized>(value: &T) -> String {
 
 /// Decodes what a value was encoded as.
 fn recoded<T: DeserializeOwned>(value: &(impl Serialize + ?Sized)) -> Result<T, String> {
-    let flat = flat(value);
+    let mut flat = flat(value);
     let decoded = Results::of(&flat).decode().map_err(|error| error.to_string());
     let (values, count) = flat.as_raw();
     // SAFETY: the run is valid, holds no attachments and so is not written to.
-    let mut run = unsafe { Run::new(values.cast_mut(), count) };
+    let mut run = unsafe { Run::new(values, count) };
     let _ = run.next::<T>(&mut ());
     assert_eq!(run.left(), 0);
     let end = values.wrapping_add(flat.parts().0.len());
-    assert_eq!(run.position().cast_const(), end, "the cursor is behind the value, also after an error");
+    assert_eq!(run.position(), end, "the cursor is behind the value, also after an error");
     decoded
 }
 

@@ -33,6 +33,8 @@ pub struct Fiber<I: Interpreter> {
     /// It had the thread once.
     pub begun: bool,
     start: Start,
+    /// The guest's entry.
+    entry: unsafe extern "C" fn(*mut c_void),
 }
 
 /// A fiber's way. `Queued` is a [`Job`](crate::call::job::Job) without a fiber yet.
@@ -139,7 +141,14 @@ impl<I: Interpreter> Fiber<I> {
             loads: None,
             begun: false,
             start: Start { entry, run: ptr::null_mut() },
+            entry,
         }
+    }
+
+    /// Has it start in `entry(run)` instead of the guest's entry, before it is first resumed. `entry` keeps to what
+    /// [`Interpreter`] demands of the guest's.
+    pub fn enter(&mut self, entry: unsafe extern "C" fn(*mut c_void), run: *mut c_void) {
+        self.start = Start { entry, run };
     }
 
     /// Makes it the fiber `key`, on `stack`, with a run that is prepared.
@@ -165,7 +174,7 @@ impl<I: Interpreter> Fiber<I> {
         self.state = State::Ready;
         self.begun = false;
         self.bounds = (stack.base(), stack.usable_limit());
-        self.start.run = ptr::from_mut(&mut self.run).cast();
+        self.start = Start { entry: self.entry, run: ptr::from_mut(&mut self.run).cast() };
         // SAFETY: the link and the start block live in this box, which the worker keeps until the coroutine has ended;
         // `ss_fiber_main` returns normally because the guest's entry does (the contract of `Interpreter`).
         self.coroutine = Some(unsafe {

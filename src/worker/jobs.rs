@@ -1,5 +1,6 @@
 //! From a job to a fiber, and from a fiber's end to the next job.
 
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::fiber::{Fiber, State};
 use super::{Ending, Worker};
+use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
+use crate::host::local::Local;
 use crate::host::record::{Caller, Cancel, Reason};
 use crate::value::Flat;
 use crate::{Error, Limit};
@@ -60,7 +63,7 @@ impl<I: Interpreter> Worker<I> {
             self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
         if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
             self.local.inbox.started(1);
-            refuse(job, Error::Cancelled);
+            refuse(&self.local, job, Error::Cancelled);
         }
     }
 
@@ -69,7 +72,7 @@ impl<I: Interpreter> Worker<I> {
         while let Some(job) = self.backlog.due(now) {
             self.local.inbox.started(1);
             let deadline = job.settings.deadline.or(self.settings.deadline).unwrap_or_default();
-            refuse(job, deadline_passed(deadline));
+            refuse(&self.local, job, deadline_passed(deadline));
         }
     }
 
@@ -86,10 +89,10 @@ impl<I: Interpreter> Worker<I> {
         self.started += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
         if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
-            return refuse(job, Error::Cancelled);
+            return refuse(&self.local, job, Error::Cancelled);
         }
         if let Err(error) = self.try_start(&mut job) {
-            return refuse(job, error);
+            return refuse(&self.local, job, error);
         }
         let key = self.new_key();
         self.place(key, job);
@@ -119,7 +122,7 @@ impl<I: Interpreter> Worker<I> {
             Ok(stack) => stack,
             Err(error) => {
                 self.free.push(key.index);
-                return refuse(job, error);
+                return refuse(&self.local, job, error);
             }
         };
         if let Some(completion) = &job.completion {
@@ -146,7 +149,11 @@ impl<I: Interpreter> Worker<I> {
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
         fiber.record.job = Some(job);
-        let work = &fiber.record.job.as_ref().expect("just put there").work;
+        if let Some(Job { work: Work::Foreign { run }, .. }) = fiber.record.job.as_deref() {
+            let run = ptr::from_ref(&run.0).cast_mut().cast();
+            fiber.enter(ss_export_entry, run);
+        }
+        let work = &mut fiber.record.job.as_mut().expect("just put there").work;
         let setup = FiberSetup { id: key.id, memory };
         // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now.
         unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, &task(work)) };
@@ -198,7 +205,7 @@ impl<I: Interpreter> Worker<I> {
         }
         let error = fiber.record.cancel_error(reason);
         if let Some(job) = fiber.record.job.take() {
-            refuse(job, error);
+            refuse(&self.local, job, error);
         }
         self.ended_with(fiber, false);
     }
@@ -221,6 +228,12 @@ impl<I: Interpreter> Worker<I> {
             || fiber.record.job.is_some()
         {
             let record = &mut fiber.record;
+            for (_, flat) in &mut record.replies {
+                self.local.unbind(flat);
+            }
+            if let Some(job) = &mut record.job {
+                self.local.unbind_args(job);
+            }
             let left = (
                 std::mem::take(&mut record.calls),
                 std::mem::take(&mut record.errors),
@@ -253,7 +266,7 @@ impl<I: Interpreter> Worker<I> {
         }
         while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
             self.local.inbox.started(1);
-            refuse(job, Error::Cancelled);
+            refuse(&self.local, job, Error::Cancelled);
         }
     }
 
@@ -273,18 +286,25 @@ impl<I: Interpreter> Worker<I> {
 }
 
 /// Tells a caller that its call did not start.
-fn refuse(mut job: Box<Job>, error: Error) {
+fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
+    local.unbind_args(&mut job);
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");
     }
     let Some(completion) = job.completion.take() else { return drop_fenced(job) };
-    match fence(|| completion.complete(Err(error), Some(job))) {
+    let mut job = Some(job);
+    let mut over = || {
+        job.as_mut()?.spend();
+        job.take()
+    };
+    match fence(|| completion.complete(Err(error), &mut over)) {
         Ok(waker) => {
             drop_fenced(completion);
             finish::wake(waker);
         }
         Err(Panicked(message)) => tracing::error!(target: "sidestack", %message, "a refused call's drop panicked"),
     }
+    drop_fenced(job);
 }
 
 fn deadline_passed(deadline: Duration) -> Error {
@@ -293,7 +313,7 @@ fn deadline_passed(deadline: Duration) -> Error {
 }
 
 /// A job's work as the guest is told of it.
-fn task(work: &Work) -> Task<'_> {
+fn task(work: &mut Work) -> Task<'_> {
     match work {
         Work::Export { script, name, args } => Task::Call { script: *script, export: name, args: values(args) },
         Work::Function { token, args, by_reference } => {
@@ -305,10 +325,14 @@ fn task(work: &Work) -> Task<'_> {
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }
         }
+        // The guest keeps its books as for a call, but its entry does not run.
+        Work::Foreign { .. } => {
+            Task::Call { script: u32::MAX, export: "", args: Values { first: ptr::null(), count: 0 } }
+        }
     }
 }
 
-fn values(args: &Flat) -> Values {
+fn values(args: &mut Flat) -> Values {
     let (first, count) = args.as_raw();
     Values { first, count }
 }

@@ -4,7 +4,7 @@
 use super::Worker;
 use super::fiber::State;
 use crate::Error;
-use crate::call::job::{Completion, Job, Settings, Source, Work};
+use crate::call::job::{Completion, Job, Over, Settings, Source, Work};
 use crate::crossing::cancel;
 use crate::guest::{FiberSetup, Interpreter, Task};
 use crate::host::record::{Caller, Reason, Suspended};
@@ -25,7 +25,7 @@ struct Outcome {
 }
 
 impl Completion for Outcome {
-    fn complete(&self, outcome: Result<Results<'_>, Error>, _job: Option<Box<Job>>) -> Option<Waker> {
+    fn complete(&self, outcome: Result<Results<'_>, Error>, _over: Over<'_>) -> Option<Waker> {
         *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.map(|_| ()));
         None
     }

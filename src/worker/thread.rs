@@ -10,8 +10,8 @@
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use super::limits::Limits;
 use super::{Ending, Worker};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Dispatch, Extensions, Scripts};
+use crate::call::job::{Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::fiber::{Home, StackConfig, StackPool};
@@ -68,8 +68,6 @@ pub struct Post<G: Guest> {
     pub receiver: Receiver<Message>,
     /// The scripts that the engine has loaded, by number.
     pub scripts: Arc<Scripts>,
-    /// The engine.
-    pub dispatch: Weak<dyn Dispatch>,
     /// What the watchdog reads.
     pub activity: Arc<Activity>,
     /// What went wrong, counted.
@@ -211,7 +209,6 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
         loading: RefCell::default(),
-        dispatch: post.dispatch.clone(),
         activity: post.activity.clone(),
         clock: Clock::new(),
         // SAFETY: as above; asked from upcalls on this thread, while no method of it runs.
@@ -259,6 +256,10 @@ impl<I: Interpreter> Worker<I> {
         self.count_started();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
+            // Before the caller is told: futures may hold what it lent.
+            for call in record.calls.drain(..).rev() {
+                drop_fenced(call);
+            }
             match record.job.take() {
                 // The next incarnation loads its scripts itself.
                 Some(mut job) if !fiber.begun && job.completion.is_some() => {
@@ -269,9 +270,6 @@ impl<I: Interpreter> Worker<I> {
                     self.local.inbox.requeue(job, false);
                 }
                 job => drop_fenced(job),
-            }
-            for call in record.calls.drain(..).rev() {
-                drop_fenced(call);
             }
         }
         while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {

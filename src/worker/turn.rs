@@ -72,11 +72,13 @@ impl<I: Interpreter> Worker<I> {
                         // SAFETY: as above.
                         unsafe { (*fiber).state = State::Waiting };
                     }
-                    _ => {
+                    suspended => {
                         // SAFETY: as above.
                         unsafe { (*fiber).state = State::Ready };
-                        // A slice is long: what came meanwhile is looked at first.
-                        self.units = 0;
+                        if suspended == Suspended::Turn {
+                            // A slice is long: what came meanwhile is looked at first.
+                            self.units = 0;
+                        }
                         self.ready.push_back(index);
                     }
                 }

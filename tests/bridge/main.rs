@@ -2,6 +2,7 @@
 
 mod bound;
 mod cancel;
+mod claims;
 mod future;
 mod nested;
 mod panics;

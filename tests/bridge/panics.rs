@@ -377,6 +377,35 @@ fn a_panic_in_the_worker_replaces_the_interpreter() {
     assert_eq!((metrics.stuck, metrics.fibers), (0, 0));
 }
 
+/// One that is replaced after it has loaded a script, and before the others have, or the caller knows.
+#[test]
+fn a_replacement_has_the_scripts_that_were_being_loaded() {
+    let stage = Stage::new();
+    let (builder, panic_in, created) = haunted(&stage);
+    let engine = builder.build().expect("an engine");
+    let mut load = Box::pin(engine.load_text("s", "return { two = function() return 2 end }"));
+    block_on(async { assert!(futures_util::poll!(&mut load).is_pending()) });
+    until("it is loaded", || block_on(engine.eval::<()>("")).is_ok() && engine.metrics().fibers == 0);
+    panic_in.store(PREPARE, Ordering::SeqCst);
+    block_on(engine.eval::<()>("")).expect_err("its interpreter is lost");
+    until("it is replaced", || created.load(Ordering::SeqCst) == 2);
+    let script = block_on(load).expect("it was loaded");
+    assert_eq!(block_on(script.call::<i64>("two", ())).expect("the replacement has it"), 2);
+
+    // One that could not be loaded, or whose caller gave up, is not loaded again.
+    let waits = chunk("t.wait(1) return {}");
+    block_on(engine.load_text("bad", "error 'on purpose'")).expect_err("on purpose");
+    let mut given_up = Box::pin(engine.load_text("given up", waits));
+    block_on(async { assert!(futures_util::poll!(&mut given_up).is_pending()) });
+    stage.arrived(1, 1);
+    drop(given_up);
+    until("it is gone", || engine.metrics().fibers == 0);
+    panic_in.store(PREPARE, Ordering::SeqCst);
+    block_on(engine.eval::<()>("")).expect_err("its interpreter is lost");
+    assert_eq!(block_on(script.call::<i64>("two", ())).expect("the third incarnation"), 2);
+    until("nothing waits at the gate", || engine.metrics().fibers == 0);
+}
+
 /// Calls that had a fiber, and no turn yet, move to the replacement with all that was attached to them.
 #[test]
 fn calls_that_have_not_begun_move_whole() {

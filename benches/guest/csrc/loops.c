@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "native.h"
+#include "sidestack.h"
 #include "signals.h"
 
 enum { WARM_UP = 64 };
@@ -71,6 +72,17 @@ int bench_host(ss_value *args, uint32_t nargs, ss_value *result) {
     int status = ss_host_call(function, args + 2, nargs - 2, &call);
     ss_host_end(&call);
     if (status != SS_OK) return SS_KILL;
+  }
+  return done(result, begun);
+}
+
+/* Argument: count. Gives way so often. [fiber; suspends; does not raise] */
+int bench_yield(ss_value *args, uint32_t nargs, ss_value *result) {
+  (void)nargs;
+  int64_t begun = 0;
+  for (int64_t i = -WARM_UP; i < args[0].as.integer; i++) {
+    if (i == 0) begun = now();
+    if (sidestack_yield() != SIDESTACK_OK) return SS_KILL;
   }
   return done(result, begun);
 }

@@ -4,6 +4,8 @@
 //! with other projects (`benches/peers`), so that both mean the same thing by the same name.
 
 mod bare;
+pub mod both;
+mod exports;
 mod lua;
 mod native;
 
@@ -23,7 +25,15 @@ pub const CASES: &[(&str, Case)] = &[
     ("crossing", |suite, n| suite.native.host("nothing", n)),
     ("crossing, number", |suite, n| suite.native.host("number", n)),
     ("crossing, handle", |suite, n| suite.native.host("method", n)),
+    ("export, ready", |suite, n| suite.native.exports("ready", n)),
+    ("export, async and ready", |suite, n| suite.native.exports("async, ready", n)),
+    ("export, awaited", |suite, n| suite.native.exports("awaited", n)),
+    ("export, handle", |suite, n| suite.native.exports("handle", n)),
+    ("export, leaf", |suite, n| suite.native.exports("leaf", n)),
+    ("swapcontext", |suite, n| suite.native.exports("swapcontext", n)),
+    ("thread hand-off", |suite, n| suite.native.exports("thread hand-off", n)),
     ("bare switch", |_, n| bare::switch(n)),
+    ("yield", |suite, n| suite.native.yields(n)),
     ("wait", |suite, n| suite.native.host("wait", n)),
     ("lua host call", |suite, n| suite.lua.inside("nothing", n)),
     ("lua host call, arguments", |suite, n| suite.lua.inside("add", n)),
@@ -73,17 +83,4 @@ impl Suite {
         let (_, case) = CASES.iter().find(|(case, _)| *case == name).unwrap_or_else(|| panic!("no case {name:?}"));
         case(self, n)
     }
-}
-
-/// Pending once, woken by itself: a wait that is over as soon as the worker looks.
-async fn wait_once() {
-    let mut first = true;
-    std::future::poll_fn(|task| {
-        if std::mem::take(&mut first) {
-            task.waker().wake_by_ref();
-            return std::task::Poll::Pending;
-        }
-        std::task::Poll::Ready(())
-    })
-    .await
 }

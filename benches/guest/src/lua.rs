@@ -1,7 +1,7 @@
 //! Cases in Lua.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
@@ -9,33 +9,10 @@ use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use sidestack::{Call, Cx, Engine, Module, Script};
 
+use crate::both::{now, wait_once};
 use crate::native::nanoseconds;
-use crate::wait_once;
 
-const SCRIPT: &str = "
-local bench = require 'bench'
-local now = bench.now
-
-local function timed(f)
-  return function(n)
-    f(64)
-    local begun = now()
-    f(n)
-    return now() - begun
-  end
-end
-
-local nothing, add, wait, sleep = bench.nothing, bench.add, bench.wait, bench.sleep
-return {
-  nothing = timed(function(n) for _ = 1, n do nothing() end end),
-  add = timed(function(n) for i = 1, n do add(i, 1) end end),
-  wait = timed(function(n) for _ = 1, n do wait() end end),
-  empty = function() end,
-  gate = bench.gate,
-  now = now,
-  naps = function(n) for _ = 1, n do sleep() end end,
-  forever = bench.forever,
-}";
+const SCRIPT: &str = include_str!("loops.lua");
 
 /// Calls that are queued before the worker may start the first.
 const BATCH: u64 = 1000;
@@ -47,12 +24,6 @@ pub struct Lua {
     script: Script,
     open: Sender<()>,
     engine: Engine,
-}
-
-/// Nanoseconds since the first call of this.
-fn now() -> i64 {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    i64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).expect("a short run")
 }
 
 impl Lua {

@@ -52,6 +52,7 @@ pub struct sslua_run {
     pub thread: *mut lua_State,
     pub globals: *mut ::core::ffi::c_void,
     pub outer: *mut ::core::ffi::c_void,
+    pub home: *mut sslua_home,
     pub waits: u64,
     pub random: [u64; 4usize],
 }
@@ -103,4 +104,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn sslua_memory_used(universe: *const sslua) -> usize;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct sslua_home {
+    pub _address: u8,
 }

@@ -108,6 +108,7 @@ unsafe impl Interpreter for Universe {
             thread: ptr::null_mut(),
             globals: ptr::null_mut(),
             outer: ptr::null_mut(),
+            home: ptr::null_mut(),
             waits: 0,
             random: [0; 4],
         }

@@ -221,7 +221,7 @@ fn arguments() {
     flat.push_args(&(1, "two", vec![3, 4], json!({ "five": [6] }))).expect("encodes");
     let (values, count) = flat.as_raw();
     // SAFETY: the run is valid and not written to.
-    let mut run = unsafe { Run::new(values.cast_mut(), count) };
+    let mut run = unsafe { Run::new(values, count) };
     assert_eq!(run.left(), 4);
     assert_eq!(run.next::<i32>(&mut ()).expect("decodes"), 1);
     assert!(run.next::<i32>(&mut ()).is_err());

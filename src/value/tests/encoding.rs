@@ -162,10 +162,10 @@ fn pointers_survive_growth_and_moves() {
         flat.push(&("", &text)).expect("encodes");
         expected.push((String::new(), text));
     }
-    let flat = std::thread::spawn(move || *flat).join().expect("no panic");
+    let mut flat = std::thread::spawn(move || *flat).join().expect("no panic");
     let (values, count) = flat.as_raw();
     // SAFETY: the run is valid and not written to.
-    let mut run = unsafe { Run::new(values.cast_mut(), count) };
+    let mut run = unsafe { Run::new(values, count) };
     let found: Vec<(String, String)> = (0..count).map(|_| run.next(&mut ()).expect("decodes")).collect();
     assert_eq!(found, expected);
 }

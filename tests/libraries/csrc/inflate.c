@@ -121,7 +121,6 @@ FUNCTION(library_inflate) {
   if (!wrong && (byte(&stream) >= 0)) wrong = "something follows it";
   free(window);
   sidestack_results_free(&stream.chunk);
-  sidestack_handle_release(stream.connection.as.key);
   if (stream.status) return stream.status;
   return wrong ? sidestack_fail("gzip", wrong) : sidestack_return(results, sidestack_int(stream.size));
 }

@@ -239,6 +239,37 @@ int guests_handle(ss_value *args, uint32_t nargs, ss_value *result) {
   return outcome(status, value, result);
 }
 
+static ss_value kept;
+
+/* (object, claim) */
+int guests_keep(ss_value *args, uint32_t nargs, ss_value *result) {
+  (void)nargs;
+  kept = args[0];
+  if (args[1].as.integer) ss_claim(&args[0]);
+  return number(result, 0);
+}
+
+/* (id, claim): what that host function gives. */
+int guests_keep_result(ss_value *args, uint32_t nargs, ss_value *result) {
+  (void)nargs;
+  ss_call call = {0};
+  if (ss_host_call((uint32_t)args[0].as.integer, NULL, 0, &call) != SS_OK) return text(result, "no object"), SS_ERROR;
+  kept = call.values[0];
+  if (args[1].as.integer) ss_claim(&call.values[0]);
+  ss_host_end(&call);
+  return number(result, 0);
+}
+
+/* (id): that host function gets what was kept, which is then released. */
+int guests_use_kept(ss_value *args, uint32_t nargs, ss_value *result) {
+  (void)nargs;
+  ss_call call = {0};
+  int64_t value = 0;
+  int status = finish(&call, ss_host_call((uint32_t)args[0].as.integer, &kept, 1, &call), &value);
+  ss_object_release(kept.as.key);
+  return outcome(status, value, result);
+}
+
 /* ---- cancels ---- */
 
 /* (wait, note): does not give up; notes each refusal, by a host function that is ready at once. */

@@ -152,3 +152,34 @@ FUNCTION(public_thread_misuse) {
                            sidestack_int(thread.out), sidestack_int(here)};
   return sidestack_results_set(results, run, 5);
 }
+
+/* A thread that outlives its interpreter. */
+static struct thread late;
+
+static void *thread_late(void *data) {
+  (void)data;
+  if (sidestack_attach(late.host)) abort();
+  sidestack_host_free(late.host);
+  late.status = call_int("t.block", 9, NULL);
+  late.second = call_int("t.ready", 1, NULL);
+  snprintf(late.code, sizeof late.code, "%s", sidestack_error_code());
+  __atomic_store_n(&late.over, 1, __ATOMIC_RELEASE);
+  return NULL;
+}
+
+FUNCTION(public_late) {
+  (void)data, (void)args, (void)nargs, (void)results;
+  pthread_t id;
+  if (sidestack_host_here(&late.host)) return SIDESTACK_ERROR;
+  if (pthread_create(&id, NULL, thread_late, NULL) || pthread_detach(id)) abort();
+  return SIDESTACK_OK;
+}
+
+/* For any thread: whether that thread has ended; what it was told. */
+int public_late_told(int *status, int *second, const char **code) {
+  if (!__atomic_load_n(&late.over, __ATOMIC_ACQUIRE)) return 0;
+  *status = late.status;
+  *second = late.second;
+  *code = late.code;
+  return 1;
+}

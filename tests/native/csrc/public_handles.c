@@ -89,6 +89,29 @@ FUNCTION(public_misuse) {
   return sidestack_return(results, sidestack_int(two));
 }
 
+enum { FREE, KEEP, RETURN, ARGUMENT };
+
+/* (how, an object): what becomes of an object that a host call returns, or that is an argument. */
+FUNCTION(public_object) {
+  (void)data, (void)nargs;
+  sidestack_value object = sidestack_nil();
+  int64_t how = args[0].as.integer;
+  if (how == ARGUMENT) {
+    object = args[1];
+    sidestack_keep(&args[1]);
+    return sidestack_return(results, sidestack_int((int64_t)object.as.key));
+  }
+  int status = sidestack_call_name("t.counted", NULL, 0, results);
+  if (status || how == RETURN) return status;
+  object = results->values[0];
+  if (how == KEEP) sidestack_keep(&results->values[0]);
+  sidestack_results_free(results);
+  status = sidestack_call_name("t.touch_counted", &object, 1, NULL);
+  EXPECT(how == KEEP ? SIDESTACK_OK : SIDESTACK_ERROR, status);
+  EXPECT(how == KEEP ? SIDESTACK_OK : SIDESTACK_STALE, sidestack_handle_release(object.as.key));
+  return SIDESTACK_OK;
+}
+
 /* (operations, another interpreter's handle): makes, uses and releases handles, and makes each mistake. How many operations it did. */
 FUNCTION(public_handle_storm) {
   (void)data, (void)nargs;

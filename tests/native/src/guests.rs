@@ -16,6 +16,9 @@ unsafe extern "C" {
     fn guests_interleave(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn guests_jump(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn guests_handle(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn guests_keep(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn guests_keep_result(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn guests_use_kept(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn guests_stubborn(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn guests_call_back(id: u32, argument: i64, out: *mut i64) -> *const c_char;
     fn guests_call_back_with_function(id: u32) -> *const c_char;
@@ -23,13 +26,16 @@ unsafe extern "C" {
 
 /// All C functions of csrc/guests.c that run on fibers.
 fn native() -> Native {
-    let all: [(&str, NativeFunction); 7] = [
+    let all: [(&str, NativeFunction); 10] = [
         ("call", Some(guests_call)),
         ("pattern", Some(guests_pattern)),
         ("small_stack", Some(guests_small_stack)),
         ("interleave", Some(guests_interleave)),
         ("jump", Some(guests_jump)),
         ("handle", Some(guests_handle)),
+        ("keep", Some(guests_keep)),
+        ("keep_result", Some(guests_keep_result)),
+        ("use_kept", Some(guests_use_kept)),
         ("stubborn", Some(guests_stubborn)),
     ];
     all.into_iter().fold(Native::new(), |native, (name, function)| {

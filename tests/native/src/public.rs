@@ -19,13 +19,14 @@ macro_rules! callables { ($($name:ident)*) => {
 
 callables! {
     public_echo public_call public_failure public_compound public_fail public_stack public_stubborn public_spin
-    public_yields public_busy public_timeout public_callback public_keep public_kept_destroyed public_nest public_jump public_signal
+    public_object public_late public_yields public_busy public_timeout public_callback public_keep public_kept_destroyed public_nest public_jump public_signal
     public_destroyed public_leave public_use public_release public_misuse public_handle_storm public_cycles
     public_counters public_policy public_threads public_thread_misuse
 }
 
 unsafe extern "C" {
     fn public_in_host(statuses: *mut c_int, codes: *mut c_char, size: usize, destroyed: *mut i64);
+    fn public_late_told(status: *mut c_int, second: *mut c_int, code: *mut *const c_char) -> c_int;
     fn scalar_add(a: i64, b: i32, c: u8) -> i64;
     fn scalar_mean(a: f64, b: f32) -> f64;
     fn scalar_not(a: bool) -> bool;
@@ -62,5 +63,15 @@ pub fn in_host(destroyed: &'static AtomicI64) -> (Vec<i32>, String) {
     unsafe {
         public_in_host(statuses.as_mut_ptr(), codes.as_mut_ptr(), codes.len(), destroyed.as_ptr());
         (statuses.to_vec(), CStr::from_ptr(codes.as_ptr()).to_string_lossy().into_owned())
+    }
+}
+
+/// What the thread of `late` was told, once it has ended: two statuses and the last error's code.
+pub fn late_told() -> Option<(i32, i32, String)> {
+    let (mut status, mut second, mut code) = (0, 0, ptr::null());
+    // SAFETY: three places; the text is terminated and stays.
+    unsafe {
+        (public_late_told(&raw mut status, &raw mut second, &raw mut code) != 0)
+            .then(|| (status, second, CStr::from_ptr(code).to_string_lossy().into_owned()))
     }
 }

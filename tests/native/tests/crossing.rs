@@ -117,6 +117,7 @@ fn bed() -> Bed {
         .object::<Counter>()
         .object::<Stranger>()
         .function("wait", async move |gate: i64| Ok(waits.pass(gate).await))
+        .function("counter", || Ok(Object::<Counter>::new(Counter)))
         .function("ready", async |n: i64| Ok(n + 1))
         .function("note", move |n: i64| {
             notes.note(format!("note {n}"));
@@ -291,6 +292,28 @@ fn each_bad_handle_has_its_own_error() {
     let message = told(block_on(bed.script.call::<i64>("handle", (touch, wrong, 0))));
     assert!(message.contains("wrong type of host object: expected Counter"), "{message}");
     assert_eq!(how(0).expect("usable afterwards"), 7);
+}
+
+/// C says what it keeps; all else is released for it.
+#[test]
+fn an_object_is_released_unless_c_claims_it() {
+    let bed = bed();
+    let (touch, counter) = (bed.numbers.of("t.touch"), bed.numbers.of("t.counter"));
+    for claim in [0, 1, 0] {
+        for result in [false, true] {
+            match result {
+                false => block_on(bed.script.call::<i64>("keep", (Object::<Counter>::new(Counter), claim))),
+                true => block_on(bed.script.call::<i64>("keep_result", (counter, claim))),
+            }
+            .expect("kept");
+            let used = block_on(bed.script.call::<i64>("use_kept", touch));
+            match claim {
+                0 => assert!(used.expect_err("released").to_string().contains("stale handle")),
+                _ => assert_eq!(used.expect("claimed"), 7),
+            }
+        }
+    }
+    assert_eq!(block_on(bed.engine.shutdown(Duration::from_secs(1))).leaked_objects, 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::io::{BufRead, Write};
 
 use sidestack_bench_guest::Suite;
+use sidestack_bench_guest::both::resident;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,12 +31,4 @@ fn run(suite: &Suite, case: &str, n: &str) -> u128 {
     let mut bytes = 0;
     suite.lua.suspended(usize::try_from(n).expect("a small number"), || bytes = resident() - before);
     bytes
-}
-
-/// Resident bytes of this process.
-fn resident() -> u128 {
-    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
-    let line = text.lines().find(|line| line.starts_with("Rss:")).expect("it has an Rss");
-    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u128>().ok()).expect("in KiB");
-    kib * 1024
 }

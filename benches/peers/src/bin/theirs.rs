@@ -3,37 +3,20 @@
 
 use std::future::Future;
 use std::io::{BufRead, Write};
-use std::sync::OnceLock;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use mlua::{Function, Lua, Table};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
-/// The same as ours (`benches/guest/src/lua.rs`).
-const SCRIPT: &str = "
-local bench = ...
-local now = bench.now
+#[path = "../../../guest/src/both.rs"]
+mod both;
 
-local function timed(f)
-  return function(n)
-    f(64)
-    local begun = now()
-    f(n)
-    return now() - begun
-  end
-end
+use both::{now, resident, wait_once};
 
-local nothing, add, wait, sleep = bench.nothing, bench.add, bench.wait, bench.sleep
-return {
-  nothing = timed(function(n) for _ = 1, n do nothing() end end),
-  add = timed(function(n) for i = 1, n do add(i, 1) end end),
-  wait = timed(function(n) for _ = 1, n do wait() end end),
-  empty = function() end,
-  naps = function(n) for _ = 1, n do sleep() end end,
-  forever = bench.forever,
-}";
+/// The same as ours.
+const SCRIPT: &str = include_str!("../../../guest/src/loops.lua");
 
 const FIBERS: usize = 10_000;
 
@@ -41,23 +24,6 @@ struct Peers {
     exports: Table,
     runtime: Runtime,
     _lua: Lua,
-}
-
-fn now() -> i64 {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    i64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).expect("a short run")
-}
-
-async fn wait_once() {
-    let mut first = true;
-    std::future::poll_fn(|task| {
-        if std::mem::take(&mut first) {
-            task.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
-    })
-    .await
 }
 
 async fn naps(n: u64) {
@@ -187,12 +153,4 @@ fn main() -> mlua::Result<()> {
         std::io::stdout().flush()?;
     }
     Ok(())
-}
-
-/// Resident bytes of this process.
-fn resident() -> u128 {
-    let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
-    let line = text.lines().find(|line| line.starts_with("Rss:")).expect("it has an Rss");
-    let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u128>().ok()).expect("in KiB");
-    kib * 1024
 }

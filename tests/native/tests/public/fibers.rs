@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sidestack_test_native::public::late_told;
+
 use super::stage::{Bed, until};
 
 const OK: i64 = 0;
@@ -61,4 +63,16 @@ fn what_an_attached_thread_may_not_do_is_refused_by_name() {
     assert!(told.is_some(), "statuses are numbers");
     let told = bed.call::<(i64, i64, String, i64, i64)>("thread_misuse", ()).expect("told");
     assert_eq!(told, (1, REFUSED, "not_for_threads".into(), 1, REFUSED));
+}
+
+#[test]
+fn a_thread_that_outlives_its_interpreter_is_told() {
+    const CANCELLED: i32 = 2;
+    let bed = Bed::new();
+    bed.call::<()>("late", ()).expect("it starts a thread");
+    until("the thread's host call waits", || bed.shared.waiting(9) == 1);
+    let metrics = futures_executor::block_on(bed.engine.shutdown(Duration::from_millis(20)));
+    assert_eq!((metrics.stuck, metrics.fibers), (0, 0));
+    until("the thread has ended", || late_told().is_some());
+    assert_eq!(late_told(), Some((CANCELLED, REFUSED as i32, "shut_down".into())));
 }

@@ -4,7 +4,7 @@ use futures_executor::block_on;
 use sidestack::Object;
 use sidestack_test_native::public::native;
 
-use super::stage::{Bed, Thing};
+use super::stage::{Bed, Counted, Thing, until};
 
 const OK: i64 = 0;
 const STALE: i64 = 4;
@@ -33,6 +33,33 @@ fn a_handle_lives_until_it_is_released_or_its_interpreter_closes() {
     let metrics = block_on(bed.engine.shutdown(std::time::Duration::from_secs(5)));
     assert_eq!((metrics.stuck, metrics.leaked_objects), (0, 0));
     assert!(other.call::<i64>("destroyed", ()).expect("a count") >= before + 100);
+}
+
+#[test]
+fn objects_of_results_and_arguments_live_as_long_as_c_says() {
+    let bed = Bed::new();
+    // The caller has its result a moment before the fiber has ended.
+    let gone = || until("the object is gone", || bed.shared.live() == 0);
+    const FREE: i64 = 0;
+    const KEEP: i64 = 1;
+    const RETURN: i64 = 2;
+    const ARGUMENT: i64 = 3;
+    for how in [FREE, KEEP] {
+        bed.call::<()>("object", how).expect("as it should");
+        gone();
+    }
+    let returned = bed.call::<Object<Counted>>("object", RETURN).expect("an object");
+    assert_eq!(bed.shared.live(), 1);
+    drop(returned);
+    gone();
+    let argument = Object::<Counted>::new(bed.shared.counted());
+    let handle = bed.call::<i64>("object", (ARGUMENT, argument)).expect("its handle");
+    assert_eq!(bed.shared.live(), 1, "C keeps it after the call");
+    assert_eq!(bed.call::<i64>("release", handle).expect("told"), OK);
+    gone();
+    // An argument that is not kept is gone with the call.
+    bed.call::<()>("nothing_of", Object::<Counted>::new(bed.shared.counted())).expect_err("no such function");
+    gone();
 }
 
 /// A table on each of 32 threads, 10⁷ operations in all.

@@ -15,9 +15,12 @@ const OK: i32 = 0;
 const ERROR: i32 = 1;
 const REFUSED: i32 = 3;
 
+/// Statuses, and the codes of those that failed.
+type Told = (Vec<i32>, String);
+
 /// What it is told on a fiber of `guest`; the handle that it left is destroyed when the interpreter closes.
-fn told(guest: impl Guest, destroyed: &'static AtomicI64, run: impl FnOnce(&Engine)) -> (Vec<i32>, String) {
-    let answer: Arc<Mutex<Option<(Vec<i32>, String)>>> = Arc::default();
+fn told(guest: impl Guest, destroyed: &'static AtomicI64, run: impl FnOnce(&Engine)) -> Told {
+    let answer: Arc<Mutex<Option<Told>>> = Arc::default();
     let place = answer.clone();
     let ask = Module::new("c").function("ask", move || {
         *place.lock().expect("not poisoned") = Some(in_host(destroyed));

@@ -31,7 +31,7 @@ pub struct Shared {
     gates: Mutex<HashMap<i64, (bool, Vec<Waker>)>>,
 }
 
-struct Live(Arc<Shared>);
+pub struct Live(Arc<Shared>);
 
 impl Live {
     fn new(shared: &Arc<Shared>) -> Live {
@@ -57,6 +57,10 @@ impl Shared {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    pub fn counted(self: &Arc<Self>) -> Counted {
+        Counted(Live::new(self))
+    }
+
     pub fn waiting(&self, gate: i64) -> usize {
         self.gates.lock().expect("not poisoned").get(&gate).map_or(0, |gate| gate.1.len())
     }
@@ -77,6 +81,14 @@ impl HostObject for Thing {
     fn members(_: &mut Members<Self>) {}
 }
 
+/// Counts among the live ones.
+pub struct Counted(#[expect(dead_code, reason = "counts until it is dropped")] Live);
+
+impl HostObject for Counted {
+    const NAME: &'static str = "Counted";
+    fn members(_: &mut Members<Self>) {}
+}
+
 /// A host error that a program might look for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Original(pub i64);
@@ -91,8 +103,12 @@ impl std::error::Error for Original {}
 
 pub fn module(shared: &Arc<Shared>) -> Module {
     let (notes, keeps, blocks, applies) = (shared.clone(), shared.clone(), shared.clone(), shared.clone());
+    let counts = shared.clone();
     Module::new("t")
         .object::<Thing>()
+        .object::<Counted>()
+        .function("counted", move || Ok(Object::<Counted>::new(Counted(Live::new(&counts)))))
+        .function("touch_counted", |_: Object<Counted>| Ok(()))
         .function("ready", async |n: i64| Ok(n + 1))
         .function("fails", |_: i64| Err::<(), _>(Raise::new("a_code", "a message").into()))
         .function("original", async |cx: Cx, n: i64| {

@@ -1,0 +1,24 @@
+-- The loops that both sides of a comparison run: ours, and the others' (benches/peers), who pass the module.
+local bench = ... or require 'bench'
+local now = bench.now
+
+local function timed(f)
+  return function(n)
+    f(64)
+    local begun = now()
+    f(n)
+    return now() - begun
+  end
+end
+
+local nothing, add, wait, sleep = bench.nothing, bench.add, bench.wait, bench.sleep
+return {
+  nothing = timed(function(n) for _ = 1, n do nothing() end end),
+  add = timed(function(n) for i = 1, n do add(i, 1) end end),
+  wait = timed(function(n) for _ = 1, n do wait() end end),
+  empty = function() end,
+  gate = bench.gate,
+  now = now,
+  naps = function(n) for _ = 1, n do sleep() end end,
+  forever = bench.forever,
+}
