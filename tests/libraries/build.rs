@@ -20,9 +20,13 @@ fn main() {
         build.include(include);
     }
     build.files(["csrc/order.c", "csrc/sqlite.c", "csrc/sqlite_mutex.c", "csrc/inflate.c"]);
-    if let Some(expat) = &expat {
-        println!("cargo:rustc-cfg=expat");
-        build.includes(&expat.include_paths).file("csrc/sax.c");
+    match &expat {
+        Some(expat) => {
+            println!("cargo:rustc-cfg=expat");
+            build.includes(&expat.include_paths).file("csrc/sax.c");
+        }
+        // Looked for again each time.
+        None => println!("cargo:rerun-if-changed=/usr/include/expat.h"),
     }
     build.compile("sidestack_test_libraries");
     // After the code that needs it.

@@ -128,7 +128,10 @@ FUNCTION(library_inflate) {
 /* What zlib holds. [any thread; no; no] */
 int64_t library_inflate_live(void) { return __atomic_load_n(&live, __ATOMIC_RELAXED); }
 
-/* Makes a gzip stream of bytes, with a name and a comment in its header: its length, 0 if there is no room. [any thread; no; no] */
+/*
+ * Makes a gzip stream of bytes, with a name and a comment in its header: its length, 0 if there is no room.
+ * [any thread; no; no]
+ */
 size_t library_gzip(const unsigned char *bytes, size_t length, unsigned char *to, size_t room) {
   z_stream z = {0};
   gz_header head = {.name = (unsigned char *)"name", .comment = (unsigned char *)"comment", .hcrc = 1,

@@ -13,8 +13,10 @@ struct document {
   size_t length, room;
 };
 
-/* Of all threads: bytes that expat holds; callbacks that came after the parser was told to stop; how the last parser that was stopped
-   ended. */
+/*
+ * Of all threads: bytes that expat holds; callbacks that came after their parser was told to stop; how the last parser
+ * that was stopped ended.
+ */
 static int64_t live, late;
 static int stopped_status, stopped_error;
 
@@ -93,7 +95,10 @@ static void on_end(void *data, const XML_Char *name) { insert(data, "sax.end", n
 /* [fiber; no; no] */
 static void on_text(void *data, const XML_Char *text, int length) { append(data, text, (size_t)length); }
 
-/* (number, text, piece): the document's text, its elements made into what the host says, parsed in pieces of so many bytes. */
+/*
+ * (number, text, piece): the document's text, its elements made into what the host says, parsed in pieces of so many
+ * bytes.
+ */
 FUNCTION(library_sax) {
   (void)data, (void)nargs;
   static const XML_Memory_Handling_Suite memory = {allocate, resize, release};

@@ -15,7 +15,8 @@ struct query {
 
 /* Whether a fiber may wait here. [fiber; no; no] */
 static int may_wait(struct query *query) {
-  if (checked_mutexes_held()) query->status = sidestack_fail("mutex_held", "SQLite holds a mutex where a fiber would wait");
+  if (checked_mutexes_held())
+    query->status = sidestack_fail("mutex_held", "SQLite holds a mutex where a fiber would wait");
   return query->status == SIDESTACK_OK;
 }
 
@@ -42,8 +43,8 @@ struct image {
 };
 
 /*
- * Whose connection is being opened: SQLite passes nothing of ours to xOpen. No other fiber runs between the setting and the
- * reading, as nothing waits there.
+ * Whose connection is being opened: SQLite passes nothing of ours to xOpen. No other fiber runs between the setting and
+ * the reading, as nothing waits there.
  */
 static __thread struct query *opening;
 
@@ -197,7 +198,8 @@ static int query_with(int mutex, const sidestack_value *args, uint32_t nargs, si
     code = sqlite3_bind_int64(statement, (int)i, sidestack_int_or(&args[i], 0));
   if (code == SQLITE_OK) code = run(statement, results);
   int status = query.status;
-  if (code != SQLITE_OK && status == SIDESTACK_OK) status = sidestack_fail("sqlite", db ? sqlite3_errmsg(db) : "no memory");
+  if (code != SQLITE_OK && status == SIDESTACK_OK)
+    status = sidestack_fail("sqlite", db ? sqlite3_errmsg(db) : "no memory");
   sqlite3_finalize(statement);
   sqlite3_close(db);
   return status;

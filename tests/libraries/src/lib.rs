@@ -2,7 +2,7 @@
 //!
 //! The code between them and the C API is in `csrc`. Only tests use this crate.
 
-// The libraries' own crates, and the bridge that the C code calls, are linked only if they are named.
+// The libraries are linked only if their crates are named.
 use {libsqlite3_sys as _, libz_sys as _};
 
 use std::ffi::{c_int, c_void};

@@ -14,7 +14,7 @@ use sidestack_test_libraries::{set_up_sqlite, sqlite_memory};
 
 use stage::{Bed, Gate, until};
 
-/// How long each read of the image takes, once they are no longer held at the gate.
+/// How long each read of the image takes, unless it is held at the gate.
 const READ: Duration = Duration::from_millis(2);
 const ROWS: i64 = 20_000;
 
@@ -70,7 +70,9 @@ fn module(host: &Arc<Host>) -> Module {
                 cx.sleep(Duration::from_millis(1)).await;
                 return Err(Raise::new("negative", format!("{n} is negative")).into());
             }
-            asks.asks.pass(n).await;
+            if !asks.asks.pass(n).await {
+                cx.sleep(Duration::from_millis(1)).await;
+            }
             Ok(n * 2 + 1)
         })
 }
@@ -117,7 +119,7 @@ fn ten_thousand_queries_wait_at_once_on_one_thread() {
     println!("{reads} reads; {each} bytes of resident memory a query, {sqlite} of them SQLite's own");
     assert!(reads >= 5 * QUERIES, "each query reads the header, the schema and three levels: {reads}");
     // One by one, the reads alone would take longer.
-    assert!(took * 8 < READ * reads as u32, "{took:?} for {reads} reads of {READ:?}");
+    assert!(took * 4 < READ * reads as u32, "{took:?} for {reads} reads of {READ:?}");
     assert!(each < 64 << 10, "{each} bytes a query");
     bed.idle();
     assert_eq!(sqlite_memory(), memory);
