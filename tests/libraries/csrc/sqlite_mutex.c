@@ -2,8 +2,8 @@
  * POSIX mutexes for SQLite that count how many of them a thread holds.
  *
  * A mutex belongs to a thread, and the fibers of an interpreter are one thread. One that is held where a fiber waits
- * would lock up its thread when the next fiber takes it, or, if it is recursive, let that one in. So none may be held at
- * a wait, and sqlite.c asks here before each. That holds for SQLite's own (static) mutexes whatever it does: it calls
+ * would lock up its thread when the next fiber takes it, or, if it is recursive, let that one in. So none may be held
+ * at a wait, and sqlite.c asks here before each. That holds for SQLite's own (static) mutexes whatever it does: it calls
  * neither a VFS's xRead nor an SQL function under one. It does not hold for a connection's mutex, which is held for as
  * long as a statement runs; SQLITE_OPEN_NOMUTEX leaves that one out, and is sound as each connection belongs to one
  * fiber. Between two waits no other fiber of the thread runs.

@@ -156,8 +156,8 @@ fn queries_end_in_the_order_in_which_their_answers_come() {
     }
 }
 
-/// In the middle of a sort, an aggregate and a scan: many waits in one statement. Also on several interpreter threads, which do
-/// share SQLite's own mutexes.
+/// In the middle of a sort, an aggregate and a scan: many waits in one statement. On several interpreter threads, which
+/// do share SQLite's own mutexes.
 #[test]
 fn one_statement_waits_many_times() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! zlib's `inflateBack`: its input comes from a real socket that drips, its output goes to the host; both are waited for.
+//! zlib's `inflateBack`: its input comes from a real socket that drips, its output goes to the host; it waits for both.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
