@@ -12,6 +12,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build");
     let csrc = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("csrc");
     bridge();
+    #[cfg(feature = "hooks")]
+    hooks(&csrc);
     #[cfg(feature = "lua")]
     lua(&csrc);
     // Read by the build scripts of crates that compile C against our headers (DEP_SIDESTACK_INCLUDE). Last, because
@@ -152,4 +154,20 @@ fn bridge() {
             .map(|file| format!("csrc/{file}")),
         )
         .compile("sidestack_bridge");
+}
+
+/// The C library's blocking calls, caught. Left out under AddressSanitizer, which stands before them itself (off.c).
+#[cfg(feature = "hooks")]
+fn hooks(csrc: &std::path::Path) {
+    println!("cargo:rerun-if-env-changed=CFLAGS");
+    let sanitized = env::var("CFLAGS").is_ok_and(|flags| flags.contains("sanitize=address"));
+    let mut files: Vec<_> = std::fs::read_dir(csrc.join("hooks"))
+        .expect("csrc/hooks")
+        .map(|entry| entry.expect("csrc/hooks").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .filter(|path| path.ends_with("off.c") == sanitized)
+        .collect();
+    files.sort();
+    // The fortified headers define some of the very functions.
+    c::build(csrc).flag("-U_FORTIFY_SOURCE").files(files).compile("sidestack_hooks");
 }

@@ -12,6 +12,8 @@ pub mod export;
 mod fiber;
 pub mod guest;
 mod handle;
+#[cfg_attr(not(feature = "hooks"), path = "hooks/off.rs")]
+pub mod hooks;
 mod host;
 mod script;
 mod signal;

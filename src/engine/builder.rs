@@ -34,7 +34,7 @@ impl<G: Guest> Builder<G> {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             queue: 65_536,
-            modules: vec![crate::script::core()],
+            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
             states: Extensions::new(),
             settings: Settings {
                 stack: 256 << 10,
