@@ -36,6 +36,7 @@ step_tools() {
   need c++ g++
   need make make
   need pkg-config pkg-config
+  need /usr/include/expat.h libexpat1-dev
   need "/usr/lib/llvm-*/lib/libclang*.so*" libclang-dev
 }
 
