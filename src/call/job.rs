@@ -1,7 +1,7 @@
 //! What an interpreter thread is asked to run, and where its outcome goes.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -17,7 +17,7 @@ use crate::abi::ss_export_run;
 use crate::value::{Flat, Results};
 
 /// Values that a caller attaches to a call: one of a type.
-pub type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+pub type Extensions = BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
 /// A text to run.
 #[derive(Debug)]
