@@ -1,7 +1,7 @@
 //! What an interpreter thread is asked to run, and where its outcome goes.
 
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -16,8 +16,29 @@ use crate::Error;
 use crate::abi::ss_export_run;
 use crate::value::{Flat, Results};
 
-/// Values that a caller attaches to a call: one of a type.
-pub type Extensions = BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>;
+/// A value of any type, shared.
+pub type Shared = Arc<dyn Any + Send + Sync>;
+
+/// Values that a caller attaches to a call: one of a type. One word, because most calls have none.
+#[derive(Clone, Default)]
+pub struct Extensions(Option<Box<HashMap<TypeId, Shared>>>);
+
+impl Extensions {
+    /// The value of this type.
+    pub fn get(&self, type_id: TypeId) -> Option<&Shared> {
+        self.0.as_ref()?.get(&type_id)
+    }
+
+    /// Adds one, or replaces the one of its type.
+    pub fn insert(&mut self, type_id: TypeId, value: Shared) {
+        self.0.get_or_insert_default().insert(type_id, value);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
 
 /// A text to run.
 #[derive(Debug)]

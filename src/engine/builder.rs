@@ -35,7 +35,7 @@ impl<G: Guest> Builder<G> {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             queue: 65_536,
             modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
-            states: Extensions::new(),
+            states: Extensions::default(),
             settings: Settings {
                 stack: 256 << 10,
                 fibers: 10_000,
