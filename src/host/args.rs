@@ -134,7 +134,7 @@ impl FromCall for Cx {
                 message: format!("{} asks for two `Cx`: a host call has one guest call at a time", args.entry.name),
             });
         }
-        let shared = CallShared::new(args.local().clone(), args.caller());
+        let shared = CallShared::of(args.context);
         args.shared = Some(shared.clone());
         Ok(Cx(shared))
     }

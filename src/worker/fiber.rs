@@ -117,7 +117,7 @@ impl<I: Interpreter> Fiber<I> {
                 key: FiberKey::default(),
                 link: Link::new(),
                 thread,
-                context: Rc::new(Context { local: local.clone(), caller: Caller::default() }),
+                context: Context::new(local.clone(), Caller::default()),
                 waker: Arc::new(FiberWaker::new(local.inbox.clone(), FiberKey::default())),
                 job: None,
                 calls: Vec::new(),
@@ -156,7 +156,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.key = key;
         match Rc::get_mut(&mut self.record.context) {
             Some(context) => context.caller = caller,
-            None => self.record.context = Rc::new(Context { local: local.clone(), caller }),
+            None => self.record.context = Context::new(local.clone(), caller),
         }
         // A waker that somebody still holds keeps naming the fiber that it was made for.
         match Arc::get_mut(&mut self.record.waker) {
