@@ -21,6 +21,7 @@ pub type Shared = Arc<dyn Any + Send + Sync>;
 
 /// Values that a caller attaches to a call: one of a type. One word, because most calls have none.
 #[derive(Clone, Default)]
+#[expect(clippy::box_collection, reason = "one word instead of six")]
 pub struct Extensions(Option<Box<HashMap<TypeId, Shared>>>);
 
 impl Extensions {
