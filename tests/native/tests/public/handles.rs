@@ -69,22 +69,31 @@ fn tables_on_many_threads() {
     const OPERATIONS: usize = 10_000_000;
     let bed = Bed::with(native(), |builder| builder.threads(THREADS));
     // One handle of another owner than most.
-    let foreign: Vec<i64> = (0..2).map(|_| bed.call("leave", ()).expect("a handle")).collect();
-    let owner = |handle: i64| handle.cast_unsigned() >> 54;
-    assert_ne!(owner(foreign[0]), owner(foreign[1]), "calls go to interpreters in turn");
+    let foreign: i64 = bed.call("leave", ()).expect("a handle");
     let each = OPERATIONS / THREADS;
     let storms: Vec<_> = (0..THREADS)
         .map(|_| {
             let script = bed.script.clone();
             // Its own handle is no mistake: an owner that no interpreter of this engine has.
-            let stranger = foreign[0] ^ (512 << 54);
+            let stranger = foreign ^ (512 << 54);
             bed.engine.spawn(script.call::<usize>("handle_storm", (each, stranger))).expect("started")
         })
         .collect();
     let done: usize = storms.into_iter().map(|storm| block_on(storm).expect("no surprise")).sum();
     assert!(done >= each * THREADS, "{done}");
-    // From the thread of another interpreter: wrong owner.
-    let told: Vec<(i64, String)> = (0..THREADS).map(|_| bed.call("use", foreign[0]).expect("told")).collect();
-    assert_eq!(told.iter().filter(|told| told.0 == OK).count(), 1, "{told:?}");
-    assert_eq!(told.iter().filter(|told| **told == (WRONG_OWNER, "wrong_owner".into())).count(), THREADS - 1);
+    // From its own thread, sooner or later, and from the thread of another interpreter: wrong owner.
+    let (mut own, mut other) = (0, 0);
+    for _ in 0..100 * THREADS {
+        match bed.call::<(i64, String)>("use", foreign).expect("told") {
+            (OK, _) => own += 1,
+            told => {
+                assert_eq!(told, (WRONG_OWNER, "wrong_owner".into()));
+                other += 1;
+            }
+        }
+        if own > 0 && other > 0 {
+            return;
+        }
+    }
+    panic!("{own} uses by its owner, {other} by others");
 }
