@@ -24,6 +24,7 @@ pub struct ss_thread {
     pub fiber_id: u64,
     pub stack_base: usize,
     pub stack_limit: usize,
+    pub stack_guard: usize,
     pub epoch: u64,
     pub deadline: u64,
     pub others_ready: ::core::ffi::c_int,
@@ -31,6 +32,8 @@ pub struct ss_thread {
     pub idle: u32,
     pub armed: u64,
     pub attached: ::core::ffi::c_int,
+    pub contain: ::core::ffi::c_int,
+    pub faulted: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
     pub guest: *mut ::core::ffi::c_void,
 }
@@ -404,6 +407,46 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn ss_api_error_values(status: ::core::ffi::c_int, error: *mut ss_value);
+}
+pub const SS_FAULT_FRAMES: _bindgen_ty_2 = 64;
+pub type _bindgen_ty_2 = ::core::ffi::c_uint;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_fault {
+    pub signo: ::core::ffi::c_int,
+    pub overflow: ::core::ffi::c_int,
+    pub address: usize,
+    pub fiber: u64,
+    pub depth: u32,
+    pub frames: [usize; 64usize],
+}
+unsafe extern "C" {
+    pub fn ss_faults_contain() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_fault_read() -> *const ss_fault;
+}
+unsafe extern "C" {
+    pub fn ss_fault_note_objects();
+}
+unsafe extern "C" {
+    pub fn ss_fault_locks(address: usize) -> *const ::core::ffi::c_char;
+}
+unsafe extern "C" {
+    pub fn ss_fault_walk(
+        fault: *mut ss_fault,
+        thread: *const ss_thread,
+        pc: usize,
+        frame: usize,
+        stack: usize,
+    );
+}
+unsafe extern "C" {
+    pub fn ss_fault_report(
+        fault: *const ss_fault,
+        why: *const ::core::ffi::c_char,
+        object: *const ::core::ffi::c_char,
+    );
 }
 pub type ss_native_function = ::core::option::Option<
     unsafe extern "C" fn(
