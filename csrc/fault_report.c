@@ -80,10 +80,14 @@ const char *ss_fault_locks(uintptr_t address) {
 
 /* ---- the walk ---- */
 
-/* Copies two words from anywhere; 0 if they cannot be read. [any, also in a handler; no; no] */
+int ss_fault_copy(void *to, const void *from, size_t size) {
+  struct iovec local = {to, size}, remote = {(void *)from, size};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)size;
+}
+
+/* Two words from anywhere; 0 if they cannot be read. [any, also in a handler; no; no] */
 static int peek(uintptr_t address, uintptr_t words[2]) {
-  struct iovec local = {words, 2 * sizeof *words}, remote = {(void *)address, 2 * sizeof *words};
-  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)(2 * sizeof *words);
+  return ss_fault_copy(words, (const void *)address, 2 * sizeof *words);
 }
 
 void ss_fault_walk(ss_fault *fault, const ss_thread *thread, uintptr_t pc, uintptr_t frame, uintptr_t stack) {
@@ -106,7 +110,7 @@ void ss_fault_walk(ss_fault *fault, const ss_thread *thread, uintptr_t pc, uintp
 /* ---- the report ---- */
 
 typedef struct line {
-  char text[256];
+  char text[512];
   size_t length;
 } line;
 
@@ -155,6 +159,10 @@ void ss_fault_report(const ss_fault *fault, const char *why, const char *where) 
   add(&line, name_of(fault->signo));
   add(&line, fault->overflow ? " (stack overflow) at address 0x" : " at address 0x");
   add_number(&line, fault->address, 16);
+  if (fault->place[0]) {
+    add(&line, " in ");
+    add(&line, fault->place);
+  }
   add(&line, " in fiber ");
   add_number(&line, fault->fiber, 10);
   add(&line, ", which cannot be contained: ");

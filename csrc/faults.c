@@ -134,6 +134,8 @@ static void note(ss_fault *fault, const ss_thread *thread, int signo, uintptr_t 
   fault->fiber = thread->fiber_id;
   fault->overflow = (signo == SIGSEGV || signo == SIGBUS) && address < thread->stack_limit &&
                     thread->stack_limit - address <= thread->stack_guard;
+  fault->place[0] = '\0';
+  if (thread->guest_where) thread->guest_where(fault->place, sizeof fault->place);
 }
 
 /* Opens the guard and goes on until the thread is out of the C library. [interpreter thread, in the handler; no; no] */

@@ -9,7 +9,7 @@
 
 #include "thread.h"
 
-enum { SS_FAULT_FRAMES = 64 };
+enum { SS_FAULT_FRAMES = 64, SS_FAULT_PLACE = 160 };
 
 /* What is known of a fault. */
 typedef struct ss_fault {
@@ -17,6 +17,7 @@ typedef struct ss_fault {
   int overflow;      /* the address lies in the guard of the current fiber's stack */
   uintptr_t address; /* that was touched; of SIGFPE and SIGILL: the instruction */
   uint64_t fiber;    /* its id */
+  char place[SS_FAULT_PLACE]; /* of the script, where the guest knows it; terminated */
   uint32_t depth;    /* of `frames` */
   uintptr_t frames[SS_FAULT_FRAMES]; /* innermost first: where it happened, then return addresses */
 } ss_fault;
@@ -30,6 +31,9 @@ int ss_faults_contain(void);
 
 /* After `ss_thread_state.faulted` was found set: what happened. Valid until ss_signal_detach. [interpreter thread; no; no] */
 const ss_fault *ss_fault_read(void);
+
+/* Copies memory that may not be there; 0: it is not. [any, also in a handler; no; no] */
+int ss_fault_copy(void *to, const void *from, size_t size);
 
 /* ---- for faults.c and fault_report.c ---- */
 

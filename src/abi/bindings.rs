@@ -35,6 +35,9 @@ pub struct ss_thread {
     pub contain: ::core::ffi::c_int,
     pub faulted: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
+    pub guest_where: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::core::ffi::c_char, arg2: usize),
+    >,
     pub guest: *mut ::core::ffi::c_void,
 }
 unsafe extern "C" {
@@ -409,6 +412,7 @@ unsafe extern "C" {
     pub fn ss_api_error_values(status: ::core::ffi::c_int, error: *mut ss_value);
 }
 pub const SS_FAULT_FRAMES: _bindgen_ty_2 = 64;
+pub const SS_FAULT_PLACE: _bindgen_ty_2 = 160;
 pub type _bindgen_ty_2 = ::core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -417,6 +421,7 @@ pub struct ss_fault {
     pub overflow: ::core::ffi::c_int,
     pub address: usize,
     pub fiber: u64,
+    pub place: [::core::ffi::c_char; 160usize],
     pub depth: u32,
     pub frames: [usize; 64usize],
 }
@@ -425,6 +430,13 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn ss_fault_read() -> *const ss_fault;
+}
+unsafe extern "C" {
+    pub fn ss_fault_copy(
+        to: *mut ::core::ffi::c_void,
+        from: *const ::core::ffi::c_void,
+        size: usize,
+    ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
     pub fn ss_fault_note_objects();

@@ -58,12 +58,18 @@ fn describe(fault: &abi::ss_fault) -> String {
         libc::SIGBUS => "SIGBUS",
         libc::SIGFPE => "SIGFPE",
         libc::SIGILL => "SIGILL",
-        libc::SIGABRT => return "abort() was called".into(),
+        libc::SIGABRT => return format!("abort() was called{}", place(fault)),
         other => return format!("signal {other}"),
     };
     let at = if matches!(fault.signo, libc::SIGSEGV | libc::SIGBUS) { "at address" } else { "at instruction" };
     let what = if fault.overflow != 0 { " (stack overflow)" } else { "" };
-    format!("{name}{what} {at} {:#x}", fault.address)
+    format!("{name}{what} {at} {:#x}{}", fault.address, place(fault))
+}
+
+/// Where the script was, if the guest could tell.
+fn place(fault: &abi::ss_fault) -> String {
+    let bytes: Vec<u8> = fault.place.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
+    if bytes.is_empty() { String::new() } else { format!(", script at {}", String::from_utf8_lossy(&bytes)) }
 }
 
 /// Frames with their symbols, where the program has them.

@@ -239,6 +239,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     // across a call.
     unsafe {
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
+        (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
     };
     let asked = interpreter.clone();
