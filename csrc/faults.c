@@ -83,8 +83,8 @@ static void hand_on(int signo, siginfo_t *info, void *context) {
   if (former->sa_handler == SIG_IGN && info->si_code <= 0) return;
   if (former->sa_handler == SIG_DFL || former->sa_handler == SIG_IGN) {
     ss_registration_reset(signo);
-    /* A fault happens again; what was sent does not. */
-    if (info->si_code <= 0) syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, info);
+    /* A fault happens again; what was sent, and a breakpoint, does not. */
+    if (info->si_code <= 0 || signo == SIGTRAP) syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, info);
     return;
   }
   /* It is the host's, and may register what it likes. */

@@ -71,17 +71,23 @@ fn dies(test: &str, signal: i32, body: impl FnOnce()) -> Option<String> {
 
 /// Host functions wait at gates.
 #[derive(Clone, Default)]
-struct Gates(Arc<Mutex<(HashMap<i64, Vec<Waker>>, bool)>>);
+struct Gates(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    at: HashMap<i64, Vec<Waker>>,
+    open: bool,
+}
 
 impl Gates {
     fn waiting(&self) -> usize {
-        self.0.lock().expect("not poisoned").0.values().map(|gate| gate.len().min(1)).sum()
+        self.0.lock().expect("not poisoned").at.values().map(|gate| gate.len().min(1)).sum()
     }
 
     fn open(&self) {
         let mut inner = self.0.lock().expect("not poisoned");
-        inner.1 = true;
-        inner.0.drain().flat_map(|(_, wakers)| wakers).for_each(Waker::wake);
+        inner.open = true;
+        inner.at.drain().flat_map(|(_, wakers)| wakers).for_each(Waker::wake);
     }
 }
 
@@ -100,10 +106,10 @@ fn bed(threads: usize, configure: impl FnOnce(Builder<Guests>) -> Builder<Guests
         .function("wait", async move |gate: i64| {
             std::future::poll_fn(|task| {
                 let mut inner = at.0.lock().expect("not poisoned");
-                if inner.1 {
+                if inner.open {
                     return Poll::Ready(());
                 }
-                inner.0.entry(gate).or_default().push(task.waker().clone());
+                inner.at.entry(gate).or_default().push(task.waker().clone());
                 Poll::Pending
             })
             .await;
@@ -112,6 +118,12 @@ fn bed(threads: usize, configure: impl FnOnce(Builder<Guests>) -> Builder<Guests
         .function("fault_in_host", |_: i64| {
             say("reached");
             null_write();
+            Ok(0)
+        })
+        .function("trap_in_host", |_: i64| {
+            say("reached");
+            // SAFETY: a breakpoint; the process is to die of it.
+            unsafe { std::arch::asm!("int3") };
             Ok(0)
         })
         .function("abort_in_host", |_: i64| -> anyhow::Result<i64> {
@@ -283,6 +295,13 @@ fn a_fault_in_host_code_ends_the_process() {
 }
 
 #[test]
+fn a_breakpoint_in_host_code_ends_the_process() {
+    dies("a_breakpoint_in_host_code_ends_the_process", libc::SIGTRAP, || {
+        call_host(&bed(1, |builder| builder), "t.trap_in_host");
+    });
+}
+
+#[test]
 fn an_abort_in_host_code_ends_the_process() {
     dies("an_abort_in_host_code_ends_the_process", libc::SIGABRT, || {
         call_host(&bed(1, |builder| builder), "t.abort_in_host");
@@ -334,8 +353,8 @@ fn one_of_five_hundred_traps() {
 fn crash_at(bed: &Bed, gate: i64) {
     let mut inner = bed.gates.0.lock().expect("not poisoned");
     // Open for whoever is polled; only this one is.
-    inner.1 = true;
-    inner.0.remove(&gate).expect("it waits").into_iter().for_each(Waker::wake);
+    inner.open = true;
+    inner.at.remove(&gate).expect("it waits").into_iter().for_each(Waker::wake);
 }
 
 #[test]
