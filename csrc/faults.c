@@ -46,6 +46,8 @@
 #define MADV_GUARD_REMOVE 103 /* Linux 6.13 */
 #endif
 
+#ifndef SS_NO_INTERPOSER
+
 static const int CONTAINED[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 
 /* Stepping takes about a microsecond an instruction: 10 s. */
@@ -53,8 +55,6 @@ enum { STEPS = 10000000 };
 
 /* EFLAGS: trap, direction, alignment check. */
 enum { TRAP_FLAG = 0x100, DIRECTION_FLAG = 0x400, ALIGNMENT_FLAG = 0x40000 };
-
-#ifndef SS_NO_INTERPOSER
 
 static pthread_mutex_t installing = PTHREAD_MUTEX_INITIALIZER;
 static int installed;
