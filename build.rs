@@ -147,6 +147,8 @@ fn bridge() {
                 "api_threads.c",
                 "barrier.c",
                 "native.c",
+                "faults.c",
+                "fault_report.c",
                 "signals.c",
                 "signals_attach.c",
                 "registration.c",

@@ -2,6 +2,7 @@
 #include "api.h"
 #include "crossing.h"
 #include "export.h"
+#include "faults.h"
 #include "native.h"
 #include "signals.h"
 #include "tick.h"

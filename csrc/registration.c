@@ -22,15 +22,6 @@
 #include "signals_state.h"
 #include "tick.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SS_NO_INTERPOSER 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SS_NO_INTERPOSER 1 /* the sanitizer has an interposer of its own; ss_signal_adopt() remains */
-#endif
-
 typedef struct row {
   _Atomic uint32_t version;
   _Atomic uintptr_t handler;
@@ -201,11 +192,12 @@ static int pass(int signo, const struct sigaction *action, struct sigaction *for
 int sigaction(int signo, const struct sigaction *restrict action, struct sigaction *restrict former) {
   const ss_thread *thread = &ss_thread_state;
   int guest = thread->attached && thread->place == SS_ON_FIBER && !thread->in_host;
-  if (!guest || signo < 1 || signo >= SS_SIGNALS || (SS_FAULTS & SS_BIT(signo))) return pass(signo, action, former);
-  if (signo == ss_tick_signal() && action) {
-    errno = EINVAL;
+  int fault = signo > 0 && signo < SS_SIGNALS && (SS_FAULTS & SS_BIT(signo)) != 0;
+  if (guest && action && ((fault && thread->contain && signo != SIGSYS) || signo == ss_tick_signal())) {
+    errno = EINVAL; /* they are ours */
     return -1;
   }
+  if (!guest || fault || signo < 1 || signo >= SS_SIGNALS) return pass(signo, action, former);
   struct sigaction replaced;
   ss_guest_action before;
   if (!action || action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN || is_ours(action)) {

@@ -17,6 +17,9 @@
 /* For the handlers' own frames; the kernel's (12 KB and more with wide registers) are added four deep. */
 enum { STACK_BYTES = 64 * 1024, NESTED_FRAMES = 4 };
 
+/* For giving up the thread after a fault, and for a handler without SA_ONSTACK that comes just then. */
+enum { FAULT_STACK_BYTES = 64 * 1024 };
+
 static size_t round_up(size_t size, size_t page) { return (size + page - 1) / page * page; }
 
 /* Unmaps what attach mapped. [interpreter thread; no; no] */
@@ -37,7 +40,8 @@ static int map(ss_signals *signals) {
   signals->entries = entries;
   signals->capacity = SS_QUEUE_ENTRIES;
 
-  signals->stack_size = page + round_up(STACK_BYTES + NESTED_FRAMES * (size_t)getauxval(AT_MINSIGSTKSZ), page);
+  size_t usable = round_up(STACK_BYTES + NESTED_FRAMES * (size_t)getauxval(AT_MINSIGSTKSZ), page);
+  signals->stack_size = page + usable + FAULT_STACK_BYTES + round_up(sizeof(ss_fault), page);
   void *stack = mmap(NULL, signals->stack_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (stack == MAP_FAILED) return errno;
   signals->stack = stack;
@@ -45,7 +49,9 @@ static int map(ss_signals *signals) {
   stack_t alternate;
   memset(&alternate, 0, sizeof alternate);
   alternate.ss_sp = (char *)stack + page;
-  alternate.ss_size = signals->stack_size - page;
+  alternate.ss_size = usable;
+  signals->fault_stack = (char *)alternate.ss_sp + usable;
+  signals->fault = (ss_fault *)((char *)signals->fault_stack + FAULT_STACK_BYTES);
   return sigaltstack(&alternate, &signals->former_stack) ? errno : 0;
 }
 
@@ -55,6 +61,7 @@ int ss_signal_attach(void) {
   if (thread->attached) return EALREADY;
   memset(signals, 0, sizeof *signals);
   signals->tid = gettid();
+  signals->mask = ss_set_mask(SIG_BLOCK, 0);
   int failed = map(signals);
   if (failed) {
     unmap(signals);

@@ -11,7 +11,18 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "faults.h"
 #include "thread.h"
+
+/* The sanitizer has interposers and handlers of its own; ss_signal_adopt() remains. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SS_NO_INTERPOSER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define SS_NO_INTERPOSER 1
+#endif
 
 enum { SS_SIGNALS = 65 /* 1..64; 0 is none */, SS_QUEUE_ENTRIES = 64 };
 
@@ -38,6 +49,11 @@ typedef struct ss_signals {
   void *stack;         /* mapping of the alternate stack, guard included */
   size_t stack_size;
   stack_t former_stack;
+
+  void *fault_stack;  /* lowest address: where a fiber that has faulted gives up the thread; in the mapping of `stack`, above it */
+  ss_fault *fault;    /* above that */
+  volatile int steps; /* instructions done while stepping out of the C library; 0: not stepping */
+  uint64_t mask;      /* of the thread when it attached */
 
   timer_t timer;
   uint64_t seen_epoch; /* by the last tick */

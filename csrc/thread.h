@@ -34,6 +34,7 @@ typedef struct ss_thread {
   uint64_t fiber_id;           /* its id, never reused in a process; 0: none */
   uintptr_t stack_base;        /* of the current fiber's stack: highest address */
   uintptr_t stack_limit;       /* lowest usable address; 0 while no fiber is current: no limit */
+  uintptr_t stack_guard;       /* bytes below it that fault when touched */
   volatile uint64_t epoch;     /* counts resumes: a tick that carries another epoch is stale */
   volatile uint64_t deadline;  /* of the current fiber, CLOCK_MONOTONIC nanoseconds; UINT64_MAX: none */
   volatile int others_ready;   /* another fiber waits for this thread */
@@ -41,7 +42,10 @@ typedef struct ss_thread {
   volatile uint32_t idle;      /* ticks in a row that found no fiber current */
   volatile uint64_t armed;     /* the tick's period in nanoseconds; 0: disarmed */
   volatile int attached;       /* 1: this is an interpreter thread */
+  volatile int contain;        /* 1: faults of guest code end the call, not the process */
+  volatile int faulted;        /* 1: the current fiber has faulted, and is never to be resumed */
   void (*volatile guest_interrupt)(void); /* makes running guest code look up; async-signal-safe; may be NULL */
+  void (*volatile guest_where)(char *, uintptr_t); /* writes the script's place; async-signal-safe; may be NULL */
   void *guest;                 /* the guest's own anchor (Lua: its universe) */
 } ss_thread;
 

@@ -108,6 +108,10 @@ pub struct Metrics {
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
+    /// Those of them whose memory was not given back.
+    pub abandoned: u64,
+    /// Faults of guest code that were contained.
+    pub crashed: u64,
     /// Host objects that guests still held when they were closed, after they had dropped everything.
     pub leaked_objects: u64,
     /// Interpreters that did not end in a shutdown, and were left behind.
@@ -222,6 +226,8 @@ impl Engine {
             stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            abandoned: self.0.losses.abandoned.load(Ordering::Relaxed),
+            crashed: self.0.losses.crashed.load(Ordering::Relaxed),
             leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,

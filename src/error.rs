@@ -39,13 +39,14 @@ pub enum Error {
     },
     /// The call was cancelled, or the engine is shutting down.
     Cancelled,
-    /// The guest crashed (reserved for fault containment).
+    /// Guest code faulted in this call: a null pointer, a stack overflow, an illegal instruction, `abort()`. The
+    /// interpreter was lost with it and is replaced; the call may have had effects.
     Crashed {
-        /// The signal or the panic.
+        /// The signal and the address, or what else it was.
         fault: String,
         /// The fiber it happened in.
         fiber: u64,
-        /// Where.
+        /// The C frames, innermost first, one a line; empty if it was none of guest code.
         backtrace: String,
     },
     /// The interpreter that ran the call, or that a bound value belongs to, is gone.

@@ -39,7 +39,7 @@ pub struct Setup {
 /// # Safety
 ///
 /// `entry()` must be C code that returns normally on every path (no longjmp, no exception leaves it) after it has called
-/// `ss_return` exactly once. `interrupt()` must be async-signal-safe.
+/// `ss_return` exactly once. `interrupt()` and `place()` must be async-signal-safe.
 pub unsafe trait Interpreter: 'static {
     /// The C-side record of one run: what `entry()` gets a pointer to. It stays at its address, and is reused for later
     /// runs.
@@ -56,6 +56,12 @@ pub unsafe trait Interpreter: 'static {
     /// What makes running guest code call `ss_poll` soon. Called from a signal handler on the interpreter thread while
     /// guest code runs.
     fn interrupt(&self) -> Option<unsafe extern "C" fn()>;
+
+    /// What writes the place of the script that runs, terminated, into so many bytes, or nothing. Called from the handler of a
+    /// fault of guest code, with the guest's state broken perhaps.
+    fn place(&self) -> Option<unsafe extern "C" fn(*mut std::ffi::c_char, usize)> {
+        None
+    }
 
     /// An empty record.
     fn new_run(&mut self) -> Self::Run;

@@ -10,6 +10,8 @@
 //! code already: `place`, `fiber_id = 0`, [`Attached::switch`]. A fiber that is over: [`Attached::fiber_end`] after that.
 
 mod attach;
+mod faults;
 pub(crate) mod tick;
 
 pub(crate) use attach::Attached;
+pub(crate) use faults::Crash;

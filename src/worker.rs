@@ -13,6 +13,7 @@
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
 mod backlog;
+mod fault;
 mod fiber;
 mod jobs;
 mod limits;
@@ -35,7 +36,7 @@ use crate::call::wake::Way;
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::signal::Attached;
+use crate::signal::{Attached, Crash};
 
 use backlog::Backlog;
 use fiber::{Fiber, Ids};
@@ -77,6 +78,8 @@ pub struct Worker<I: Interpreter> {
     /// Units of work left until the next intake.
     units: u32,
     ending: Option<Ending>,
+    /// Why the incarnation ends, if guest code faulted.
+    crash: Option<Crash>,
 }
 
 /// No new work.

@@ -99,6 +99,13 @@ void sslua_leave(sslua *universe, sslua_saved *saved);
 /* Makes running guest code call ss_poll() soon. [signal handler on the interpreter thread; no; no] */
 void sslua_interrupt(void);
 
+/*
+ * Writes "name:line" of the innermost Lua function, terminated, or nothing. Lua's structures may be in any state. The line is
+ * that of the last instruction that saved its place: the one that faulted, or one shortly before.
+ * [interpreter thread, also in a signal handler; no; no]
+ */
+void sslua_where(char *text, size_t size);
+
 /* [interpreter thread; no; no] */
 int sslua_in_finalizer(const sslua *universe);
 

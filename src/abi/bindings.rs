@@ -24,6 +24,7 @@ pub struct ss_thread {
     pub fiber_id: u64,
     pub stack_base: usize,
     pub stack_limit: usize,
+    pub stack_guard: usize,
     pub epoch: u64,
     pub deadline: u64,
     pub others_ready: ::core::ffi::c_int,
@@ -31,7 +32,12 @@ pub struct ss_thread {
     pub idle: u32,
     pub armed: u64,
     pub attached: ::core::ffi::c_int,
+    pub contain: ::core::ffi::c_int,
+    pub faulted: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
+    pub guest_where: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut ::core::ffi::c_char, arg2: usize),
+    >,
     pub guest: *mut ::core::ffi::c_void,
 }
 unsafe extern "C" {
@@ -424,6 +430,55 @@ pub struct ss_export_run {
 }
 unsafe extern "C" {
     pub fn ss_export_entry(run: *mut ::core::ffi::c_void);
+}
+pub const SS_FAULT_FRAMES: _bindgen_ty_2 = 64;
+pub const SS_FAULT_PLACE: _bindgen_ty_2 = 160;
+pub type _bindgen_ty_2 = ::core::ffi::c_uint;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_fault {
+    pub signo: ::core::ffi::c_int,
+    pub overflow: ::core::ffi::c_int,
+    pub address: usize,
+    pub fiber: u64,
+    pub place: [::core::ffi::c_char; 160usize],
+    pub depth: u32,
+    pub frames: [usize; 64usize],
+}
+unsafe extern "C" {
+    pub fn ss_faults_contain() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_fault_read() -> *const ss_fault;
+}
+unsafe extern "C" {
+    pub fn ss_fault_copy(
+        to: *mut ::core::ffi::c_void,
+        from: *const ::core::ffi::c_void,
+        size: usize,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_fault_note_objects();
+}
+unsafe extern "C" {
+    pub fn ss_fault_locks(address: usize) -> *const ::core::ffi::c_char;
+}
+unsafe extern "C" {
+    pub fn ss_fault_walk(
+        fault: *mut ss_fault,
+        thread: *const ss_thread,
+        pc: usize,
+        frame: usize,
+        stack: usize,
+    );
+}
+unsafe extern "C" {
+    pub fn ss_fault_report(
+        fault: *const ss_fault,
+        why: *const ::core::ffi::c_char,
+        object: *const ::core::ffi::c_char,
+    );
 }
 pub type ss_native_function = ::core::option::Option<
     unsafe extern "C" fn(

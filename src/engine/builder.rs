@@ -44,6 +44,8 @@ impl<G: Guest> Builder<G> {
                 deadline: None,
                 grace: Duration::from_millis(250),
                 tick: Duration::from_millis(5),
+                contain_faults: true,
+                abandoned: 256,
             },
             fiber_memory: None,
         }
@@ -110,6 +112,24 @@ impl<G: Guest> Builder<G> {
     /// Calls that may wait for one interpreter; the next is [`Error::QueueFull`]. Default: 65,536.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
+        self
+    }
+
+    /// Whether a fault of guest code (SIGSEGV, SIGBUS, SIGFPE, SIGILL, `abort()`) ends its call with [`Error::Crashed`]
+    /// instead of the process. Default: true. The interpreter is replaced then, and its other started calls are
+    /// [`Error::InterpreterLost`]. A fault in host code, or where the C library may hold a lock, ends the process still.
+    ///
+    /// The first engine that contains faults installs handlers for those signals and SIGTRAP, for the process; whoever had
+    /// one gets what is not a guest's. Under AddressSanitizer and valgrind nothing is contained.
+    pub fn contain_faults(mut self, contain: bool) -> Self {
+        self.settings.contain_faults = contain;
+        self
+    }
+
+    /// How many interpreters may be lost together with their memory, by faults or by panics of an interpreter thread, before
+    /// the process ends with a report. Default: 256.
+    pub fn abandoned(mut self, interpreters: u64) -> Self {
+        self.settings.abandoned = interpreters;
         self
     }
 

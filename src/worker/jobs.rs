@@ -286,7 +286,7 @@ impl<I: Interpreter> Worker<I> {
 }
 
 /// Tells a caller that its call did not start.
-fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
+pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
     local.unbind_args(&mut job);
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");

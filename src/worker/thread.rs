@@ -3,7 +3,7 @@
 //! 1. The thread attaches: in-host, alternate signal stack, tick timer. 2. The guest is made and started, on a fiber.
 //! 3. Scripts that the engine has are loaded. 4. It works. 5. It closes the guest and ends.
 //!
-//! A panic that reaches this file quarantines the incarnation: its fibers are leaked with whatever they hold, its started
+//! A panic that reaches this file, which is also what a fault of guest code becomes (`fault`), quarantines the incarnation: its fibers are leaked with whatever they hold, its started
 //! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
 //! calls run there.
 
@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::fiber::Ids;
 use super::limits::Limits;
-use super::{Ending, Worker};
+use super::{Ending, Worker, fault};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
@@ -31,7 +31,7 @@ use crate::handle::Table;
 use crate::host::local::{Activity, Clock, Lent, Local};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
-use crate::signal::Attached;
+use crate::signal::{Attached, Crash};
 
 /// What every interpreter of an engine is made with.
 #[derive(Debug, Clone)]
@@ -50,6 +50,10 @@ pub struct Settings {
     pub grace: Duration,
     /// How often running guest code is looked at; a time slice is one to two ticks.
     pub tick: Duration,
+    /// Faults of guest code end the call, not the process.
+    pub contain_faults: bool,
+    /// Interpreters that may be lost with their memory before the process ends.
+    pub abandoned: u64,
 }
 
 /// What outlives an incarnation.
@@ -82,6 +86,10 @@ pub struct Post<G: Guest> {
 pub struct Losses {
     /// Incarnations that were quarantined.
     pub quarantined: AtomicU64,
+    /// Those of them whose memory could not be given back.
+    pub abandoned: AtomicU64,
+    /// Faults of guest code that were contained.
+    pub crashed: AtomicU64,
     /// Host objects that guests still held when they were closed.
     pub leaked: AtomicU64,
 }
@@ -108,13 +116,14 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             return give_up(post, started, error);
         }
     });
-    let mut up = false;
+    let (mut up, mut closing) = (false, false);
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
         worker.reload(&post.scripts);
         report(started.clone(), Ok(()));
         up = true;
         worker.work();
+        closing = true;
         let leaked = worker.stop();
         post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
         worker.tell_ended();
@@ -128,24 +137,51 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         }
         Ok(Err(error)) => give_up(post, started, error),
         // One that cannot even start would be replaced for ever.
-        Err(Panicked(message)) if !up => {
-            give_up(post, started, Error::Crashed { fault: message, fiber: 0, backtrace: String::new() });
+        Err(Panicked(fault)) if !up => {
+            let crash = worker.crash.take();
+            detach(&mut worker);
+            let unknown = || Error::Crashed { fault, fiber: 0, backtrace: String::new() };
+            give_up(post, started, crash.map_or_else(unknown, |crash| crash.error()));
         }
         Err(Panicked(message)) => {
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(
-                target: "sidestack", interpreter = post.inbox.interpreter, %message,
-                "an interpreter thread panicked; it is replaced"
-            );
+            let interpreter = post.inbox.interpreter;
+            match worker.crash.take() {
+                Some(Crash { fault, fiber, backtrace }) => {
+                    post.losses.crashed.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(
+                        target: "sidestack", interpreter, fiber, %fault, %backtrace,
+                        "guest code crashed; its interpreter is replaced"
+                    );
+                }
+                None => tracing::error!(
+                    target: "sidestack", interpreter, %message, "an interpreter thread panicked; it is replaced"
+                ),
+            }
             let ending = worker.ending.take();
             worker.lose();
-            // The leaked worker must not keep the channel open when there is no other reader.
-            worker.inbox = crossbeam_channel::never();
-            // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
-            unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
-            replace(post, ending);
+            fault::count_abandoned(&post.losses, post.settings.abandoned);
+            detach(&mut worker);
+            if closing {
+                // Closing is what failed, and would fail again: it is over.
+                let done = ending.map(|ending| ending.done).unwrap_or_default();
+                give_up(post, None, Error::InterpreterLost { started: false });
+                done.into_iter().for_each(|done| {
+                    let _ = done.send(());
+                });
+            } else {
+                replace(post, ending);
+            }
         }
     }
+}
+
+/// The thread is no longer that worker's, which is leaked.
+fn detach<I: Interpreter>(worker: &mut std::mem::ManuallyDrop<Worker<I>>) {
+    // The leaked worker must not keep the channel open when there is no other reader.
+    worker.inbox = crossbeam_channel::never();
+    // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
+    unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
 }
 
 /// Starts the next incarnation.
@@ -186,17 +222,26 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
-    let pool =
-        StackPool::new(StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() })?;
+    let stacks = StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() };
+    let guard = stacks.guard;
+    let pool = StackPool::new(stacks)?;
     tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, stacks = ?pool.stats(), "stacks are reserved");
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
     let attached = Attached::new()
         .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
     let thread = attached.thread().as_ptr();
+    if settings.contain_faults {
+        let source = |source| Error::System { what: "cannot contain faults".into(), source };
+        attached.contain_faults().map_err(source)?;
+    }
     // SAFETY: the thread's own state; the interpreter is shared with this thread only, and nobody holds a reference to it
     // across a call.
-    unsafe { (*thread).guest_interrupt = (*interpreter.get()).interrupt() };
+    unsafe {
+        (*thread).guest_interrupt = (*interpreter.get()).interrupt();
+        (*thread).guest_where = (*interpreter.get()).place();
+        (*thread).stack_guard = guard;
+    };
     let asked = interpreter.clone();
     let local = Rc::new(Local {
         registry: post.registry.clone(),
@@ -239,6 +284,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         held: Vec::new(),
         units: 0,
         ending: None,
+        crash: None,
     })
 }
 

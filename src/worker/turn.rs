@@ -62,6 +62,8 @@ impl<I: Interpreter> Worker<I> {
         };
         match resumed {
             Resumed::Done => self.end(index),
+            // SAFETY: the thread's own state; the handler that sets it runs on this thread, while a fiber does.
+            Resumed::Suspended if unsafe { (*self.thread).faulted } != 0 => self.faulted(index),
             Resumed::Suspended => {
                 // SAFETY: as above; it is suspended now.
                 let record = unsafe { &raw mut (*fiber).record };

@@ -97,6 +97,9 @@ unsafe extern "C" {
     pub fn sslua_interrupt();
 }
 unsafe extern "C" {
+    pub fn sslua_where(text: *mut ::core::ffi::c_char, size: usize);
+}
+unsafe extern "C" {
     pub fn sslua_in_finalizer(universe: *const sslua) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {

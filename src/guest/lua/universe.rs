@@ -85,6 +85,10 @@ unsafe impl Interpreter for Universe {
         Some(c::sslua_interrupt)
     }
 
+    fn place(&self) -> Option<unsafe extern "C" fn(*mut c_char, usize)> {
+        Some(c::sslua_where)
+    }
+
     fn new_run(&mut self) -> sslua_run {
         sslua_run {
             universe: ptr::null_mut(),

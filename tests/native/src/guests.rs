@@ -38,7 +38,8 @@ fn native() -> Native {
         ("use_kept", Some(guests_use_kept)),
         ("stubborn", Some(guests_stubborn)),
     ];
-    all.into_iter().fold(Native::new(), |native, (name, function)| {
+    let native = crate::faults::native(Native::new());
+    all.into_iter().fold(native, |native, (name, function)| {
         // SAFETY: csrc/guests.c keeps to native.h.
         unsafe { native.function(name, function) }
     })
