@@ -1,6 +1,7 @@
 //! The front: N interpreter threads behind one `Send + Sync + Clone` API.
 
 mod builder;
+mod fibers;
 mod script;
 mod watchdog;
 

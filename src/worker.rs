@@ -17,6 +17,7 @@ mod fiber;
 mod jobs;
 mod limits;
 mod messages;
+mod report;
 mod service;
 pub mod thread;
 mod turn;

@@ -142,6 +142,11 @@ impl<I: Interpreter> Worker<I> {
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
         };
+        fiber.asked = job.begun;
+        if let Some(label) = &caller.label {
+            self.local.inbox.roster.enter(key.id, label, job.begun);
+            fiber.listed = true;
+        }
         let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
@@ -211,6 +216,9 @@ impl<I: Interpreter> Worker<I> {
         self.limits.set(index, None);
         self.live -= 1;
         fiber.state = State::Done;
+        if std::mem::take(&mut fiber.listed) {
+            self.local.inbox.roster.leave(fiber.record.key.id);
+        }
         // SAFETY: as in `place`.
         unsafe { (*self.interpreter.get()).ended(&mut fiber.run, returned) };
         self.attached.fiber_end(fiber.record.key.id);

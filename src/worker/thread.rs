@@ -254,6 +254,8 @@ impl<I: Interpreter> Worker<I> {
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) {
         self.count_started();
+        self.local.activity.end_turn();
+        self.local.inbox.roster.clear();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             match record.job.take() {
