@@ -109,6 +109,8 @@ pub struct Metrics {
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
+    /// Interpreters that were replaced after so many calls: [`Builder::max_calls`].
+    pub recycled: u64,
     /// Host objects that guests still held when they were closed, after they had dropped everything.
     pub leaked_objects: u64,
     /// Interpreters that did not end in a shutdown, and were left behind.
@@ -215,6 +217,7 @@ impl Engine {
             stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            recycled: self.0.losses.recycled.load(Ordering::Relaxed),
             leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
