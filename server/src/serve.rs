@@ -46,6 +46,7 @@ pub async fn serve(options: Serve) -> ExitCode {
 async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Result<ExitCode> {
     // From here on a signal is an orderly end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
+    let quit = signals::quit().context("cannot listen to signals")?;
     let path = guest::script_path(&options.app)?;
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
@@ -94,7 +95,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         count: AtomicUsize::new(0),
     });
     banner(output, &engine, options, address, admin_address);
-    tokio::spawn(fibers::at_quit(signals::quit().context("cannot listen to signals")?, engine.clone(), output.clone()));
+    tokio::spawn(fibers::at_quit(quit, engine.clone(), output.clone()));
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, app.clone()));
     }
