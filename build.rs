@@ -12,6 +12,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build");
     let csrc = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("csrc");
     bridge();
+    #[cfg(feature = "hooks")]
+    hooks(&csrc);
     #[cfg(feature = "lua")]
     lua(&csrc);
     // Read by the build scripts of crates that compile C against our headers (DEP_SIDESTACK_INCLUDE). Last, because
@@ -31,7 +33,8 @@ mod bindings {
     pub fn generate() {
         println!("cargo:rerun-if-env-changed=SIDESTACK_BINDINGS");
         // What the shims call is defined in Rust: src/crossing/entry.rs.
-        let upcalls = "ss_(host_call|host_answer|host_end|poll|object_release|function_id|return|(cross|foreign)_.*)";
+        let upcalls =
+            "ss_(host_call|host_answer|host_give_back|poll|object_release|function_id|return|(cross|foreign)_.*)";
         let abi = builder("csrc/abi.h").allowlist_file(".*csrc/[^/]*").blocklist_function(upcalls);
         keep(abi, "abi.rs", "src/abi/bindings.rs");
         if cfg!(feature = "lua") {
@@ -138,6 +141,7 @@ fn bridge() {
             [
                 "thread.c",
                 "crossing.c",
+                "export.c",
                 "api.c",
                 "api_handles.c",
                 "api_threads.c",
@@ -151,4 +155,20 @@ fn bridge() {
             .map(|file| format!("csrc/{file}")),
         )
         .compile("sidestack_bridge");
+}
+
+/// The C library's blocking calls, caught. Left out under AddressSanitizer, which stands before them itself (off.c).
+#[cfg(feature = "hooks")]
+fn hooks(csrc: &std::path::Path) {
+    println!("cargo:rerun-if-env-changed=CFLAGS");
+    let sanitized = env::var("CFLAGS").is_ok_and(|flags| flags.contains("sanitize=address"));
+    let mut files: Vec<_> = std::fs::read_dir(csrc.join("hooks"))
+        .expect("csrc/hooks")
+        .map(|entry| entry.expect("csrc/hooks").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "c"))
+        .filter(|path| path.ends_with("off.c") == sanitized)
+        .collect();
+    files.sort();
+    // The fortified headers define some of the very functions.
+    c::build(csrc).flag("-U_FORTIFY_SOURCE").files(files).compile("sidestack_hooks");
 }

@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-STEPS=(tools format bindings lint features unit docs server sanitizer valgrind loom benches)
+STEPS=(tools format bindings lint features unit docs hooks server sanitizer valgrind loom benches)
 HOST=x86_64-unknown-linux-gnu
 RAN=()
 
@@ -36,6 +36,7 @@ step_tools() {
   need c++ g++
   need make make
   need pkg-config pkg-config
+  need /usr/include/expat.h libexpat1-dev
   need "/usr/lib/llvm-*/lib/libclang*.so*" libclang-dev
 }
 
@@ -61,15 +62,31 @@ step_features() {
   cargo check --no-default-features
   cargo check --no-default-features --features tokio
   cargo check --no-default-features --features lua
+  cargo check --no-default-features --features hooks
 }
 
 step_unit() {
-  cargo test --workspace --exclude sidestack-server --features sidestack/tokio --lib --tests
+  cargo test --workspace --exclude sidestack-server --exclude sidestack-test-hooks --features sidestack/tokio --lib --tests
 }
 
 step_docs() {
   cargo test --features tokio --doc
-  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sidestack/tokio
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --features sidestack/tokio,sidestack/hooks
+}
+
+# Blocking calls of C code wait on fibers: each of them, and unchanged libraries against real servers, which the tests start
+# and stop themselves. Apart from `unit`, so that the rest is tested without the hooks too.
+step_hooks() {
+  need pkg-config pkg-config
+  need /usr/include/postgresql/libpq-fe.h libpq-dev
+  need "/usr/include/*/curl/curl.h" libcurl4-openssl-dev
+  need /usr/include/hiredis/hiredis.h libhiredis-dev
+  need "/usr/lib/postgresql/*/bin/initdb" postgresql
+  need redis-server redis-server
+  need /usr/sbin/nginx nginx-light
+  cargo test -p sidestack-test-hooks
+  # The guests that the library has anyway, with the hooks linked in.
+  cargo test --features hooks --test bridge --test script
 }
 
 # The real binary, also under wrk with 256 connections.

@@ -9,7 +9,7 @@ use sidestack_bench_guest::Suite;
 fn wait(criterion: &mut Criterion) {
     let suite = Suite::new();
     let mut group = criterion.benchmark_group("wait");
-    for case in ["bare switch", "wait"] {
+    for case in ["bare switch", "yield", "wait"] {
         group.bench_function(case, |bencher| bencher.iter_custom(|n| suite.run(case, n)));
     }
     group.finish();

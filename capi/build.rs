@@ -6,4 +6,6 @@ fn main() {
     println!("cargo:rustc-cdylib-link-arg=-Wl,--exclude-libs,ALL");
     let version = std::env::var("CARGO_PKG_VERSION_MAJOR").expect("cargo sets it");
     println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libsidestack.so.{version}");
+    // The bounds of the sections that the table of exported functions lies in are nobody's business.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,start-stop-visibility=hidden");
 }

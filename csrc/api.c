@@ -41,7 +41,7 @@ static int in_handler(void) {
 }
 
 /* The fiber's, or the thread's where none runs. [any thread, not in a handler; no; no] */
-static void set_error(const ss_value *error) {
+void ss_api_error_set(const ss_value *error) {
   if (ss_thread_state.fiber)
     ss_cross((uintptr_t)error, 0, 0, 0, ss_cross_error_set);
   else
@@ -58,7 +58,7 @@ static void get_error(ss_value *error) {
 
 int ss_api_error(int status, const char *code, const char *message) {
   ss_value error[SS_ERROR_VALUES] = {sidestack_string(code), sidestack_string(message), {0}, sidestack_int(0)};
-  set_error(error);
+  ss_api_error_set(error);
   return status;
 }
 
@@ -193,7 +193,7 @@ static int cancelled(void) {
 
 /* A host call has ended with an error. [fiber; no; no] */
 static int host_error(const ss_call *call) {
-  set_error(call->values);
+  ss_api_error_set(call->values);
   return ss_cross((uintptr_t)call->values, 0, 0, 0, ss_cross_is_cancel) ? cancelled() : SIDESTACK_ERROR;
 }
 
@@ -221,7 +221,8 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
   if (!ss_thread_state.fiber) return ss_foreign_call(id, args, nargs, results);
-  ss_call call = {0}; /* here, and not the caller's: its address says how far in the call is */
+  ss_call call; /* here, and not the caller's: its address says how far in the call is */
+  ss_call_begin(&call);
   int status = ss_host_call(id, args, nargs, &call), outcome;
   while (status == SS_CALL_GUEST) status = answer(&call);
   if (status == SS_OK) {

@@ -67,6 +67,9 @@ void ss_cross_yield(ss_thread *thread);
 /* Sets the last error and returns `status`. [any thread, not in a signal handler; no; no] */
 int ss_api_error(int status, const char *code, const char *message);
 
+/* Sets the last error from its four values. [any thread, not in a signal handler; no; no] */
+void ss_api_error_set(const ss_value *error);
+
 /* SIDESTACK_OK if this is a fiber's place, outside of signal handlers; or the refusal. [any thread; no; no] */
 int ss_api_on_fiber(void);
 

@@ -13,9 +13,7 @@ int ss_host_answer(ss_call *call, int answer, ss_value *values, uint32_t count) 
   return (int)ss_cross((uintptr_t)call, (uintptr_t)answer, (uintptr_t)values, count, ss_cross_host_answer);
 }
 
-void ss_host_end(ss_call *call) {
-  if (call->reply) ss_cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end);
-}
+void ss_host_give_back(ss_call *call) { ss_cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end); }
 
 int ss_poll(ss_call *call, int how) {
   int64_t status;

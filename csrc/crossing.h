@@ -25,7 +25,7 @@ enum ss_status {
 enum { SS_ERROR_VALUES = 4 };
 
 /*
- * One host call as its shim frame sees it. The struct lives in that frame, zeroed before use; its address is the frame's identity: when a frame
+ * One host call as its shim frame sees it. The struct lives in that frame, made ready by ss_call_begin(); its address is the frame's identity: when a frame
  * further out on the same stack makes or answers a call, records of frames further in are ended (they were longjmped
  * past).
  */
@@ -40,6 +40,12 @@ typedef struct ss_call {
   void *reply;            /* host's: owner of `values`; NULL: they lie in `few`, or there are none */
   ss_value few[SS_FEW];   /* host's: a short run of plain numbers, which needs no ss_host_end() */
 } ss_call;
+
+/* The host fills in the rest. [any; no; no] */
+static inline void ss_call_begin(ss_call *call) {
+  call->id = 0;
+  call->reply = 0;
+}
 
 /*
  * Calls host function `function`. The host may set SS_CLAIMED on function and reference entries of `args`; the shim
@@ -56,8 +62,13 @@ int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *cal
  */
 int ss_host_answer(ss_call *call, int status, ss_value *values, uint32_t count);
 
+/* As ss_host_end(), where there is something to give back. [fiber; does not suspend; does not raise] */
+void ss_host_give_back(ss_call *call);
+
 /* Gives the call's values back to the host. [fiber; does not suspend; does not raise] */
-void ss_host_end(ss_call *call);
+static inline void ss_host_end(ss_call *call) {
+  if (call->reply) ss_host_give_back(call);
+}
 
 /* Where guest code looks up (bits). */
 enum ss_poll_how {

@@ -7,6 +7,7 @@
 mod api;
 pub mod cancel;
 mod entry;
+pub mod export;
 pub mod fence;
 pub mod finish;
 mod foreign;

@@ -208,6 +208,14 @@ impl Engine {
         Ok(call)
     }
 
+    /// Makes this engine the one that runs exported functions for threads that are no interpreter threads, where the
+    /// function says `foreign = owner` (see [`export`](macro@crate::export)). There is one in a process: the last that asked for
+    /// it. Such a call is a call like others: it takes a fiber, and the engine's queue, deadline and shutdown hold for it.
+    pub fn own_foreign_calls(&self) {
+        let engine: Arc<dyn Dispatch> = self.0.clone();
+        crate::crossing::export::foreign::own(Arc::downgrade(&engine));
+    }
+
     /// Counts.
     pub fn metrics(&self) -> Metrics {
         let (slow_host_calls, last_slow_host_call) = self.0.watchdog.slow();

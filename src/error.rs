@@ -88,12 +88,30 @@ pub mod refused {
     pub const OWN_INTERPRETER: &str = "would_block_own_interpreter";
     /// Values bound to two interpreters in one call.
     pub const TWO_OWNERS: &str = "two_owners";
-    /// A value bound to one interpreter used in another.
+    /// A value, or a handle, that belongs to another interpreter.
     pub const WRONG_OWNER: &str = "wrong_owner";
     /// No script, export or function of this name.
     pub const NOT_FOUND: &str = "not_found";
     /// The engine has been shut down.
     pub const SHUT_DOWN: &str = "shut_down";
+    /// A call to the host by C that an exported function called which is marked `no_callback`.
+    pub const CALLED_BACK: &str = "called_back";
+    /// C called an exported function with NULL for what may not be NULL.
+    pub const NULL_ARGUMENT: &str = "null_argument";
+    /// C called an exported function with an array that is not aligned.
+    pub const MISALIGNED: &str = "misaligned_argument";
+    /// C called an exported function with a text that is not UTF-8.
+    pub const NOT_UTF8: &str = "not_utf8";
+    /// C passed the handle of an object that has been released.
+    pub const STALE: &str = "stale";
+    /// C passed a handle that was never given out.
+    pub const FORGED: &str = "forged";
+    /// C passed the handle of an object of another type.
+    pub const WRONG_KIND: &str = "wrong_kind";
+    /// A call of an exported function from a thread that is no interpreter thread, which the function does not allow.
+    pub const FOREIGN_THREAD: &str = "foreign_thread";
+    /// The same, where it is allowed, but there is no engine to run the call.
+    pub const NO_OWNER: &str = "no_owner";
     /// A setting that makes no sense.
     pub const BAD_SETTING: &str = "bad_setting";
 }

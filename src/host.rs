@@ -3,6 +3,7 @@
 pub mod args;
 pub mod c_api;
 pub mod cx;
+pub mod exported;
 pub mod function;
 pub mod future;
 pub mod local;

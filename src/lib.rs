@@ -8,9 +8,12 @@ mod call;
 mod crossing;
 mod engine;
 pub mod error;
+pub mod export;
 mod fiber;
 pub mod guest;
 mod handle;
+#[cfg_attr(not(feature = "hooks"), path = "hooks/off.rs")]
+pub mod hooks;
 mod host;
 mod script;
 mod signal;
@@ -21,6 +24,8 @@ mod worker;
 pub use call::{Call, FiberInfo, FiberState, Function};
 pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
+#[doc(inline)]
+pub use export::export;
 #[cfg(feature = "lua")]
 pub use guest::lua::Lua;
 pub use guest::native::Native;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// From the top down. A module may use those below its own line, and the leaves.
 const LAYERS: &[&[&str]] = &[
     &["engine"],
-    &["script"],
+    &["script", "hooks"],
     &["worker"],
-    &["guest"],
+    &["guest", "export"],
     &["crossing"],
     &["host"],
     &["call"],

@@ -4,5 +4,5 @@
 mod c;
 
 fn main() {
-    c::dependent().file("csrc/loops.c").compile("sidestack_bench_guest");
+    c::dependent().files(["csrc/exports.c", "csrc/loops.c"]).compile("sidestack_bench_guest");
 }

@@ -103,8 +103,7 @@ static int push_scalars(lua_State *L, const ss_value *values, uint32_t count) {
 int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
   sslua_encoded args;
   ss_call call;
-  call.id = 0;
-  call.reply = NULL; /* the host fills in the rest */
+  ss_call_begin(&call);
   sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
   int status = ss_host_call(id, args.values, args.count, &call);
   while (status == SS_CALL_GUEST) status = call_guest(L, &call, flags);

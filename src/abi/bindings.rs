@@ -385,6 +385,9 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
+    pub fn ss_api_error_set(error: *const ss_value);
+}
+unsafe extern "C" {
     pub fn ss_api_on_fiber() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
@@ -404,6 +407,23 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn ss_api_error_values(status: ::core::ffi::c_int, error: *mut ss_value);
+}
+unsafe extern "C" {
+    pub fn ss_export_call(
+        export: *const ::core::ffi::c_void,
+        args: *const ::core::ffi::c_void,
+        result: *mut ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_export_run {
+    pub export: *const ::core::ffi::c_void,
+    pub args: *const ::core::ffi::c_void,
+    pub result: *mut ::core::ffi::c_void,
+}
+unsafe extern "C" {
+    pub fn ss_export_entry(run: *mut ::core::ffi::c_void);
 }
 pub type ss_native_function = ::core::option::Option<
     unsafe extern "C" fn(

@@ -13,10 +13,33 @@ use compact_str::CompactString;
 use super::inbox::Inbox;
 use super::reference::Reference;
 use crate::Error;
+use crate::abi::ss_export_run;
 use crate::value::{Flat, Results};
 
-/// Values that a caller attaches to a call: one of a type.
-pub type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+/// A value of any type, shared.
+pub type Shared = Arc<dyn Any + Send + Sync>;
+
+/// Values that a caller attaches to a call: one of a type. One word, because most calls have none.
+#[derive(Clone, Default)]
+#[expect(clippy::box_collection, reason = "one word instead of six")]
+pub struct Extensions(Option<Box<HashMap<TypeId, Shared>>>);
+
+impl Extensions {
+    /// The value of this type.
+    pub fn get(&self, type_id: TypeId) -> Option<&Shared> {
+        self.0.as_ref()?.get(&type_id)
+    }
+
+    /// Adds one, or replaces the one of its type.
+    pub fn insert(&mut self, type_id: TypeId, value: Shared) {
+        self.0.get_or_insert_default().insert(type_id, value);
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
 
 /// A text to run.
 #[derive(Debug)]
@@ -42,14 +65,23 @@ pub enum Work {
     Eval { source: Arc<Source>, args: Flat },
     /// A script, for its exports.
     Load { script: u32, source: Arc<Source> },
+    /// An exported function, for a thread that waits and is no interpreter thread. Whatever the guest is: no guest code runs.
+    Foreign { run: ForeignRun },
 }
+
+/// What such a fiber's entry gets. Points into the frames of the thread that waits.
+pub struct ForeignRun(pub ss_export_run);
+
+// SAFETY: the thread that made it waits until the job's outcome is there, and what was started with it was dropped before that
+// (`crossing::export::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
+unsafe impl Send for ForeignRun {}
 
 impl Work {
     /// The arguments, where there are any.
     pub fn args(&self) -> Option<&Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 
@@ -57,7 +89,7 @@ impl Work {
     pub fn args_mut(&mut self) -> Option<&mut Flat> {
         match self {
             Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
-            Work::Load { .. } => None,
+            Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
 }

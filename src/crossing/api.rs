@@ -15,6 +15,7 @@ use crate::abi::{
     SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_callback,
     ss_taken, ss_thread, ss_value,
 };
+use crate::error::refused;
 use crate::fiber;
 use crate::handle::{HandleError, Key, Table};
 use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
@@ -34,10 +35,10 @@ unsafe fn handles(thread: *mut ss_thread, work: impl FnOnce(Record) -> Result<()
 unsafe fn status(record: Record, result: Result<(), HandleError>) -> c_int {
     let (status, code) = match &result {
         Ok(()) => return SIDESTACK_OK as c_int,
-        Err(HandleError::Stale) => (SIDESTACK_STALE, "stale"),
-        Err(HandleError::Forged) => (SIDESTACK_FORGED, "forged"),
-        Err(HandleError::WrongType { .. }) => (SIDESTACK_WRONG_KIND, "wrong_kind"),
-        Err(HandleError::WrongOwner { .. }) => (SIDESTACK_WRONG_OWNER, "wrong_owner"),
+        Err(HandleError::Stale) => (SIDESTACK_STALE, refused::STALE),
+        Err(HandleError::Forged) => (SIDESTACK_FORGED, refused::FORGED),
+        Err(HandleError::WrongType { .. }) => (SIDESTACK_WRONG_KIND, refused::WRONG_KIND),
+        Err(HandleError::WrongOwner { .. }) => (SIDESTACK_WRONG_OWNER, refused::WRONG_OWNER),
         Err(HandleError::Full) => (SIDESTACK_NO_MEMORY, "too_many_handles"),
     };
     if let Err(error) = result {

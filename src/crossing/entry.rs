@@ -184,7 +184,7 @@ unsafe extern "C" fn ss_move_to(
 }
 
 /// A host call with no fiber current: there is no record to keep an answer in, so it is a constant.
-unsafe fn no_fiber(call: *mut ss_call) -> i64 {
+pub(super) unsafe fn no_fiber(call: *mut ss_call) -> i64 {
     const CODE: &str = "no_fiber";
     const MESSAGE: &str = "a host function was called while no fiber runs on this thread";
     struct Answer([ss_value; 4]);

@@ -18,6 +18,7 @@ use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THR
 use crate::error::{HostResult, Raise, refused};
 use crate::host::args::Args;
 use crate::host::cx::CallShared;
+use crate::host::exported;
 use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
 use crate::host::record::{CallRecord, FiberRecord, Suspended};
@@ -34,7 +35,7 @@ pub enum Step {
     Suspend,
 }
 
-const KILL: Step = Step::Return(SS_KILL as c_int);
+pub(super) const KILL: Step = Step::Return(SS_KILL as c_int);
 
 /// A host call begins.
 ///
@@ -56,6 +57,11 @@ pub unsafe fn begin(
         let local = &context.local;
         if killed(record) {
             return KILL;
+        }
+        if (*(*record).thread).nested != 0
+            && let Some(error) = exported::called_back()
+        {
+            return fail(record, call, error);
         }
         let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
         let outer = local.activity.enter(function);
@@ -100,14 +106,14 @@ unsafe fn go_on(record: *mut FiberRecord, function: u32, args: &mut Args<'_>, ca
 
 /// A host function is over: its outcome goes to the shim.
 #[inline(never)]
-unsafe fn over(record: *mut FiberRecord, call: *mut ss_call, outcome: HostResult<Reply>) -> Step {
+pub(super) unsafe fn over(record: *mut FiberRecord, call: *mut ss_call, outcome: HostResult<Reply>) -> Step {
     // SAFETY: passed on from `begin`.
     Step::Return(unsafe { reply::outcome(&mut *record, call, outcome) })
 }
 
 /// A host function gave a future: polls it, and puts the call into the set if it has to wait.
 #[inline(never)]
-unsafe fn pend(
+pub(super) unsafe fn pend(
     record: *mut FiberRecord,
     function: u32,
     future: HostFuture,
@@ -437,7 +443,7 @@ unsafe fn refusal(record: *mut FiberRecord, at: usize, requested: bool) -> Optio
 /// Ends the records of frames that were longjmped past: those further in than `call` on the same stack. With `own`, a
 /// record at the very same address too: its frame is gone and another call has taken its place.
 #[inline]
-unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
+pub(super) unsafe fn end_frames_below(record: *mut FiberRecord, call: *mut ss_call, own: bool) {
     // SAFETY: `record` is the current fiber's (the caller's contract).
     unsafe {
         if !(*record).calls.is_empty() || !(*record).replies.is_empty() {
@@ -468,13 +474,13 @@ unsafe fn end_dead_frames(record: *mut FiberRecord, call: *mut ss_call, own: boo
     }
 }
 
-unsafe fn killed(record: *mut FiberRecord) -> bool {
+pub(super) unsafe fn killed(record: *mut FiberRecord) -> bool {
     // SAFETY: the caller's record.
     unsafe { (*record).cancel.is_some_and(|cancel| cancel.kill) }
 }
 
 #[cold]
-unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
+pub(super) unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
     // SAFETY: passed on from the caller.
     Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })
 }
@@ -482,11 +488,14 @@ unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> St
 unsafe fn name(record: *mut FiberRecord, function: u32) -> String {
     // SAFETY: passed on from the caller.
     let registry = unsafe { &FiberRecord::context(record).local.registry };
-    registry.function(function).map_or_else(String::new, |entry| entry.name.clone())
+    match registry.function(function) {
+        Some(entry) => entry.name.clone(),
+        None => exported::name(function).unwrap_or_default().to_string(),
+    }
 }
 
 #[cold]
-unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Reply> {
+pub(super) unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Reply> {
     // SAFETY: passed on from the caller.
     let name = unsafe { name(record, function) };
     tracing::error!(target: "sidestack", function = %name, message = %panicked.0, "a host function panicked");

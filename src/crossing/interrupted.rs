@@ -19,7 +19,9 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> St
     // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
-        let (finalizer, no_slice) = (how & SS_POLL_FINALIZER != 0, how & SS_POLL_NO_SLICE != 0);
+        let no_slice = how & SS_POLL_NO_SLICE != 0;
+        // Exported functions and the hooks look up for any guest, and know of no finalizers.
+        let finalizer = how & SS_POLL_FINALIZER != 0 || (FiberRecord::context(record).local.in_finalizer)();
         let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as i32 != 0;
         (*thread).interrupt = 0;
         let now = Instant::now();

@@ -73,19 +73,10 @@ pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: Hos
 pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow::Error) -> i32 {
     let mut flat = reply::take();
     {
-        let own = error.downcast_ref::<Error>();
-        let mut code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
-        let traceback = match own {
+        let (code, message) = describe(&error);
+        let traceback = match error.downcast_ref::<Error>() {
             Some(Error::Script { traceback, .. }) if !traceback.is_empty() => Some(traceback.as_str()),
             _ => None,
-        };
-        let message = match own {
-            // Its message is the whole story already; its sources tell parts of it again, once a nested call.
-            Some(own) => own.to_string(),
-            None => fence(|| message(&error)).unwrap_or_else(|Panicked(message)| {
-                code = Some("panic");
-                format!("an error's Display panicked: {message}")
-            }),
         };
         flat.push_args(&(code, message, traceback)).expect("three strings can be encoded");
     }
@@ -95,6 +86,20 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
     // SAFETY: passed on from the caller.
     unsafe { values(record, call, flat) }.expect("an error holds no attachments");
     SS_ERROR as i32
+}
+
+/// An error's code, where it has one, and its message.
+pub fn describe(error: &anyhow::Error) -> (Option<&str>, String) {
+    let own = error.downcast_ref::<Error>();
+    let code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
+    match own {
+        // Its message is the whole story already; its sources tell parts of it again, once a nested call.
+        Some(own) => (code, own.to_string()),
+        None => match fence(|| message(error)) {
+            Ok(message) => (code, message),
+            Err(Panicked(message)) => (Some("panic"), format!("an error's Display panicked: {message}")),
+        },
+    }
 }
 
 /// The error with its causes, down to one of our own: that one's text says what caused it, and repeating the cause would

@@ -34,8 +34,8 @@ impl<G: Guest> Builder<G> {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             queue: 65_536,
-            modules: vec![crate::script::core()],
-            states: Extensions::new(),
+            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
+            states: Extensions::default(),
             settings: Settings {
                 stack: 256 << 10,
                 fibers: 10_000,

@@ -15,6 +15,8 @@ use std::ptr;
 
 use super::saved::{Home, Saved};
 use super::stack::FiberStack;
+#[cfg(feature = "sanitizer")]
+use crate::sys::Float;
 use crate::sys::stack_pointer;
 
 type Yielder = corosensei::Yielder<(), ()>;
@@ -173,7 +175,7 @@ pub unsafe fn suspend(link: &Link) {
     unsafe { (*link.yielder.get()).suspend(()) };
 }
 
-/// What [`ss_move_to`](crate::sys::ss_move_to) does, told to the sanitizer by corosensei. The rounding mode stays the guest's.
+/// What [`ss_move_to`](crate::sys::ss_move_to) does, told to the sanitizer by corosensei.
 ///
 /// # Safety
 ///
@@ -192,8 +194,14 @@ pub unsafe fn move_to(link: &Link, place: *mut c_void, args: [usize; 4], body: c
         }
     }
     let call = Call(place, args, body);
-    // SAFETY: as in `suspend`.
-    unsafe { &*link.yielder.get() }.on_parent_stack(move || call.run())
+    let guest = Float::read();
+    // SAFETY: Rust runs next, with the control bits that it assumes, and then the C code whose own these are; as in `suspend`.
+    unsafe {
+        guest.fresh_control().load(guest);
+        let result = (*link.yielder.get()).on_parent_stack(move || call.run());
+        guest.load(Float::read());
+        result
+    }
 }
 
 #[cfg(test)]

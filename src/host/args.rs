@@ -134,7 +134,7 @@ impl FromCall for Cx {
                 message: format!("{} asks for two `Cx`: a host call has one guest call at a time", args.entry.name),
             });
         }
-        let shared = CallShared::new(args.local().clone(), args.caller());
+        let shared = CallShared::of(args.context);
         args.shared = Some(shared.clone());
         Ok(Cx(shared))
     }
@@ -146,7 +146,7 @@ pub struct State<T>(pub Arc<T>);
 
 impl<T: Send + Sync + 'static> FromCall for State<T> {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        let found = args.local().states.get(&TypeId::of::<T>());
+        let found = args.local().states.get(TypeId::of::<T>());
         found.and_then(downcast).map(State).ok_or_else(|| missing::<T>(args, "state", "Builder::state"))
     }
 }
@@ -157,7 +157,7 @@ pub struct Ext<T>(pub Arc<T>);
 
 impl<T: Send + Sync + 'static> FromCall for Ext<T> {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        let found = args.caller().extensions.get(&TypeId::of::<T>());
+        let found = args.caller().extensions.get(TypeId::of::<T>());
         found.and_then(downcast).map(Ext).ok_or_else(|| missing::<T>(args, "extension", "Call::ext"))
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::local::Local;
-use super::record::Caller;
+use super::record::{Caller, Context as FiberContext};
 use super::timer::Sleep;
 use crate::Error;
 use crate::call::Function;
@@ -66,8 +66,24 @@ pub struct Request {
 }
 
 impl CallShared {
-    /// For a call from this fiber.
-    pub fn new(local: Rc<Local>, caller: &Caller) -> Rc<Self> {
+    /// For a host call of the fiber with this context. The last one's memory is used again, if that call is over.
+    pub fn of(context: &FiberContext) -> Rc<Self> {
+        let mut last = context.last_cx.borrow_mut();
+        if let Some(shared) = last.as_mut().and_then(Rc::get_mut) {
+            let caller = &context.caller;
+            shared.fiber = caller.id;
+            shared.deadline = caller.deadline;
+            shared.label.clone_from(&caller.label);
+            // It holds nothing: see the drop of `Cx`.
+            *shared.nested.get_mut() = Nested::Idle;
+            shared.may_call_guest.set(false);
+        } else {
+            *last = Some(CallShared::new(context.local.clone(), &context.caller));
+        }
+        last.clone().expect("just put there")
+    }
+
+    fn new(local: Rc<Local>, caller: &Caller) -> Rc<Self> {
         Rc::new(CallShared {
             local,
             fiber: caller.id,
@@ -119,6 +135,16 @@ impl CallShared {
     /// Whether a guest call runs that nobody awaits.
     pub fn abandoned(&self) -> bool {
         matches!(*self.nested.borrow(), Nested::Abandoned(_))
+    }
+}
+
+impl Drop for Cx {
+    /// What nobody took goes with the host function, and not with the next one.
+    fn drop(&mut self) {
+        let untaken = matches!(*self.0.nested.borrow(), Nested::Requested(_) | Nested::Answered(_));
+        if untaken {
+            drop(self.0.nested.replace(Nested::Idle));
+        }
     }
 }
 

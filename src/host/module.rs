@@ -22,12 +22,14 @@ pub struct Module {
     pub(crate) name: String,
     pub(crate) functions: Vec<FunctionSpec>,
     pub(crate) classes: Vec<ClassSpec>,
+    /// Guests' shims reach its functions by name, scripts do not.
+    pub(crate) hidden: bool,
 }
 
 impl Module {
     /// An empty module that scripts know as `name`.
     pub fn new(name: impl Into<String>) -> Self {
-        Module { name: name.into(), functions: Vec::new(), classes: Vec::new() }
+        Module { name: name.into(), functions: Vec::new(), classes: Vec::new(), hidden: false }
     }
 
     /// Adds a function: a plain closure, an async closure or an async fn.
@@ -54,6 +56,19 @@ impl Module {
     pub fn object<T: HostObject>(mut self) -> Self {
         self.classes.push(ClassSpec::of::<T>());
         self
+    }
+
+    /// Keeps it out of what scripts can `require`.
+    #[cfg_attr(not(feature = "hooks"), expect(dead_code, reason = "the hooks are the only ones so far"))]
+    pub(crate) fn hidden(mut self) -> Self {
+        self.hidden = true;
+        self
+    }
+
+    /// As `function`, for what has been erased already.
+    #[cfg_attr(not(feature = "hooks"), expect(dead_code, reason = "the hooks are the only ones so far"))]
+    pub(crate) fn erased(self, name: impl Into<String>, call: Arc<dyn HostCall>) -> Self {
+        self.add(name, call, false)
     }
 
     fn add(mut self, name: impl Into<String>, call: Arc<dyn HostCall>, by_reference: bool) -> Self {

@@ -5,6 +5,7 @@
 //! in one place: in one host call or at the end of a slice. Only an event for that place resumes it; an event for another
 //! call waits in that call's record until control comes back to its frame.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,15 @@ pub struct Context {
     pub local: Rc<Local>,
     /// The call.
     pub caller: Caller,
+    /// What the last host call that asked for a `Cx` shared with it.
+    pub last_cx: RefCell<Option<Rc<CallShared>>>,
+}
+
+impl Context {
+    /// A fiber's of this interpreter, for this call.
+    pub fn new(local: Rc<Local>, caller: Caller) -> Rc<Self> {
+        Rc::new(Context { local, caller, last_cx: RefCell::default() })
+    }
 }
 
 /// What extractors may ask of the fiber that called.

@@ -60,7 +60,9 @@ impl Registry {
             let functions: Vec<FunctionSpec> =
                 modules.iter().filter(|m| m.name == name).flat_map(|m| m.functions.iter().cloned()).collect();
             let (first, count) = build.functions(name, &functions)?;
-            module_descs.push(ss_module_desc { name: build.name(name)?, functions: first, nfunctions: count });
+            if modules.iter().any(|m| m.name == name && !m.hidden) {
+                module_descs.push(ss_module_desc { name: build.name(name)?, functions: first, nfunctions: count });
+            }
         }
         let mut classes = HashMap::new();
         let mut class_descs = Vec::new();

@@ -44,7 +44,7 @@ pub struct Parent {
 impl FromCall for Parent {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
         let caller = args.caller();
-        let task = caller.extensions.get(&TypeId::of::<Own>()).and_then(|any| any.clone().downcast::<Own>().ok());
+        let task = caller.extensions.get(TypeId::of::<Own>()).and_then(|any| any.clone().downcast::<Own>().ok());
         Ok(Parent {
             task: task.and_then(|own| own.0.upgrade()),
             deadline: caller.deadline,

@@ -37,6 +37,8 @@ pub struct Fiber<I: Interpreter> {
     /// It is in the inbox's roster.
     pub listed: bool,
     start: Start,
+    /// The guest's entry.
+    entry: unsafe extern "C" fn(*mut c_void),
 }
 
 /// A fiber's way. `Queued` is a [`Job`](crate::call::job::Job) without a fiber yet.
@@ -119,7 +121,7 @@ impl<I: Interpreter> Fiber<I> {
                 key: FiberKey::default(),
                 link: Link::new(),
                 thread,
-                context: Rc::new(Context { local: local.clone(), caller: Caller::default() }),
+                context: Context::new(local.clone(), Caller::default()),
                 waker: Arc::new(FiberWaker::new(local.inbox.clone(), FiberKey::default())),
                 job: None,
                 calls: Vec::new(),
@@ -145,7 +147,14 @@ impl<I: Interpreter> Fiber<I> {
             asked: Instant::now(),
             listed: false,
             start: Start { entry, run: ptr::null_mut() },
+            entry,
         }
+    }
+
+    /// Has it start in `entry(run)` instead of the guest's entry, before it is first resumed. `entry` keeps to what
+    /// [`Interpreter`] demands of the guest's.
+    pub fn enter(&mut self, entry: unsafe extern "C" fn(*mut c_void), run: *mut c_void) {
+        self.start = Start { entry, run };
     }
 
     /// Makes it the fiber `key`, on `stack`, with a run that is prepared.
@@ -153,7 +162,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.key = key;
         match Rc::get_mut(&mut self.record.context) {
             Some(context) => context.caller = caller,
-            None => self.record.context = Rc::new(Context { local: local.clone(), caller }),
+            None => self.record.context = Context::new(local.clone(), caller),
         }
         // A waker that somebody still holds keeps naming the fiber that it was made for.
         match Arc::get_mut(&mut self.record.waker) {
@@ -171,7 +180,7 @@ impl<I: Interpreter> Fiber<I> {
         self.state = State::Ready;
         self.begun = false;
         self.bounds = (stack.base(), stack.usable_limit());
-        self.start.run = ptr::from_mut(&mut self.run).cast();
+        self.start = Start { entry: self.entry, run: ptr::from_mut(&mut self.run).cast() };
         // SAFETY: the link and the start block live in this box, which the worker keeps until the coroutine has ended;
         // `ss_fiber_main` returns normally because the guest's entry does (the contract of `Interpreter`).
         self.coroutine = Some(unsafe {

@@ -1,5 +1,6 @@
 //! From a job to a fiber, and from a fiber's end to the next job.
 
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::fiber::{Fiber, State};
 use super::{Ending, Worker};
+use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
@@ -178,6 +180,10 @@ impl<I: Interpreter> Worker<I> {
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
         fiber.record.job = Some(job);
+        if let Some(Job { work: Work::Foreign { run }, .. }) = fiber.record.job.as_deref() {
+            let run = ptr::from_ref(&run.0).cast_mut().cast();
+            fiber.enter(ss_export_entry, run);
+        }
         let work = &mut fiber.record.job.as_mut().expect("just put there").work;
         let setup = FiberSetup { id: key.id, memory };
         // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now.
@@ -357,6 +363,10 @@ fn task(work: &mut Work) -> Task<'_> {
         }
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }
+        }
+        // The guest keeps its books as for a call, but its entry does not run.
+        Work::Foreign { .. } => {
+            Task::Call { script: u32::MAX, export: "", args: Values { first: ptr::null(), count: 0 } }
         }
     }
 }

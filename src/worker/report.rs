@@ -7,6 +7,7 @@ use super::fiber::{Fiber, State};
 use crate::call::fibers::{FiberInfo, FiberState};
 use crate::call::job::Job;
 use crate::guest::Interpreter;
+use crate::host::exported;
 use crate::host::record::{Cancel, Suspended};
 
 impl<I: Interpreter> Worker<I> {
@@ -48,7 +49,8 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn function_name(&self, function: u32) -> Option<String> {
-        self.local.registry.function(function).map(|entry| entry.name.clone())
+        let of_engine = self.local.registry.function(function).map(|entry| entry.name.as_str());
+        of_engine.or_else(|| exported::name(function)).map(str::to_owned)
     }
 
     fn blank(&self) -> FiberInfo {

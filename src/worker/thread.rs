@@ -276,6 +276,10 @@ impl<I: Interpreter> Worker<I> {
         self.local.inbox.roster.clear();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
+            // Before the caller is told: futures may hold what it lent.
+            for call in record.calls.drain(..).rev() {
+                drop_fenced(call);
+            }
             match record.job.take() {
                 // The next incarnation loads its scripts itself.
                 Some(mut job) if !fiber.begun && job.completion.is_some() => {
@@ -286,9 +290,6 @@ impl<I: Interpreter> Worker<I> {
                     self.local.inbox.requeue(job, false);
                 }
                 job => drop_fenced(job),
-            }
-            for call in record.calls.drain(..).rev() {
-                drop_fenced(call);
             }
         }
         while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {

@@ -68,7 +68,8 @@ int bench_host(ss_value *args, uint32_t nargs, ss_value *result) {
   int64_t begun = 0;
   for (int64_t i = -WARM_UP; i < args[0].as.integer; i++) {
     if (i == 0) begun = now();
-    ss_call call = {0};
+    ss_call call;
+    ss_call_begin(&call);
     int status = ss_host_call(function, args + 2, nargs - 2, &call);
     ss_host_end(&call);
     if (status != SS_OK) return SS_KILL;

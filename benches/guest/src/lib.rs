@@ -5,6 +5,7 @@
 
 mod bare;
 pub mod both;
+mod exports;
 mod lua;
 mod native;
 
@@ -24,6 +25,13 @@ pub const CASES: &[(&str, Case)] = &[
     ("crossing", |suite, n| suite.native.host("nothing", n)),
     ("crossing, number", |suite, n| suite.native.host("number", n)),
     ("crossing, handle", |suite, n| suite.native.host("method", n)),
+    ("export, ready", |suite, n| suite.native.exports("ready", n)),
+    ("export, async and ready", |suite, n| suite.native.exports("async, ready", n)),
+    ("export, awaited", |suite, n| suite.native.exports("awaited", n)),
+    ("export, handle", |suite, n| suite.native.exports("handle", n)),
+    ("export, leaf", |suite, n| suite.native.exports("leaf", n)),
+    ("swapcontext", |suite, n| suite.native.exports("swapcontext", n)),
+    ("thread hand-off", |suite, n| suite.native.exports("thread hand-off", n)),
     ("bare switch", |_, n| bare::switch(n)),
     ("yield", |suite, n| suite.native.yields(n)),
     ("wait", |suite, n| suite.native.host("wait", n)),

@@ -12,6 +12,7 @@ use sidestack::guest::{Guest, Setup, ss_host_desc, ss_value};
 use sidestack::{Engine, Error, HostObject, Members, Module, Object, Script};
 
 use crate::both::wait_once;
+use crate::exports::{LOOPS, bench_exports};
 
 unsafe extern "C" {
     fn bench_raw(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
@@ -27,7 +28,7 @@ extern "C" fn raw(value: u64) -> u64 {
 }
 
 /// An object that C holds by handle.
-struct Thing;
+pub(crate) struct Thing;
 
 impl HostObject for Thing {
     const NAME: &'static str = "Thing";
@@ -91,16 +92,17 @@ pub struct Native {
 impl Native {
     pub(crate) fn new(tick: Duration) -> Native {
         let numbers = Numbers::default();
-        let loops: [(&str, NativeFunction); 5] = [
+        let loops: [(&str, NativeFunction); 6] = [
             ("raw", Some(bench_raw)),
             ("flag", Some(bench_flag)),
             ("mask", Some(bench_mask)),
             ("host", Some(bench_host)),
+            ("exports", Some(bench_exports)),
             ("yield", Some(bench_yield)),
         ];
         let mut guest = sidestack::Native::new();
         for (name, function) in loops {
-            // SAFETY: loops.c keeps to native.h.
+            // SAFETY: loops.c and exports.c keep to native.h.
             guest = unsafe { guest.function(name, function) };
         }
         let module = Module::new("bench")
@@ -125,6 +127,12 @@ impl Native {
     pub(crate) fn raw(&self, way: &str, n: u64) -> Duration {
         let address = (raw as extern "C" fn(u64) -> u64) as usize;
         nanoseconds(block_on(self.script.call::<i64>(way, (n, address))).expect("a time"))
+    }
+
+    /// A loop over an exported function, or over what it stands beside.
+    pub(crate) fn exports(&self, which: &str, n: u64) -> Duration {
+        let number = LOOPS.iter().position(|name| *name == which).expect("a loop of that name");
+        nanoseconds(block_on(self.script.call::<i64>("exports", (n, number))).expect("a time"))
     }
 
     /// Turns given away, with nobody else ready.

@@ -34,7 +34,18 @@ const ROWS: &[Row] = &[
     row("signals deferred by the kernel's mask / raw call", "raw, kernel mask", Ours("raw"), 20_000, ""),
     row("crossing: catch, deferral / raw call", "crossing", Ours("raw"), 500_000, ""),
     row("crossing: handle, catch, deferral / raw call", "crossing, handle", Ours("raw"), 500_000, "≤ 10"),
-    row("suspend → ready → resume / bare switch in C", "wait", Ours("bare switch"), 200_000, "≤ 2.5"),
+    row("suspend → ready → resume / bare switch in C", "yield", Ours("bare switch"), 200_000, "≤ 2.5"),
+    row("host call that waits: future, waker, poll / bare switch", "wait", Ours("bare switch"), 200_000, ""),
+    row("exported function, ready at once / raw call", "export, ready", Ours("raw"), 300_000, ""),
+    row("exported function with a handle / raw call", "export, handle", Ours("raw"), 300_000, ""),
+    row(
+        "exported function that waits / swapcontext, there and back",
+        "export, awaited",
+        Ours("swapcontext"),
+        100_000,
+        "",
+    ),
+    row("exported function that waits / thread hand-off", "export, awaited", Ours("thread hand-off"), 10_000, ""),
     row("host call from Lua / mlua", "lua host call", Theirs("lua host call"), 300_000, "≤ 0.67"),
     row(
         "host call from Lua, (1, 2) → 3 / mlua",
@@ -169,7 +180,7 @@ fn main() {
     println!("| instructions of one | Sidestack | mlua |");
     println!("| --- | --- | --- |");
     let cell = |count: Option<u64>| count.map_or("-".into(), |count| count.to_string());
-    for case in ["raw", "raw, flag", "crossing", "crossing, handle", "bare switch", "wait"] {
+    for case in ["raw", "raw, flag", "crossing", "crossing, handle", "bare switch", "yield", "wait"] {
         println!("| {case} | {} | |", cell(ours.instructions(case)));
     }
     for case in ["lua host call", "lua host call, arguments", "lua awaited call", "lua new call"] {
