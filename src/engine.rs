@@ -1,6 +1,7 @@
 //! The front: N interpreter threads behind one `Send + Sync + Clone` API.
 
 mod builder;
+mod fibers;
 mod script;
 mod watchdog;
 
@@ -112,6 +113,8 @@ pub struct Metrics {
     pub abandoned: u64,
     /// Faults of guest code that were contained.
     pub crashed: u64,
+    /// Interpreters that were replaced after so many calls: [`Builder::max_calls`].
+    pub recycled: u64,
     /// Host objects that guests still held when they were closed, after they had dropped everything.
     pub leaked_objects: u64,
     /// Interpreters that did not end in a shutdown, and were left behind.
@@ -228,6 +231,7 @@ impl Engine {
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
             abandoned: self.0.losses.abandoned.load(Ordering::Relaxed),
             crashed: self.0.losses.crashed.load(Ordering::Relaxed),
+            recycled: self.0.losses.recycled.load(Ordering::Relaxed),
             leaked_objects: self.0.losses.leaked.load(Ordering::Relaxed),
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,

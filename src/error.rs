@@ -129,6 +129,8 @@ pub enum Limit {
     Stack,
     /// Fibers alive in one interpreter. A count.
     Fibers,
+    /// Time in the queue, before the call got a fiber. Milliseconds.
+    Queue,
     /// Processor time in total (reserved).
     Cpu,
 }
@@ -140,6 +142,7 @@ impl fmt::Display for Limit {
             Limit::Memory => "memory",
             Limit::Stack => "stack",
             Limit::Fibers => "fibers",
+            Limit::Queue => "queue time",
             Limit::Cpu => "cpu",
         })
     }
@@ -148,7 +151,7 @@ impl fmt::Display for Limit {
 impl Limit {
     fn unit(self) -> &'static str {
         match self {
-            Limit::Deadline | Limit::Cpu => " ms",
+            Limit::Deadline | Limit::Queue | Limit::Cpu => " ms",
             Limit::Memory | Limit::Stack => " bytes",
             Limit::Fibers => "",
         }
@@ -187,7 +190,12 @@ impl std::error::Error for Error {
 impl Error {
     /// Whether the same call may be tried again without the risk of doing something twice.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::QueueFull { .. } | Error::InterpreterLost { started: false })
+        matches!(
+            self,
+            Error::QueueFull { .. }
+                | Error::Limit { which: Limit::Queue, .. }
+                | Error::InterpreterLost { started: false }
+        )
     }
 
     /// The host function's original error, if it is an `E` and went through the script uncaught.
@@ -207,6 +215,7 @@ impl Error {
             Error::Script { code, .. } => code.as_deref(),
             Error::Limit { which: Limit::Deadline, .. } => Some("deadline"),
             Error::Limit { which: Limit::Memory, .. } => Some("memory"),
+            Error::Limit { which: Limit::Queue, .. } => Some("queue_timeout"),
             Error::Limit { .. } => Some("limit"),
             Error::QueueFull { .. } => Some("queue_full"),
             Error::Cancelled => Some("cancelled"),

@@ -85,6 +85,12 @@ pub unsafe trait Interpreter: 'static {
     /// The fiber to cancel because the interpreter's memory cap was reached since the last call: the largest one.
     fn over_memory(&mut self) -> Option<u64>;
 
+    /// Where in its script a suspended fiber is: "app.lua:22". It only reads. `None`: the guest cannot tell, or not there.
+    fn position(&self, run: &Self::Run, saved: &Self::Saved) -> Option<String> {
+        let _ = (run, saved);
+        None
+    }
+
     /// Bytes that the guest's heap holds now.
     fn memory_used(&self) -> usize;
 }

@@ -21,7 +21,7 @@ mod sys;
 pub mod value;
 mod worker;
 
-pub use call::{Call, Function};
+pub use call::{Call, FiberInfo, FiberState, Function};
 pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[doc(inline)]

@@ -18,6 +18,8 @@ mod fiber;
 mod jobs;
 mod limits;
 mod messages;
+mod recycle;
+mod report;
 mod service;
 pub mod thread;
 mod turn;
@@ -41,6 +43,7 @@ use crate::signal::{Attached, Crash};
 use backlog::Backlog;
 use fiber::{Fiber, Ids};
 use limits::Limits;
+use recycle::Recycle;
 use thread::Settings;
 
 /// One incarnation of one interpreter. See the module.
@@ -75,6 +78,8 @@ pub struct Worker<I: Interpreter> {
     loading: Vec<u32>,
     #[expect(clippy::vec_box, reason = "jobs travel boxed: it spares moving them")]
     held: Vec<Box<Job>>,
+    /// When it is to be replaced.
+    recycle: Recycle,
     /// Units of work left until the next intake.
     units: u32,
     ending: Option<Ending>,
@@ -99,7 +104,7 @@ const MESSAGES_PER_INTAKE: u32 = 32;
 const WAKES_PER_READY: u32 = 61;
 
 impl<I: Interpreter> Worker<I> {
-    /// Works until told to end.
+    /// Works until told to end, or until it has done its number of calls.
     fn work(&mut self) {
         // Wakes served since a ready fiber last ran.
         let mut wakes = 0;
@@ -126,7 +131,7 @@ impl<I: Interpreter> Worker<I> {
             if self.intake() {
                 continue;
             }
-            if self.ended() {
+            if self.ended() || self.spent() {
                 break;
             }
             self.park();
@@ -138,6 +143,7 @@ impl<I: Interpreter> Worker<I> {
         let now = Instant::now();
         self.run_timers(now);
         self.run_limits(now);
+        self.run_hold(now);
         let mut taken = 0;
         while taken < MESSAGES_PER_INTAKE {
             let Ok(message) = self.inbox.try_recv() else { break };
@@ -168,7 +174,8 @@ impl<I: Interpreter> Worker<I> {
         }
         let timer = self.local.timers.borrow().next_due();
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
-        let until = [timer, self.limits.earliest(), self.backlog.earliest(), ending].into_iter().flatten().min();
+        let limits = [timer, self.limits.earliest(), self.backlog.earliest(), self.recycle.until(), ending];
+        let until = limits.into_iter().flatten().min();
         let message = match until {
             Some(until) => self.inbox.recv_deadline(until).ok(),
             None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),

@@ -112,6 +112,12 @@ int sslua_in_finalizer(const sslua *universe);
 /* The fiber to cancel since the interpreter's cap was reached; 0: none. Told once. [interpreter thread; no; no] */
 uint64_t sslua_over_memory(sslua *universe);
 
+/*
+ * Writes where in its script the suspended fiber of a run is, "app.lua:22", without a terminator: the innermost frame of
+ * the script's own. Returns the bytes written; 0: not known. Reads only. [interpreter thread; no; no]
+ */
+size_t sslua_position(const sslua_run *run, const sslua_saved *saved, char *text, size_t size);
+
 /* Bytes on Lua's heap. [interpreter thread; no; no] */
 size_t sslua_memory_used(const sslua *universe);
 

@@ -29,6 +29,9 @@ pub enum Command {
     /// Run one script, with the functions that a server's scripts have
     #[command(after_help = RUN_HELP)]
     Run(Run),
+    /// Show what every fiber of a server is at
+    #[command(after_help = FIBERS_HELP)]
+    Fibers(Fibers),
 }
 
 const SERVE_HELP: &str = "\
@@ -36,15 +39,32 @@ The script returns a function. It gets a request (method, path, query, query_str
 and returns a string, or a table with status, headers and body; a body that is a table is sent as JSON.
 
 Answers without the script: 413 body too large, 408 body too slow, 500 error in the script, 504 deadline,
-503 out of memory or the queue is full, with Retry-After.
+503 out of memory, the queue is full, or no interpreter was free within --queue-timeout, with Retry-After.
+
+With --admin, that address answers GET /metrics (OpenMetrics, for Prometheus), /fibers (JSON, what `sidestack fibers`
+shows) and /healthz (200, or 503 while the server ends). It has no password: keep it to this machine or a private network.
 
 SIGTERM and SIGINT let the requests that run end, for as long as --drain says; a second signal does not wait.
+SIGQUIT prints what every fiber is at, also while a script hangs.
 
 Examples:
   sidestack serve app.lua
   sidestack serve app.lua --listen 0.0.0.0:80 --threads 4 --deadline 10s --memory 256MiB
   sidestack serve app.lua --listen 127.0.0.1:0 --dev
+  sidestack serve app.lua --admin 127.0.0.1:8081 --queue 1000 --queue-timeout 2s --max-requests 100000
   SIDESTACK_LISTEN=:3000 sidestack serve app.lua --quiet";
+
+const FIBERS_HELP: &str = "\
+STATE is queued (no fiber yet), ready, running, waiting (in the host function under WAITS FOR), cancelling (it cleans up), or
+unknown: its interpreter does not answer, because the fiber that is running there does not give it back. For that one
+WAITS FOR says which host function it is in, if any, and for how long it has held the interpreter.
+
+The server must have been started with --admin. Without it, send it SIGQUIT: it prints the same.
+
+Examples:
+  sidestack fibers
+  sidestack fibers --admin 127.0.0.1:9000 --watch
+  sidestack fibers --json";
 
 const RUN_HELP: &str = "\
 The exit status is the script's own: the integer that it returns, 0 for true or nothing, 1 for false.
@@ -84,6 +104,18 @@ pub struct Serve {
     #[arg(long, value_name = "N", default_value_t = 65_536, env = "SIDESTACK_QUEUE")]
     pub queue: usize,
 
+    /// How long a request may wait for an interpreter, before 503; `none` for as long as its deadline lets it
+    #[arg(long, value_name = "TIME", default_value = "10s", env = "SIDESTACK_QUEUE_TIMEOUT")]
+    pub queue_timeout: Deadline,
+
+    /// Requests after which an interpreter is replaced by a new one; none is lost [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), env = "SIDESTACK_MAX_REQUESTS")]
+    pub max_requests: Option<u64>,
+
+    /// Where to answer questions about the server itself: see below [default: nowhere]
+    #[arg(long, value_name = "ADDRESS", env = "SIDESTACK_ADMIN")]
+    pub admin: Option<String>,
+
     /// The largest request body
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size, env = "SIDESTACK_MAX_BODY")]
     pub max_body: ByteSize,
@@ -119,6 +151,22 @@ pub struct Run {
     /// How long the script may take to end after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "SIDESTACK_DRAIN")]
     pub drain: Duration,
+}
+
+/// `sidestack fibers`.
+#[derive(Debug, Args)]
+pub struct Fibers {
+    /// The server's --admin address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081", env = "SIDESTACK_ADMIN")]
+    pub admin: String,
+
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Again every second
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// What both commands give to their engine.

@@ -26,6 +26,7 @@ impl Failure {
         match error {
             Error::Limit { which: Limit::Deadline | Limit::Cpu, .. } => failure(504, "deadline exceeded", None, true),
             Error::Limit { which: Limit::Memory, .. } => failure(503, "out of memory", SOON, true),
+            Error::Limit { which: Limit::Queue, .. } => failure(503, "no interpreter was free in time", SOON, false),
             Error::Limit { .. } => failure(503, "out of resources", SOON, true),
             Error::QueueFull { retry_after, .. } => {
                 failure(503, "too many requests are waiting", Some(*retry_after), false)

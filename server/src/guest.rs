@@ -62,22 +62,36 @@ pub fn script_path(path: &Path) -> anyhow::Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
 }
 
+/// How much a server's engine takes on; none: the engine's own defaults.
+#[derive(Debug, Default)]
+pub struct Capacity {
+    /// Interpreters.
+    pub threads: Option<usize>,
+    /// Calls that may wait for one.
+    pub queue: Option<usize>,
+    /// How long they may.
+    pub queue_timeout: Option<Duration>,
+    /// Calls after which an interpreter is replaced.
+    pub max_calls: Option<u64>,
+}
+
 /// Starts the interpreters.
-pub fn engine(
-    threads: Option<usize>,
-    queue: Option<usize>,
-    deadline: Option<Duration>,
-    limits: &Limits,
-) -> anyhow::Result<Engine> {
+pub fn engine(capacity: &Capacity, deadline: Option<Duration>, limits: &Limits) -> anyhow::Result<Engine> {
     let mut builder = Engine::builder(lua(&limits.allow))
         .memory(bytes(limits.memory)?)
         .stack(bytes(limits.stack)?)
         .fibers(limits.fibers);
-    if let Some(threads) = threads {
+    if let Some(threads) = capacity.threads {
         builder = builder.threads(threads);
     }
-    if let Some(queue) = queue {
+    if let Some(queue) = capacity.queue {
         builder = builder.queue(queue);
+    }
+    if let Some(after) = capacity.queue_timeout {
+        builder = builder.queue_timeout(after);
+    }
+    if let Some(calls) = capacity.max_calls {
+        builder = builder.max_calls(calls);
     }
     if let Some(deadline) = deadline {
         builder = builder.deadline(deadline);

@@ -10,9 +10,10 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Response};
-use sidestack::Script;
+use sidestack::{Call, Engine, Error, Limit, Script};
 
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::report;
 use crate::request::Request;
@@ -25,8 +26,15 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How long a body may take where requests have no deadline.
 const BODY: Duration = Duration::from_secs(60);
 
+/// How much longer than --queue-timeout a request waits for an interpreter that should have refused it by then: it hangs.
+const MARGIN: Duration = Duration::from_millis(250);
+
 /// What all requests share.
 pub struct App {
+    /// The interpreters.
+    pub engine: Engine,
+    /// What happened so far.
+    pub metrics: Metrics,
     /// The script; its `default` export answers.
     pub script: Script,
     /// For error reports.
@@ -37,6 +45,8 @@ pub struct App {
     pub max_body: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
+    /// How long a request may wait for an interpreter.
+    pub queue_timeout: Option<Duration>,
     /// Clients see errors.
     pub dev: bool,
     /// No line per request.
@@ -66,7 +76,7 @@ pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: So
     };
     let request = Request { parts: &parts, body: &body, remote };
     let label = format!("{} {}", parts.method, parts.uri.path());
-    let outcome = app.script.call::<Answer>("default", request).label(label.as_str()).await;
+    let outcome = queued(&app, app.script.call::<Answer>("default", request).label(label.as_str())).await;
     let mut response = match outcome {
         Ok(answer) => answer.into_response(parts.method == Method::HEAD).unwrap_or_else(|invalid| {
             let error = sidestack::Error::Convert { place: "response".into(), message: invalid.to_string() };
@@ -79,6 +89,19 @@ pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: So
     }
     line.status = response.status().as_u16();
     response
+}
+
+/// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
+async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
+    let Some(limit) = app.queue_timeout else { return call.await };
+    match tokio::time::timeout(limit + MARGIN, &mut call).await {
+        Ok(outcome) => outcome,
+        Err(_) if call.has_fiber() => call.await,
+        Err(_) => {
+            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
+        }
+    }
 }
 
 /// The whole body, or the status and message that refuse it.
@@ -129,6 +152,7 @@ async fn linger(mut body: Incoming) {
 /// The answer to a call that failed, and a report where someone has to look at it.
 fn failed(app: &App, error: &sidestack::Error, label: &str, line: &mut Line<'_>) -> Response<Full<Bytes>> {
     let failure = Failure::of(error);
+    app.metrics.failed(error);
     let mut text = failure.message.to_string();
     if failure.reported {
         let id = new_id();
@@ -167,6 +191,7 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn new(app: &'a App, method: &str, target: &str) -> Self {
         app.active.fetch_add(1, Ordering::Relaxed);
+        app.metrics.begun();
         app.count.fetch_add(1, Ordering::Relaxed);
         Line {
             app,
@@ -182,6 +207,7 @@ impl<'a> Line<'a> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         self.app.active.fetch_sub(1, Ordering::Relaxed);
+        self.app.metrics.answered(self.status, self.begun.elapsed());
         if !self.app.quiet {
             let note = if self.status == 499 { "the client went away" } else { &self.note };
             self.app.output.request(&self.method, &self.target, self.status, self.begun.elapsed(), note);

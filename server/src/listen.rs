@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, lookup_host};
 use crate::cli::next_port;
 use crate::port;
 
-/// Listens on `ADDRESS:PORT`, `:PORT` or `PORT`, or says what stands in the way.
-pub async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
+/// Listens on `ADDRESS:PORT`, `:PORT` or `PORT`, as `flag` says, or says what stands in the way.
+pub async fn bind(flag: &str, listen: &str) -> anyhow::Result<TcpListener> {
     let listen = complete(listen);
     let addresses: Vec<SocketAddr> = lookup_host(&listen)
         .await
@@ -21,14 +21,14 @@ pub async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
-            Err(error) => refused = explain(address, &error),
+            Err(error) => refused = explain(flag, address, &error),
         }
     }
     Err(refused)
 }
 
 /// Fills in what was left out: `8080` and `:8080` mean this machine only.
-fn complete(listen: &str) -> String {
+pub fn complete(listen: &str) -> String {
     match listen.strip_prefix(':') {
         Some(port) => format!("127.0.0.1:{port}"),
         None if listen.parse::<u16>().is_ok() => format!("127.0.0.1:{listen}"),
@@ -36,7 +36,7 @@ fn complete(listen: &str) -> String {
     }
 }
 
-fn explain(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+fn explain(flag: &str, address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let mut text = format!("cannot listen on {address}: ");
     match error.kind() {
         ErrorKind::AddrInUse => {
@@ -45,11 +45,11 @@ fn explain(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
                 let _ = write!(text, " by process {id} ({command})");
             }
             let (next, free) = (next_port(address), SocketAddr::new(address.ip(), 0));
-            let _ = write!(text, "\n  choose another with --listen {next}, or any free one with --listen {free}");
+            let _ = write!(text, "\n  choose another with {flag} {next}, or any free one with {flag} {free}");
         }
         ErrorKind::PermissionDenied if address.port() < 1024 => {
             text.push_str("ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)");
-            let _ = write!(text, "\n  choose another with --listen {}", SocketAddr::new(address.ip(), 8080));
+            let _ = write!(text, "\n  choose another with {flag} {}", SocketAddr::new(address.ip(), 8080));
         }
         ErrorKind::AddrNotAvailable => text.push_str("this machine does not have that address"),
         _ => {

@@ -1,11 +1,15 @@
-//! The Sidestack script server: `sidestack serve` answers HTTP with scripts, `sidestack run` runs one.
+//! The Sidestack script server: `sidestack serve` answers HTTP with scripts, `sidestack run` runs one,
+//! `sidestack fibers` shows what a server is at.
 
+mod admin;
 mod cli;
 mod connection;
 mod failure;
+mod fibers;
 mod guest;
 mod handler;
 mod listen;
+mod metrics;
 mod output;
 mod port;
 mod report;
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     };
     let status = match cli.command {
         Command::Serve(options) => runtime.block_on(serve::serve(options)),
+        Command::Fibers(options) => runtime.block_on(fibers::run(options)),
         Command::Run(options) => runtime.block_on(run::run(options)),
     };
     // What still runs there has been waited for as long as it was to be.

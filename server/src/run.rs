@@ -50,7 +50,7 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
     let sources = Sources::of(&path);
     let Deadline(deadline) = options.deadline;
     let begun = Instant::now();
-    let engine = guest::engine(Some(1), None, deadline, &options.limits)?;
+    let engine = guest::engine(&guest::Capacity { threads: Some(1), ..Default::default() }, deadline, &options.limits)?;
     let mut work = std::pin::pin!(async {
         let status = engine.run_file::<Status>(&path, Rest(args)).label(file.display().to_string()).await?;
         tasks(&engine).await;

@@ -14,11 +14,12 @@ use tokio::net::TcpListener;
 use crate::cli::Serve;
 use crate::connection::Connections;
 use crate::handler::App;
+use crate::metrics::Metrics;
 use crate::output::{self, Output, Style, Writing};
 use crate::signals::{Signals, Stop};
 use crate::sources::Sources;
 use crate::units::{Deadline, show_size, show_time};
-use crate::{guest, listen, report};
+use crate::{admin, fibers, guest, listen, report, signals};
 
 /// How long calls get to answer that they were cancelled.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -45,10 +46,18 @@ pub async fn serve(options: Serve) -> ExitCode {
 async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Result<ExitCode> {
     // From here on a signal is an orderly end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
+    let quit = signals::quit().context("cannot listen to signals")?;
     let path = guest::script_path(&options.app)?;
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
-    let engine = guest::engine(options.threads, Some(options.queue), deadline, &options.limits)?;
+    let Deadline(queue_timeout) = options.queue_timeout;
+    let capacity = guest::Capacity {
+        threads: options.threads,
+        queue: Some(options.queue),
+        queue_timeout,
+        max_calls: options.max_requests,
+    };
+    let engine = guest::engine(&capacity, deadline, &options.limits)?;
     let sources = Sources::of(&path);
     let script = match load(&engine, &path).await {
         Ok(script) => script,
@@ -63,21 +72,33 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
             options.app.display()
         );
     }
-    let listener = listen::bind(&options.listen).await?;
+    let listener = listen::bind("--listen", &options.listen).await?;
+    let admin = match &options.admin {
+        Some(address) => Some(listen::bind("--admin", address).await?),
+        None => None,
+    };
+    let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose().context("cannot tell the address")?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let app = Arc::new(App {
+        metrics: Metrics::new(&engine),
+        engine: engine.clone(),
         script,
         sources,
         output: output.clone(),
         max_body,
         deadline,
+        queue_timeout,
         dev: options.dev,
         quiet: options.quiet,
         draining: AtomicBool::new(false),
         active: AtomicUsize::new(0),
         count: AtomicUsize::new(0),
     });
-    banner(output, &engine, options, address);
+    banner(output, &engine, options, address, admin_address);
+    tokio::spawn(fibers::at_quit(quit, engine.clone(), output.clone()));
+    if let Some(listener) = admin {
+        tokio::spawn(admin::serve(listener, app.clone()));
+    }
 
     let connections = Connections::new(app.clone());
     let stop = tokio::select! {
@@ -109,7 +130,7 @@ fn answers(script: &Script) -> bool {
     script.exports().is_none_or(|names| names.iter().any(|name| name == "default"))
 }
 
-fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr) {
+fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr, admin: Option<SocketAddr>) {
     let Style { bold, cyan, dim, green, reset, .. } = output.style();
     let version = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
     let interpreters = match engine.metrics().interpreters {
@@ -126,6 +147,9 @@ fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr
         engine.guest(),
         show_size(options.limits.memory),
     ));
+    if let Some(admin) = admin {
+        output.lines(&format!("    {dim}metrics and fibers at {admin}{reset}\n"));
+    }
 }
 
 /// Ends in order: 1. no new connections; 2. the requests that run have `--drain` to end; 3. they are cancelled, and answered

@@ -31,6 +31,11 @@ impl Stop {
     }
 }
 
+/// SIGQUIT: from its making on it no longer ends the process.
+pub fn quit() -> std::io::Result<Signal> {
+    signal(SignalKind::quit())
+}
+
 /// Both signals; from its making on, neither ends the process by itself.
 pub struct Signals {
     interrupt: Signal,

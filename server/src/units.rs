@@ -18,7 +18,7 @@ impl FromStr for Deadline {
             return Ok(Deadline(None));
         }
         match duration(text)? {
-            Duration::ZERO => Err("a deadline is longer than nothing; `none` is no deadline".into()),
+            Duration::ZERO => Err("a limit is longer than nothing; `none` is no limit".into()),
             after => Ok(Deadline(Some(after))),
         }
     }

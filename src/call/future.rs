@@ -92,6 +92,15 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         self
     }
 
+    /// Whether it has got a fiber: if not, it waits in a queue, and dropping it leaves nothing begun.
+    pub fn has_fiber(&self) -> bool {
+        match &self.state {
+            State::New { .. } => false,
+            State::Running { slot, .. } => slot.id.load(Ordering::Relaxed) != 0,
+            State::Over => true,
+        }
+    }
+
     /// Waits on the calling thread.
     ///
     /// On an interpreter thread that is refused as [`refused::OWN_INTERPRETER`]: it would keep the fibers there, and

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::fibers::{FiberInfo, Roster};
 use super::job::{Completion, Job};
 use super::wake::FiberKey;
 use crate::Error;
@@ -27,6 +28,8 @@ pub enum Message {
     Release { incarnation: u32, slot: u64 },
     /// Take no new work; cancel what still runs at `cancel_at`; then end.
     Drain { cancel_at: Instant, done: Sender<()> },
+    /// Tell what your fibers are at.
+    Fibers(Sender<Vec<FiberInfo>>),
     /// The engine is gone: cancel everything and end.
     End,
 }
@@ -37,6 +40,8 @@ pub struct Inbox {
     pub interpreter: u32,
     /// Which incarnation serves it now; bound values of another one are lost.
     pub incarnation: AtomicU32,
+    /// Its labelled fibers.
+    pub roster: Roster,
     sender: Sender<Message>,
     /// Jobs sent and not yet on a fiber.
     queued: AtomicUsize,
@@ -55,6 +60,7 @@ impl Inbox {
         let inbox = Inbox {
             interpreter,
             incarnation: AtomicU32::new(0),
+            roster: Roster::default(),
             sender,
             queued: AtomicUsize::new(0),
             live: AtomicUsize::new(0),

@@ -42,6 +42,8 @@ impl<G: Guest> Builder<G> {
                 memory: 256 << 20,
                 fiber_memory: 0,
                 deadline: None,
+                queue_timeout: None,
+                max_calls: None,
                 grace: Duration::from_millis(250),
                 tick: Duration::from_millis(5),
                 contain_faults: true,
@@ -133,6 +135,26 @@ impl<G: Guest> Builder<G> {
         self
     }
 
+    /// How long a call may wait for a fiber; then it is refused as [`Limit::Queue`](crate::Limit::Queue), and nothing of it
+    /// was started. Default: as long as its deadline lets it.
+    ///
+    /// The interpreter that it waits for refuses it: one that hangs does so when it goes on.
+    pub fn queue_timeout(mut self, after: Duration) -> Self {
+        self.settings.queue_timeout = Some(after);
+        self
+    }
+
+    /// Replaces an interpreter by a new incarnation, with the same scripts, once it has started this many calls of exports.
+    /// Default: never.
+    ///
+    /// No call is lost: new ones wait up to a second for those that run, and tasks of scripts, to end. Where these take
+    /// longer (or wait for a call that waits), the calls go on, and it is tried again five seconds later. What Rust still holds
+    /// of the old incarnation ([`Function`](crate::Function)) is lost with it.
+    pub fn max_calls(mut self, calls: u64) -> Self {
+        self.settings.max_calls = Some(calls);
+        self
+    }
+
     /// Adds host functions. Two modules of one name are merged.
     pub fn module(mut self, module: Module) -> Self {
         self.modules.push(module);
@@ -217,6 +239,9 @@ impl<G: Guest> Builder<G> {
         }
         if self.settings.fibers == 0 {
             return bad("fibers must be at least 1".into());
+        }
+        if self.settings.max_calls == Some(0) {
+            return bad("max_calls must be at least 1".into());
         }
         if self.settings.tick < Duration::from_micros(100) {
             return bad("tick must be at least 100 µs".into());

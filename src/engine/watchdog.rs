@@ -16,8 +16,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// See the module.
 pub struct Watchdog(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
+    watched: Vec<Arc<Activity>>,
+    registry: Arc<Registry>,
+    /// Of each interpreter, the turn that was seen last, and when it was first.
+    turns: Mutex<Vec<Option<Turn>>>,
     stop: AtomicBool,
     slow: AtomicU64,
     last: Mutex<Option<String>>,
@@ -26,16 +29,23 @@ struct Shared {
 impl Watchdog {
     /// Watches these interpreters until `stop`.
     pub fn start(watched: Vec<Arc<Activity>>, registry: Arc<Registry>) -> std::io::Result<Watchdog> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            turns: Mutex::new(vec![None; watched.len()]),
+            watched,
+            registry,
+            stop: AtomicBool::default(),
+            slow: AtomicU64::default(),
+            last: Mutex::default(),
+        });
         let own = shared.clone();
         std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || {
-            let mut seen: Vec<Seen> = watched.iter().map(|_| Seen::default()).collect();
+            let mut seen: Vec<Seen> = own.watched.iter().map(|_| Seen::default()).collect();
             while !own.stop.load(Ordering::Acquire) {
                 std::thread::park_timeout(LOOK);
-                for (activity, seen) in watched.iter().zip(&mut seen) {
+                own.look_at_turns();
+                for (activity, seen) in own.watched.iter().zip(&mut seen) {
                     if let Some((function, held)) = seen.look(activity) {
-                        let of_engine = registry.function(function).map(|entry| entry.name.as_str());
-                        let name = of_engine.or_else(|| exported::name(function)).unwrap_or("?");
+                        let name = own.name(function).unwrap_or("?");
                         tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
                         own.slow.fetch_add(1, Ordering::Relaxed);
                         *own.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
@@ -51,6 +61,17 @@ impl Watchdog {
         self.0.stop.store(true, Ordering::Release);
     }
 
+    /// Which fiber has had an interpreter's thread without a break, for how long (20 ms too short at most), and the host
+    /// function that it is in.
+    pub fn running(&self, interpreter: usize) -> Option<(u64, Duration, Option<String>)> {
+        let activity = self.0.watched.get(interpreter)?;
+        self.0.look_at_turns();
+        let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter]?;
+        let function = activity.function.load(Ordering::Relaxed).checked_sub(1);
+        let name = function.and_then(|id| self.0.name(id)).map(str::to_owned);
+        Some((turn.fiber, turn.since.elapsed(), name))
+    }
+
     /// How many were named, and the last of them.
     pub fn slow(&self) -> (u64, Option<String>) {
         let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -61,6 +82,34 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// A turn of a fiber.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    fiber: u64,
+    number: u64,
+    since: Instant,
+}
+
+impl Shared {
+    /// A host function's name: the engine's, or an exported one.
+    fn name(&self, function: u32) -> Option<&str> {
+        let of_engine = self.registry.function(function).map(|entry| entry.name.as_str());
+        of_engine.or_else(|| exported::name(function))
+    }
+
+    /// Writes down which turns are under way, and since when.
+    fn look_at_turns(&self) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        for (activity, last) in self.watched.iter().zip(turns.iter_mut()) {
+            let since = |fiber, number| match *last {
+                Some(last) if (last.fiber, last.number) == (fiber, number) => last.since,
+                _ => Instant::now(),
+            };
+            *last = activity.turn().map(|(fiber, number)| Turn { fiber, number, since: since(fiber, number) });
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -198,6 +198,10 @@ pub struct Activity {
     pub function: AtomicU32,
     /// Counts host functions started and polls, wrapping: tells one run from the next.
     pub count: AtomicU32,
+    /// The id of the fiber that has the thread; 0: none.
+    fiber: AtomicU64,
+    /// Counts turns of fibers.
+    turns: AtomicU64,
 }
 
 impl Activity {
@@ -210,6 +214,25 @@ impl Activity {
         let outer = self.function.load(Ordering::Relaxed);
         self.function.store(function + 1, Ordering::Relaxed);
         outer
+    }
+
+    /// A fiber gets the thread.
+    #[inline]
+    pub fn begin_turn(&self, fiber: u64) {
+        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.fiber.store(fiber, Ordering::Relaxed);
+    }
+
+    /// It gave it up.
+    #[inline]
+    pub fn end_turn(&self) {
+        self.fiber.store(0, Ordering::Relaxed);
+    }
+
+    /// The fiber that has the thread, and the number of its turn.
+    pub fn turn(&self) -> Option<(u64, u64)> {
+        let fiber = self.fiber.load(Ordering::Relaxed);
+        (fiber != 0).then(|| (fiber, self.turns.load(Ordering::Relaxed)))
     }
 
     /// It gave the thread back to `outer`, which is what `enter` returned.

@@ -86,6 +86,11 @@ impl Backlog {
         self.due.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
+    /// All that wait, in order.
+    pub fn jobs(&self) -> impl Iterator<Item = &Box<Job>> {
+        self.places.iter().flatten()
+    }
+
     /// Whether no job waits.
     pub fn is_empty(&self) -> bool {
         self.jobs == 0

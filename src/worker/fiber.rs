@@ -5,7 +5,7 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::abi::ss_thread;
 use crate::call::wake::{FiberKey, FiberWaker};
@@ -32,6 +32,10 @@ pub struct Fiber<I: Interpreter> {
     pub loads: Option<u32>,
     /// It had the thread once.
     pub begun: bool,
+    /// When its call began.
+    pub asked: Instant,
+    /// It is in the inbox's roster.
+    pub listed: bool,
     start: Start,
     /// The guest's entry.
     entry: unsafe extern "C" fn(*mut c_void),
@@ -140,6 +144,8 @@ impl<I: Interpreter> Fiber<I> {
             state: State::Ready,
             loads: None,
             begun: false,
+            asked: Instant::now(),
+            listed: false,
             start: Start { entry, run: ptr::null_mut() },
             entry,
         }

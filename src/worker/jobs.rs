@@ -27,12 +27,30 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn accept(&mut self, job: Box<Job>) {
         if self.loads_first(&job) {
             self.held.push(job);
-        } else if self.live >= self.settings.fibers {
-            let deadline = job.settings.deadline.or(self.settings.deadline);
-            let deadline = deadline.and_then(|after| job.begun.checked_add(after));
-            self.backlog.push(job, deadline);
+        } else if self.live >= self.settings.fibers || self.recycle.holds(&job) {
+            let (limit, _) = self.waiting_limit(&job);
+            let until = limit.and_then(|after| job.begun.checked_add(after));
+            self.backlog.push(job, until);
         } else {
             self.start(job);
+        }
+    }
+
+    /// How long a job may wait for a fiber, and whether that is the queue's limit rather than its deadline.
+    fn waiting_limit(&self, job: &Job) -> (Option<Duration>, bool) {
+        let deadline = job.settings.deadline.or(self.settings.deadline);
+        match (deadline, self.settings.queue_timeout) {
+            (Some(deadline), Some(queue)) if deadline <= queue => (Some(deadline), false),
+            (_, Some(queue)) => (Some(queue), true),
+            (deadline, None) => (deadline, false),
+        }
+    }
+
+    /// The error of a job that waited for too long.
+    fn waited(&self, job: &Job) -> Error {
+        match self.waiting_limit(job) {
+            (limit, true) => queue_time_over(limit.unwrap_or_default()),
+            (limit, false) => deadline_passed(limit.unwrap_or_default()),
         }
     }
 
@@ -49,7 +67,7 @@ impl<I: Interpreter> Worker<I> {
 
     /// Starts what waits, as far as there is room.
     pub(super) fn accept_backlog(&mut self) {
-        while self.live < self.settings.fibers {
+        while self.live < self.settings.fibers && !self.recycle.holding() {
             let Some(job) = self.backlog.pop() else { break };
             self.start(job);
         }
@@ -71,8 +89,8 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn run_backlog_deadlines(&mut self, now: Instant) {
         while let Some(job) = self.backlog.due(now) {
             self.local.inbox.started(1);
-            let deadline = job.settings.deadline.or(self.settings.deadline).unwrap_or_default();
-            refuse(&self.local, job, deadline_passed(deadline));
+            let error = self.waited(&job);
+            refuse(&self.local, job, error);
         }
     }
 
@@ -94,6 +112,7 @@ impl<I: Interpreter> Worker<I> {
         if let Err(error) = self.try_start(&mut job) {
             return refuse(&self.local, job, error);
         }
+        self.recycle.count(&job, self.settings.max_calls);
         let key = self.new_key();
         self.place(key, job);
     }
@@ -101,6 +120,13 @@ impl<I: Interpreter> Worker<I> {
     /// What can fail before a fiber exists.
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
         let deadline = job.settings.deadline.or(self.settings.deadline);
+        // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
+        if let Some(limit) = self.settings.queue_timeout
+            && matches!(job.work, Work::Export { .. } | Work::Eval { .. })
+            && job.begun.elapsed() >= limit
+        {
+            return Err(self.waited(job));
+        }
         job.settings.deadline = deadline;
         if let Some(deadline) = deadline
             && job.begun.elapsed() >= deadline
@@ -144,6 +170,11 @@ impl<I: Interpreter> Worker<I> {
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
         };
+        fiber.asked = job.begun;
+        if let Some(label) = &caller.label {
+            self.local.inbox.roster.enter(key.id, label, job.begun);
+            fiber.listed = true;
+        }
         let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
@@ -217,6 +248,9 @@ impl<I: Interpreter> Worker<I> {
         self.limits.set(index, None);
         self.live -= 1;
         fiber.state = State::Done;
+        if std::mem::take(&mut fiber.listed) {
+            self.local.inbox.roster.leave(fiber.record.key.id);
+        }
         // SAFETY: as in `place`.
         unsafe { (*self.interpreter.get()).ended(&mut fiber.run, returned) };
         self.attached.fiber_end(fiber.record.key.id);
@@ -305,6 +339,11 @@ pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
         Err(Panicked(message)) => tracing::error!(target: "sidestack", %message, "a refused call's drop panicked"),
     }
     drop_fenced(job);
+}
+
+fn queue_time_over(limit: Duration) -> Error {
+    let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" }
 }
 
 fn deadline_passed(deadline: Duration) -> Error {

@@ -44,6 +44,8 @@ impl<I: Interpreter> Worker<I> {
                     None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
                 }
             }
+            // Whoever asked may have stopped waiting.
+            Message::Fibers(tell) => drop(tell.send(self.describe())),
             Message::End => {
                 let done = self.ending.take().map_or_else(Vec::new, |ending| ending.done);
                 self.ending = Some(Ending { cancel_at: None, done });

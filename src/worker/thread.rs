@@ -3,7 +3,10 @@
 //! 1. The thread attaches: in-host, alternate signal stack, tick timer. 2. The guest is made and started, on a fiber.
 //! 3. Scripts that the engine has are loaded. 4. It works. 5. It closes the guest and ends.
 //!
-//! A panic that reaches this file, which is also what a fault of guest code becomes (`fault`), quarantines the incarnation: its fibers are leaked with whatever they hold, its started
+//! One that has done its number of calls (`recycle`) goes on to step 5, and a new thread starts at step 1.
+//!
+//! A panic that reaches this file, which is also what a fault of guest code becomes (`fault`), quarantines the incarnation: its
+//! fibers are leaked with whatever they hold, its started
 //! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
 //! calls run there.
 
@@ -46,6 +49,10 @@ pub struct Settings {
     pub fiber_memory: usize,
     /// Wall time of a call.
     pub deadline: Option<Duration>,
+    /// How long a call may wait for a fiber.
+    pub queue_timeout: Option<Duration>,
+    /// Calls of exports after which an interpreter is replaced.
+    pub max_calls: Option<u64>,
     /// From a cancel to the kill.
     pub grace: Duration,
     /// How often running guest code is looked at; a time slice is one to two ticks.
@@ -90,6 +97,8 @@ pub struct Losses {
     pub abandoned: AtomicU64,
     /// Faults of guest code that were contained.
     pub crashed: AtomicU64,
+    /// Incarnations that were replaced after so many calls.
+    pub recycled: AtomicU64,
     /// Host objects that guests still held when they were closed.
     pub leaked: AtomicU64,
 }
@@ -123,17 +132,27 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         report(started.clone(), Ok(()));
         up = true;
         worker.work();
-        closing = true;
+        // One that is replaced is replaced also if its closing fails.
+        closing = !worker.spent();
         let leaked = worker.stop();
         post.losses.leaked.fetch_add(leaked as u64, Ordering::Relaxed);
-        worker.tell_ended();
-        Ok(())
+        let spent = worker.spent();
+        if spent {
+            worker.hand_on(&post.losses);
+        } else {
+            worker.tell_ended();
+        }
+        Ok(spent)
     });
     wake::serve(std::ptr::null());
     match outcome {
-        Ok(Ok(())) => {
+        Ok(Ok(spent)) => {
             let worker = std::mem::ManuallyDrop::into_inner(worker);
             drop_fenced(worker);
+            if spent {
+                tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, "an interpreter is replaced after its number of calls");
+                replace(post, None);
+            }
         }
         Ok(Err(error)) => give_up(post, started, error),
         // One that cannot even start would be replaced for ever.
@@ -282,6 +301,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         releases: Vec::new(),
         loading: Vec::new(),
         held: Vec::new(),
+        recycle: super::Recycle::default(),
         units: 0,
         ending: None,
         crash: None,
@@ -300,6 +320,8 @@ impl<I: Interpreter> Worker<I> {
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) {
         self.count_started();
+        self.local.activity.end_turn();
+        self.local.inbox.roster.clear();
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             // Before the caller is told: futures may hold what it lent.

@@ -47,10 +47,12 @@ impl<I: Interpreter> Worker<I> {
             }
             (*record).suspended = Suspended::No;
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
+            self.local.activity.begin_turn((*record).key.id);
             self.attached.switch();
             (*thread).place = SS_ON_FIBER as i32;
             let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
             (*thread).place = SS_NO_FIBER as i32;
+            self.local.activity.end_turn();
             (*fiber).saved = (*self.interpreter.get()).save();
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;

@@ -108,9 +108,14 @@ impl Server {
     }
 
     pub fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).expect("a connection");
-        stream.set_read_timeout(Some(LONG)).expect("a timeout");
-        Client(BufReader::new(stream))
+        Client::to(self.address)
+    }
+
+    /// Where `--admin 127.0.0.1:0` answers.
+    pub fn admin(&mut self) -> SocketAddr {
+        let text = self.wait_for_text("metrics and fibers at ");
+        let rest = text.split("metrics and fibers at ").nth(1).and_then(|rest| rest.lines().next());
+        rest.expect("an address").parse().expect("an address")
     }
 
     /// One GET on a connection of its own.
@@ -176,6 +181,12 @@ impl Response {
 }
 
 impl Client {
+    pub fn to(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        Client(BufReader::new(stream))
+    }
+
     /// Sends one request and reads its response; the connection stays.
     pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         self.write(method, target, headers, body);

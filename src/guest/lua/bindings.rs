@@ -106,6 +106,14 @@ unsafe extern "C" {
     pub fn sslua_over_memory(universe: *mut sslua) -> u64;
 }
 unsafe extern "C" {
+    pub fn sslua_position(
+        run: *const sslua_run,
+        saved: *const sslua_saved,
+        text: *mut ::core::ffi::c_char,
+        size: usize,
+    ) -> usize;
+}
+unsafe extern "C" {
     pub fn sslua_memory_used(universe: *const sslua) -> usize;
 }
 #[repr(C)]

@@ -193,6 +193,14 @@ unsafe impl Interpreter for Universe {
         }
     }
 
+    fn position(&self, run: &sslua_run, saved: &Saved) -> Option<String> {
+        let mut text = [0u8; 128];
+        // SAFETY: `run` was begun by `prepare` and has not ended, its fiber is suspended and `saved` is what `save` gave for
+        // it: the Lua threads that they name live, and nobody changes them meanwhile.
+        let length = unsafe { c::sslua_position(run, &saved.0, text.as_mut_ptr().cast::<c_char>(), text.len()) };
+        (length > 0).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+    }
+
     fn memory_used(&self) -> usize {
         // SAFETY: the universe lives; a field is read.
         unsafe { c::sslua_memory_used(self.raw.as_ptr()) }

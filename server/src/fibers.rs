@@ -1,0 +1,179 @@
+//! `sidestack fibers`, and what SIGQUIT prints: what every fiber is at.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper::header::HOST;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use sidestack::{Engine, FiberInfo};
+use tokio::net::TcpStream;
+use tokio::signal::unix::Signal;
+
+use crate::cli::Fibers;
+use crate::listen;
+use crate::output::{Output, printable};
+use crate::units::show_time;
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// From one look to the next.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// What `/fibers` answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Report {
+    interpreters: usize,
+    queued: usize,
+    fibers: Vec<Row>,
+}
+
+/// One fiber.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    id: Option<u64>,
+    state: String,
+    age_ms: u64,
+    waits_for: Option<String>,
+    at: Option<String>,
+    label: Option<String>,
+    guest: String,
+    interpreter: u32,
+    /// How long it has held an interpreter that does not answer.
+    held_ms: Option<u64>,
+}
+
+impl From<FiberInfo> for Row {
+    fn from(fiber: FiberInfo) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Row {
+            id: fiber.id,
+            state: fiber.state.to_string(),
+            age_ms: ms(fiber.age),
+            waits_for: fiber.waits_for,
+            at: fiber.at,
+            label: fiber.label,
+            guest: fiber.guest.into(),
+            interpreter: fiber.interpreter,
+            held_ms: fiber.held.map(ms),
+        }
+    }
+}
+
+impl Report {
+    /// Of an engine, now.
+    pub async fn of(engine: &Engine) -> Report {
+        let fibers = engine.fibers().await.into_iter().map(Row::from).collect();
+        let metrics = engine.metrics();
+        Report { interpreters: metrics.interpreters, queued: metrics.queued, fibers }
+    }
+
+    /// As people read it.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let mut line = |id: &str, state: &str, age: &str, waits_for: &str, at: &str, label: &str| {
+            let row = format!("  {id:<6} {state:<10} {age:<8} {waits_for:<28} {at:<18} {label}");
+            let _ = writeln!(text, "{}", row.trim_end());
+        };
+        line("ID", "STATE", "AGE", "WAITS FOR", "AT", "LABEL");
+        for row in &self.fibers {
+            let id = row.id.map_or_else(|| "-".into(), |id| id.to_string());
+            let age = show_time(Duration::from_millis(row.age_ms));
+            // Labels are what clients sent, and the server may be another than it seems.
+            let shown = |text: &Option<String>| printable(text.as_deref().unwrap_or("-")).to_string();
+            line(&id, &printable(&row.state), &age, &row.waits_for(), &shown(&row.at), &shown(&row.label));
+        }
+        let _ = writeln!(
+            text,
+            "  {}; {}; {} queued",
+            count(self.fibers.iter().filter(|row| row.id.is_some()).count(), "fiber"),
+            count(self.interpreters, "interpreter"),
+            self.queued
+        );
+        text
+    }
+}
+
+impl Row {
+    fn waits_for(&self) -> String {
+        // What every script has is known without its module.
+        let name = self.waits_for.as_deref().map(|name| name.strip_prefix("sidestack.core.").unwrap_or(name));
+        let name = printable(name.unwrap_or("-")).to_string();
+        match self.held_ms {
+            Some(held) => format!("{name} (held {})", show_time(Duration::from_millis(held))),
+            None => name,
+        }
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Prints the table whenever the signal comes.
+pub async fn at_quit(mut quit: Signal, engine: Engine, output: Output) {
+    while quit.recv().await.is_some() {
+        output.lines(&Report::of(&engine).await.table());
+    }
+}
+
+/// Runs the command.
+pub async fn run(options: Fibers) -> ExitCode {
+    let address = listen::complete(&options.admin);
+    loop {
+        let text = match ask(&address).await {
+            Ok(report) if options.json => serde_json::to_string(&report).map(|text| text + "\n").map_err(Into::into),
+            Ok(report) => Ok(report.table()),
+            Err(error) => Err(error),
+        };
+        let mut out = std::io::stdout().lock();
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        };
+        // Home, and what was there before is gone.
+        let before = if options.watch && !options.json && out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
+        // It fails when nobody reads on.
+        if write!(out, "{before}{text}").and_then(|()| out.flush()).is_err() || !options.watch {
+            return ExitCode::SUCCESS;
+        }
+        drop(out);
+        tokio::time::sleep(WATCH).await;
+    }
+}
+
+async fn ask(address: &str) -> anyhow::Result<Report> {
+    match tokio::time::timeout(PATIENCE, request(address)).await {
+        Ok(answer) => answer,
+        Err(_) => bail!("{address} does not answer within {} s", PATIENCE.as_secs()),
+    }
+}
+
+async fn request(address: &str) -> anyhow::Result<Report> {
+    let stream = TcpStream::connect(address).await.with_context(|| {
+        format!(
+            "no server's admin address is at {address}\n  start the server with `sidestack serve --admin {address} …`, \
+             or say where it is with --admin\n  the system said"
+        )
+    })?;
+    let other = || format!("{address} is not a server's admin address: it is the one that --admin gives, not --listen");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.with_context(other)?;
+    tokio::spawn(connection);
+    let request = Request::get("/fibers").header(HOST, address).body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await.with_context(other)?;
+    if response.status() != 200 {
+        bail!("{} (it answered {})", other(), response.status());
+    }
+    let body = response.into_body().collect().await.with_context(other)?.to_bytes();
+    serde_json::from_slice(&body).with_context(other)
+}

@@ -1,0 +1,332 @@
+//! The admin address, `sidestack fibers`, SIGQUIT, the queue's limits and `--max-requests`.
+
+mod common;
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Client, Folder, LONG, Server, sidestack};
+use nix::sys::signal::Signal;
+
+const ADMIN: [&str; 4] = ["--admin", "127.0.0.1:0", "--deadline", "none"];
+
+/// `/block` holds its interpreter in C, where no tick reaches it.
+const STATES: &str = "local ss = require 'sidestack'
+return function(request)
+  if request.path == '/wait' then
+    ss.sleep(60)
+  elseif request.path == '/loop' then
+    while true do
+    end
+  elseif request.path == '/block' then
+    io.popen('sleep ' .. request.query.s):read('a')
+  end
+  return 'ok'
+end";
+
+fn start(script: &str, flags: &[&str]) -> (Server, SocketAddr) {
+    let mut server = Server::start(script, &[&ADMIN[..], flags].concat());
+    let admin = server.admin();
+    (server, admin)
+}
+
+fn ask(admin: SocketAddr, path: &str) -> common::Response {
+    Client::to(admin).send("GET", path, &[], b"")
+}
+
+/// What `sidestack fibers` prints.
+fn fibers(admin: SocketAddr, flags: &[&str]) -> String {
+    let out = sidestack().args(["fibers", "--admin", &admin.to_string()]).args(flags).output().expect("a run");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("text")
+}
+
+/// Asks until `good` is true of the table.
+fn fibers_until(admin: SocketAddr, good: impl Fn(&str) -> bool) -> String {
+    let begun = Instant::now();
+    loop {
+        let text = fibers(admin, &[]);
+        if good(&text) {
+            return text;
+        }
+        assert!(begun.elapsed() < LONG, "{text}");
+    }
+}
+
+/// The line of a label, in words.
+fn line<'a>(table: &'a str, label: &str) -> Vec<&'a str> {
+    let line = table.lines().find(|line| line.ends_with(label)).unwrap_or_else(|| panic!("no {label} in\n{table}"));
+    line.split_whitespace().collect()
+}
+
+/// A sample of `/metrics`; 0 where there is none yet.
+fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let body = ask(admin, "/metrics").body;
+    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or(0.0)
+}
+
+#[test]
+fn a_waiting_and_a_looping_script_are_shown_with_their_lines() {
+    let (mut server, admin) = start(STATES, &["--threads", "1"]);
+    let (mut waits, mut loops) = (server.connect(), server.connect());
+    waits.write("GET", "/wait?secret=1", &[], b"");
+    fibers_until(admin, |table| table.contains("waiting"));
+    loops.write("GET", "/loop", &[], b"");
+    let table = fibers_until(admin, |table| table.contains("/wait") && table.contains("running"));
+    assert_eq!(
+        table.lines().next().map(|head| head.split_whitespace().collect::<Vec<_>>()).expect("a head").join(" "),
+        "ID STATE AGE WAITS FOR AT LABEL"
+    );
+    let waiting = line(&table, "GET /wait");
+    assert_eq!((waiting[1], waiting[3], waiting[4]), ("waiting", "sleep", "app.lua:4"), "{table}");
+    let looping = line(&table, "GET /loop");
+    assert_eq!((looping[1], looping[3]), ("running", "-"), "{table}");
+    assert!(["app.lua:6", "app.lua:7"].contains(&looping[4]), "{table}");
+    assert!(table.contains("2 fibers; 1 interpreter; 0 queued"), "{table}");
+    // The same as JSON, and on SIGQUIT.
+    let json: serde_json::Value = serde_json::from_str(&fibers(admin, &["--json"])).expect("JSON");
+    let first = &json["fibers"][0];
+    assert_eq!((&first["label"], &first["state"]), (&"GET /wait".into(), &"waiting".into()), "{json}");
+    assert_eq!((&first["waits_for"], &first["at"]), (&"sidestack.core.sleep".into(), &"app.lua:4".into()), "{json}");
+    assert_eq!((&first["guest"], &json["interpreters"]), (&"Lua 5.4".into(), &1.into()), "{json}");
+    server.signal(Signal::SIGQUIT);
+    let text = server.wait_for_text("2 fibers; 1 interpreter");
+    assert_eq!(line(&text, "GET /wait")[4], "app.lua:4");
+    assert!(server.is_running());
+}
+
+#[test]
+fn an_interpreter_that_hangs_in_c_is_shown_with_who_holds_it() {
+    let (mut server, admin) = start(STATES, &["--threads", "1", "--allow", "io"]);
+    let (mut waits, mut blocks) = (server.connect(), server.connect());
+    waits.write("GET", "/wait", &[], b"");
+    fibers_until(admin, |table| table.contains("waiting"));
+    blocks.write("GET", "/block?s=4", &[], b"");
+    let begun = Instant::now();
+    let table = fibers_until(admin, |table| table.contains("held"));
+    assert!(begun.elapsed() < Duration::from_secs(3), "shown only when it was over");
+    let blocking = line(&table, "GET /block");
+    assert_eq!((blocking[1], &blocking[4][..5]), ("running", "(held"), "{table}");
+    assert_eq!(line(&table, "GET /wait")[1], "unknown", "{table}");
+    server.signal(Signal::SIGQUIT);
+    assert!(server.wait_for_text("(held").contains("GET /block"));
+    assert_eq!(ask(admin, "/healthz").status, 200);
+    // Then it goes on, and all is known again.
+    assert_eq!(blocks.read("GET").body, "ok");
+    let table = fibers(admin, &[]);
+    assert_eq!(line(&table, "GET /wait")[1], "waiting", "{table}");
+    assert!(!table.contains("/block"), "{table}");
+}
+
+#[test]
+fn a_request_does_not_wait_for_an_interpreter_that_hangs() {
+    let flags = ["--threads", "1", "--allow", "io", "--queue-timeout", "300ms"];
+    let (server, admin) = start(STATES, &flags);
+    let mut blocks = server.connect();
+    blocks.write("GET", "/block?s=3", &[], b"");
+    fibers_until(admin, |table| table.contains("/block"));
+    let begun = Instant::now();
+    let refused = server.get("/");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.body);
+    assert!(begun.elapsed() > Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(2));
+    assert_eq!(blocks.read("GET").body, "ok");
+    assert_eq!(server.get("/").body, "ok");
+}
+
+/// Scenario D5.
+#[test]
+fn a_burst_gets_503_after_the_queue_timeout_and_the_metrics_agree() {
+    let flags = ["--threads", "1", "--fibers", "2", "--queue", "20", "--queue-timeout", "500ms"];
+    let (server, admin) =
+        start("local ss = require 'sidestack' return function() ss.sleep(0.3) return 'ok' end", &flags);
+    let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
+    let begun = Instant::now();
+    clients.iter_mut().for_each(|client| client.write("GET", "/", &[], b""));
+    let answers: Vec<_> = clients.iter_mut().map(|client| client.read("GET")).collect();
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    let count = |part: &str| answers.iter().filter(|answer| answer.body.contains(part)).count();
+    let (full, late) = (count("too many requests are waiting"), count("no interpreter was free in time"));
+    assert!(
+        answers.iter().filter(|answer| answer.status == 503).all(|answer| answer.header("retry-after") == Some("1"))
+    );
+    let of = |status| answers.iter().filter(|answer| answer.status == status).count();
+    assert!(of(200) >= 2 && full >= 10 && late >= 10, "{} answered, {full} full, {late} late", of(200));
+    assert_eq!((of(200) + of(503), full + late), (40, of(503)));
+    for (name, expected) in [
+        ("sidestack_requests_total{status=\"200\"}", of(200)),
+        ("sidestack_requests_total{status=\"503\"}", of(503)),
+        ("sidestack_errors_total{kind=\"queue_full\"}", full),
+        ("sidestack_errors_total{kind=\"queue_timeout\"}", late),
+        ("sidestack_request_duration_seconds_count", 40),
+        ("sidestack_requests_active", 0),
+        ("sidestack_calls_queued", 0),
+        ("sidestack_interpreters", 1),
+    ] {
+        assert_eq!(metric(admin, name), expected as f64, "{name}");
+    }
+}
+
+#[test]
+fn the_queue_is_shown() {
+    let (server, admin) = start(STATES, &["--threads", "1", "--fibers", "1"]);
+    let (mut first, mut second) = (server.connect(), server.connect());
+    first.write("GET", "/wait", &[], b"");
+    fibers_until(admin, |table| table.contains("waiting"));
+    second.write("GET", "/wait/too", &[], b"");
+    let table = fibers_until(admin, |table| table.contains("queued  "));
+    assert_eq!(line(&table, "GET /wait/too")[..2], ["-", "queued"], "{table}");
+    assert!(table.contains("1 fiber; 1 interpreter; 1 queued"), "{table}");
+    assert_eq!((metric(admin, "sidestack_fibers"), metric(admin, "sidestack_calls_queued")), (1.0, 1.0));
+}
+
+#[test]
+fn the_admin_address_answers_what_it_says() {
+    let (server, admin) = start("return function() error { code = 'mine' } end", &[]);
+    assert_eq!(server.get("/").status, 500);
+    let metrics = ask(admin, "/metrics");
+    assert!(metrics.header("content-type").expect("a type").starts_with("application/openmetrics-text"));
+    assert!(metrics.body.ends_with("# EOF\n") && metrics.body.contains("# HELP sidestack_fibers"), "{}", metrics.body);
+    // A script's own codes do not become labels.
+    assert_eq!(metric(admin, "sidestack_errors_total{kind=\"script\"}"), 1.0);
+    assert_eq!(ask(admin, "/healthz").body, "ok\n");
+    assert_eq!(ask(admin, "/other").status, 404);
+    assert_eq!(Client::to(admin).send("POST", "/metrics", &[], b"x").status, 405);
+    assert_eq!(server.get("/metrics").status, 500, "the application's address knows nothing of it");
+}
+
+#[test]
+fn interpreters_are_replaced_and_no_request_is_lost() {
+    let script = "local ss = require 'sidestack'
+        local count = 0
+        return function()
+          count = count + 1
+          local mine = count
+          ss.sleep(0.002)
+          return tostring(mine)
+        end";
+    let (server, admin) = start(script, &["--threads", "2", "--max-requests", "20", "--quiet"]);
+    let most = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut client = server.connect();
+                    let one = |_| {
+                        let answer = client.send("GET", "/", &[], b"");
+                        assert_eq!(answer.status, 200, "{}", answer.body);
+                        answer.body.parse::<u32>().expect("a count")
+                    };
+                    (0..100).map(one).max().expect("some")
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().expect("answers")).max().expect("some")
+    });
+    // Calls that run when the number is reached are fewer than there are clients.
+    assert!((20..=28).contains(&most), "{most} calls of one incarnation");
+    assert!(metric(admin, "sidestack_interpreters_recycled_total") >= 25.0);
+    assert_eq!(metric(admin, "sidestack_interpreters_quarantined_total"), 0.0);
+    assert_eq!(metric(admin, "sidestack_requests_total{status=\"200\"}"), 800.0);
+}
+
+#[test]
+fn tasks_in_the_background_keep_their_interpreter() {
+    let script = "local ss = require 'sidestack'
+        return function(request)
+          ss.background(function() ss.sleep(0.02) ss.log.info('task ' .. request.query.n .. ' ended') end)
+          return 'ok'
+        end";
+    let (mut server, admin) = start(script, &["--threads", "1", "--max-requests", "1"]);
+    for n in 0..10 {
+        assert_eq!(server.get(&format!("/?n={n}")).body, "ok");
+    }
+    for n in 0..10 {
+        server.wait_for_text(&format!("task {n} ended"));
+    }
+    assert!(metric(admin, "sidestack_interpreters_recycled_total") >= 5.0);
+}
+
+/// Scenario B4, where the first request is the last of its interpreter.
+#[test]
+fn a_request_that_waits_for_a_request_ends_all_the_same() {
+    let script = "local ss = require 'sidestack'
+        return function(request)
+          if request.path == '/inner' then return 'inner' end
+          return 'outer ' .. ss.http.get('http://' .. request.headers.to .. '/inner').body
+        end";
+    let (server, admin) = start(script, &["--threads", "1", "--max-requests", "1"]);
+    let begun = Instant::now();
+    let to = server.address.to_string();
+    assert_eq!(server.connect().send("GET", "/", &[("to", &to)], b"").body, "outer inner");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(metric(admin, "sidestack_requests_total{status=\"200\"}") == 2.0);
+}
+
+#[test]
+fn watching_goes_on_until_nobody_reads() {
+    let (_server, admin) = start(STATES, &[]);
+    let mut child = sidestack()
+        .args(["fibers", "--watch", "--admin", &admin.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let heads = lines.by_ref().take(4).filter(|line| line.as_ref().expect("text").contains("WAITS FOR")).count();
+    assert_eq!(heads, 2);
+    drop(lines);
+    assert!(common::wait(&mut child, LONG).success());
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let server = Server::start("return function() return 'not JSON' end", &[]);
+    let run = |args: &[&str]| {
+        let out = sidestack().args(args).output().expect("a run");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let address = server.address.to_string();
+    let (status, stderr) = run(&["fibers", "--admin", &address]);
+    assert!(status == Some(1) && stderr.contains("is not a server's admin address"), "{stderr}");
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let (status, stderr) = run(&["fibers", "--admin", &free.to_string()]);
+    assert_eq!(status, Some(1), "{stderr}");
+    for part in ["no server's admin address is at", "sidestack serve --admin", "Connection refused"] {
+        assert!(stderr.contains(part), "no {part:?} in {stderr}");
+    }
+    let folder = Folder::new();
+    let path = folder.script("app.lua", "return function() return 'ok' end");
+    let path = path.to_str().expect("text");
+    for (flags, status, part) in [
+        (["--queue-timeout", "5"], 2, "5s"),
+        (["--queue-timeout", "0s"], 2, "`none`"),
+        (["--max-requests", "0"], 2, "1.."),
+        (["--max-requests", "many"], 2, "--max-requests"),
+        (["--queue", "long"], 2, "--queue"),
+        (["--admin", "nowhere"], 1, "cannot listen on `nowhere`"),
+        (["--admin", &address], 1, "choose another with --admin"),
+    ] {
+        let (code, stderr) = run(&["serve", path, "--listen", "127.0.0.1:0", flags[0], flags[1]]);
+        assert!(code == Some(status) && stderr.contains(part), "{flags:?}: {code:?} {stderr}");
+    }
+}
+
+#[test]
+fn help_mentions_all() {
+    let help = |command: &str| {
+        let out = sidestack().args([command, "--help"]).output().expect("a run");
+        String::from_utf8(out.stdout).expect("text")
+    };
+    let serve = help("serve");
+    for part in
+        ["--admin", "--queue ", "--queue-timeout", "--max-requests", "/metrics", "/fibers", "/healthz", "SIGQUIT"]
+    {
+        assert!(serve.contains(part), "no {part:?} in\n{serve}");
+    }
+    let fibers = help("fibers");
+    for part in ["--admin", "--json", "--watch", "SIDESTACK_ADMIN", "127.0.0.1:8081", "SIGQUIT"] {
+        assert!(fibers.contains(part), "no {part:?} in\n{fibers}");
+    }
+}

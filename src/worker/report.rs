@@ -1,0 +1,70 @@
+//! What the fibers of an interpreter are at, for whoever asks.
+
+use std::time::Duration;
+
+use super::Worker;
+use super::fiber::{Fiber, State};
+use crate::call::fibers::{FiberInfo, FiberState};
+use crate::call::job::Job;
+use crate::guest::Interpreter;
+use crate::host::exported;
+use crate::host::record::{Cancel, Suspended};
+
+impl<I: Interpreter> Worker<I> {
+    /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop.
+    pub(super) fn describe(&self) -> Vec<FiberInfo> {
+        let waiting = self.backlog.jobs().chain(&self.held).map(|job| self.describe_job(job));
+        self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber)).chain(waiting).collect()
+    }
+
+    fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
+        let record = &fiber.record;
+        let waits_for = match record.suspended {
+            Suspended::Call(id) => record.find(id).and_then(|place| self.function_name(record.at(place).function)),
+            _ => None,
+        };
+        let state = match (record.cancel, fiber.state, record.suspended) {
+            (Some(Cancel { target: None, .. }), ..) => FiberState::Cancelling,
+            (_, State::Waiting, _) => FiberState::Waiting,
+            // What a script that never gives way looks like between two slices.
+            (_, State::Ready, Suspended::Turn) | (_, State::Running, _) => FiberState::Running,
+            (_, State::Ready | State::Done, _) => FiberState::Ready,
+        };
+        // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now. The fiber has not
+        // ended, and `saved` is what its last switch left.
+        let at = unsafe { (*self.interpreter.get()).position(&fiber.run, &fiber.saved) };
+        FiberInfo {
+            id: Some(record.key.id),
+            label: record.context.caller.label.clone(),
+            state,
+            age: fiber.asked.elapsed(),
+            waits_for,
+            at: at.filter(|_| fiber.begun),
+            ..self.blank()
+        }
+    }
+
+    fn describe_job(&self, job: &Job) -> FiberInfo {
+        FiberInfo { label: job.settings.label.clone(), age: job.begun.elapsed(), ..self.blank() }
+    }
+
+    fn function_name(&self, function: u32) -> Option<String> {
+        let of_engine = self.local.registry.function(function).map(|entry| entry.name.as_str());
+        of_engine.or_else(|| exported::name(function)).map(str::to_owned)
+    }
+
+    fn blank(&self) -> FiberInfo {
+        FiberInfo {
+            id: None,
+            label: None,
+            state: FiberState::Queued,
+            age: Duration::ZERO,
+            waits_for: None,
+            at: None,
+            // The engine knows its name.
+            guest: "",
+            interpreter: self.local.inbox.interpreter,
+            held: None,
+        }
+    }
+}

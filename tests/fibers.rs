@@ -1,0 +1,142 @@
+//! `Engine::fibers()`, the queue's time limit and `max_calls`, without an async runtime.
+#![cfg(feature = "lua")]
+
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use sidestack::{Engine, Error, FiberInfo, FiberState, Function, Limit, Lua, Module, Script};
+
+/// How long anything may take that is not measured.
+const LONG: Duration = Duration::from_secs(20);
+
+const SCRIPT: &str = "local ss = require 'sidestack'
+local app = require 'app'
+return {
+  nap = function() ss.sleep(60) end,
+  block = function(ms) app.block(ms) end,
+  clean = function()
+    local clean <close> = setmetatable({}, { __close = function() while true do end end })
+    ss.sleep(60)
+  end,
+  inside = function()
+    coroutine.wrap(function()
+      ss.sleep(60)
+    end)()
+  end,
+  count = function() calls = (calls or 0) + 1 return calls end,
+  give = function() return function() return 'given' end end,
+}";
+
+fn engine(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>) -> (Engine, Script) {
+    let app = Module::new("app").function("block", |ms: u64| {
+        std::thread::sleep(Duration::from_millis(ms));
+        Ok(())
+    });
+    let engine = build(Engine::builder(Lua::new()).threads(1).module(app)).build().expect("an engine");
+    let script = block_on(engine.load_text("app.lua", SCRIPT)).expect("a script");
+    (engine, script)
+}
+
+/// The fibers once `good` is true of them.
+fn until(engine: &Engine, good: impl Fn(&[FiberInfo]) -> bool) -> Vec<FiberInfo> {
+    let begun = Instant::now();
+    loop {
+        let found = block_on(engine.fibers());
+        if good(&found) {
+            return found;
+        }
+        assert!(begun.elapsed() < LONG, "{found:?}");
+    }
+}
+
+#[test]
+fn waiting_fibers_are_told_with_all_that_is_known() {
+    let (engine, script) = engine(|builder| builder.fibers(2).grace(LONG));
+    let nap = engine.spawn(script.call::<()>("nap", ()).label("a nap")).expect("begun");
+    until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
+    let inside = engine.spawn(script.call::<()>("inside", ())).expect("begun");
+    let queued = engine.spawn(script.call::<()>("nap", ()).label("too many")).expect("begun");
+    let found = until(&engine, |found| found.len() == 3 && found[1].state == FiberState::Waiting);
+    let [first, second, third] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((first.label.as_deref(), first.state), (Some("a nap"), FiberState::Waiting));
+    assert_eq!((first.waits_for.as_deref(), first.at.as_deref()), (Some("sidestack.core.sleep"), Some("app.lua:4")));
+    assert_eq!((first.guest, first.interpreter, first.held), ("Lua 5.4", 0, None));
+    assert!(first.age >= second.age && second.age >= third.age);
+    assert_eq!((second.label.as_deref(), second.at.as_deref()), (None, Some("app.lua:12")), "inside a coroutine");
+    assert!(second.id > first.id);
+    assert_eq!((third.id, third.label.as_deref(), third.state), (None, Some("too many"), FiberState::Queued));
+    drop((nap, inside, queued));
+    until(&engine, <[FiberInfo]>::is_empty);
+}
+
+#[test]
+fn a_cancelled_fiber_that_cleans_up_is_told_so() {
+    let (engine, script) = engine(|builder| builder.grace(Duration::from_millis(700)));
+    let call = engine.spawn(script.call::<()>("clean", ()).label("clean")).expect("begun");
+    until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
+    drop(call);
+    let in_handler = |fiber: &FiberInfo| fiber.at.as_deref() == Some("app.lua:7");
+    let found = until(&engine, |found| found.first().is_none_or(in_handler));
+    assert_eq!(found.first().map(|fiber| fiber.state), Some(FiberState::Cancelling));
+    // Until the kill.
+    until(&engine, <[FiberInfo]>::is_empty);
+}
+
+#[test]
+fn who_holds_an_interpreter_is_told_without_it() {
+    let (engine, script) = engine(|builder| builder);
+    let nap = engine.spawn(script.call::<()>("nap", ()).label("nap")).expect("begun");
+    until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
+    // No label: it is known by its id.
+    let block = engine.spawn(script.call::<()>("block", 1500)).expect("begun");
+    let begun = Instant::now();
+    let found = until(&engine, |found| found.iter().any(|fiber| fiber.held.is_some()));
+    assert!(begun.elapsed() < Duration::from_millis(1400), "told only when it was over");
+    let (held, other) = if found[0].held.is_some() { (&found[0], &found[1]) } else { (&found[1], &found[0]) };
+    assert_eq!((held.state, held.waits_for.as_deref()), (FiberState::Running, Some("app.block")));
+    assert!(held.id > other.id && held.held > Some(Duration::from_millis(150)), "{held:?}");
+    assert_eq!((other.state, other.label.as_deref(), other.at.as_deref()), (FiberState::Unknown, Some("nap"), None));
+    block.blocking().expect("it ends");
+    until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
+    drop(nap);
+}
+
+#[test]
+fn a_call_waits_for_a_fiber_no_longer_than_it_may() {
+    let (engine, script) = engine(|builder| builder.fibers(1).queue_timeout(Duration::from_millis(200)));
+    let nap = engine.spawn(script.call::<()>("nap", ())).expect("begun");
+    until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
+    let begun = Instant::now();
+    let late = script.call_blocking::<()>("nap", ()).expect_err("nobody is free");
+    assert!(matches!(late, Error::Limit { which: Limit::Queue, value: 200, setting: "queue_timeout" }), "{late:?}");
+    assert!(late.is_retryable() && begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < LONG);
+    // The shorter of two limits decides.
+    let late = script.call::<()>("nap", ()).deadline(Duration::from_millis(50)).blocking().expect_err("nobody is free");
+    assert!(matches!(late, Error::Limit { which: Limit::Deadline, value: 50, .. }), "{late:?}");
+    drop(nap);
+    until(&engine, <[FiberInfo]>::is_empty);
+    // One that was busy refuses what came too long ago, and starts nothing of it.
+    let block = engine.spawn(script.call::<()>("block", 500)).expect("begun");
+    std::thread::sleep(Duration::from_millis(50));
+    let late = script.call_blocking::<i64>("count", ()).expect_err("too late");
+    assert!(matches!(late, Error::Limit { which: Limit::Queue, .. }), "{late:?}");
+    block.blocking().expect("it ends");
+    assert_eq!(script.call_blocking::<i64>("count", ()).expect("free again"), 1);
+}
+
+#[test]
+fn an_interpreter_is_replaced_after_its_calls() {
+    let (engine, script) = engine(|builder| builder.max_calls(3));
+    let given = script.call_blocking::<Function>("give", ()).expect("a function");
+    assert_eq!(block_on(given.call::<String>(())).expect("it lives"), "given");
+    for _ in 0..30 {
+        assert_eq!(script.call_blocking::<i64>("count", ()).expect("no call is lost"), 1);
+    }
+    assert!((9..=11).contains(&engine.metrics().recycled), "{:?}", engine.metrics());
+    // What Rust holds of an incarnation goes with it.
+    let lost = block_on(given.call::<String>(())).expect_err("it is gone");
+    assert!(matches!(lost, Error::InterpreterLost { .. }), "{lost:?}");
+    let metrics = block_on(engine.shutdown(LONG));
+    assert_eq!((metrics.stuck, metrics.leaked_objects, metrics.quarantined), (0, 0, 0));
+    assert!(Engine::builder(Lua::new()).max_calls(0).build().is_err());
+}
