@@ -1,9 +1,5 @@
 //! Calls are plain futures: any executor drives them, and host futures of tokio's work where there is one.
 
-use std::time::{Duration, Instant};
-
-use sidestack::Module;
-
 use crate::stage::{Stage, chunk};
 
 #[test]
@@ -20,7 +16,9 @@ fn any_executor_will_do() {
 #[cfg(feature = "tokio")]
 #[test]
 fn host_functions_use_tokio() {
-    use sidestack::Engine;
+    use std::time::{Duration, Instant};
+
+    use sidestack::{Engine, Module};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
