@@ -353,7 +353,7 @@ fn other_new() -> anyhow::Result<Object<Other>> {
 
 static KEPT: Mutex<Option<Function>> = Mutex::new(None);
 
-/// Keeps a guest's function for [`call_kept`].
+/// Keeps a guest's function for `call_kept`.
 pub fn keep(function: Function) {
     *KEPT.lock().expect("not poisoned") = Some(function);
 }
