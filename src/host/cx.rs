@@ -155,6 +155,10 @@ impl Cx {
     /// [`Error::Script`]; the host function may catch it and call again. In a plain host function it is
     /// [`refused::FROM_PLAIN`]. One call at a time; for more, see
     /// [`Function::call`]. Dropping the future cancels the guest's call; a later call waits until it has gone.
+    ///
+    /// Rust code with a synchronous callback (a comparator, an SQL function) that must call the guest belongs into a
+    /// [`blocking_function`](crate::Module::blocking_function): there the callback may wait for
+    /// [`Function::call`] by [`blocking`](crate::Call::blocking), which is a fiber of its own.
     pub async fn call<R: DeserializeOwned>(&mut self, function: &Function, args: impl Serialize) -> Result<R, Error> {
         self.start(function, &args, false).await
     }

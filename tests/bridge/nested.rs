@@ -222,3 +222,31 @@ fn plain_closures_cannot_call_guests() {
     });
     assert_eq!(outcome.expect("an answer").expect("caught"), "cannot_call_guest_here");
 }
+
+/// Rust code with a synchronous callback that must call the guest: on the thread pool it can wait for a fiber of its own, on
+/// the interpreter thread that is refused by name.
+#[test]
+fn synchronous_callbacks_call_guests_from_the_thread_pool() {
+    fn sorted(mut numbers: Vec<i64>, less: &Function) -> anyhow::Result<Vec<i64>> {
+        let mut failed = None;
+        let mut before = |a: i64, b: i64| {
+            less.call::<bool>((a, b)).blocking().unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                a < b
+            })
+        };
+        numbers.sort_by(|a, b| before(*b, *a).cmp(&before(*a, *b)));
+        failed.map_or(Ok(numbers), |error| Err(error.into()))
+    }
+    let module = Module::new("u")
+        .blocking_function("sorted", |numbers: Vec<i64>, less: Function| sorted(numbers, &less))
+        .function("sorted_here", |numbers: Vec<i64>, less: Function| sorted(numbers, &less));
+    let engine = Engine::builder(Lua::new()).threads(1).module(module).build().expect("an engine");
+    let got = block_on(engine.eval::<(Vec<i64>, String)>(
+        "local u, function_ = require 'u', function(a, b) return a > b end
+         local _, refused = pcall(u.sorted_here, { 2, 1 }, function_)
+         return u.sorted({ 3, 1, 4, 1, 5, 9, 2, 6 }, function_), refused.code",
+    ));
+    let expected = (vec![9, 6, 5, 4, 3, 2, 1, 1], "would_block_own_interpreter".to_string());
+    assert_eq!(got.expect("sorted"), expected);
+}
