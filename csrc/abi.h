@@ -6,3 +6,4 @@
 #include "native.h"
 #include "signals.h"
 #include "tick.h"
+#include "way_in.h"

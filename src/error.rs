@@ -188,6 +188,11 @@ impl std::error::Error for Error {
 }
 
 impl Error {
+    /// A limit in time has passed.
+    pub(crate) fn time_is_over(which: Limit, limit: std::time::Duration, setting: &'static str) -> Error {
+        Error::Limit { which, value: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), setting }
+    }
+
     /// Whether the same call may be tried again without the risk of doing something twice.
     pub fn is_retryable(&self) -> bool {
         matches!(

@@ -7,4 +7,4 @@ mod key;
 mod table;
 
 pub use key::Key;
-pub use table::{HandleError, Table};
+pub use table::{HandleError, Shared, Table};

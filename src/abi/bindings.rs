@@ -572,3 +572,25 @@ unsafe extern "C" {
 unsafe extern "C" {
     pub fn ss_tick_delete();
 }
+pub const SS_CROSS_SUSPEND: _bindgen_ty_3 = -2147483648;
+pub const SS_CROSS_AGAIN: _bindgen_ty_3 = -2147483647;
+pub type _bindgen_ty_3 = ::core::ffi::c_int;
+pub type ss_crossing = ::core::option::Option<
+    unsafe extern "C" fn(
+        arg1: *mut ss_thread,
+        arg2: usize,
+        arg3: usize,
+        arg4: usize,
+        arg5: usize,
+    ) -> i64,
+>;
+unsafe extern "C" {
+    pub fn ss_move_to(
+        thread: *mut ss_thread,
+        arg1: usize,
+        arg2: usize,
+        arg3: usize,
+        arg4: usize,
+        arg5: ss_crossing,
+    ) -> i64;
+}

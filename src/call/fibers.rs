@@ -30,6 +30,23 @@ pub struct FiberInfo {
     pub held: Option<Duration>,
 }
 
+impl FiberInfo {
+    /// Nothing is known yet. The engine fills in what its guest is.
+    pub(crate) fn blank(interpreter: u32, state: FiberState) -> FiberInfo {
+        FiberInfo {
+            id: None,
+            label: None,
+            state,
+            age: Duration::ZERO,
+            waits_for: None,
+            at: None,
+            guest: "",
+            interpreter,
+            held: None,
+        }
+    }
+}
+
 /// What a fiber is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! What an interpreter thread is asked to run, and where its outcome goes.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -14,10 +14,8 @@ use super::inbox::Inbox;
 use super::reference::Reference;
 use crate::Error;
 use crate::abi::ss_export_run;
+use crate::handle::Shared;
 use crate::value::{Flat, Results};
-
-/// A value of any type, shared.
-pub type Shared = Arc<dyn Any + Send + Sync>;
 
 /// Values that a caller attaches to a call: one of a type. One word, because most calls have none.
 #[derive(Clone, Default)]

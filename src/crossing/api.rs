@@ -1,25 +1,24 @@
 //! The host's side of the C API's upcalls (`csrc/api.h`): handles, callbacks, the last error, turns. As those in `entry`, they
-//! run on the thread's own stack, where a fiber is current.
+//! run on the thread's own stack, where a fiber is current; but for [`ss_cross_yield`].
 
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::cancel;
-use super::entry::{AGAIN, current, result};
+use super::entry::{current, result};
 use super::fence::{drop_fenced, fence};
 use super::foreign::Host;
 use super::host_call::Step;
+use super::interrupted;
 use crate::abi::{
     SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
-    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_callback,
-    ss_taken, ss_thread, ss_value,
+    SS_CROSS_AGAIN, SS_INTERRUPT_CANCEL, SS_KILL, SS_OK, SS_ON_FIBER, SS_STRING, sidestack_host, sidestack_kind,
+    ss_callback, ss_taken, ss_thread, ss_value,
 };
-use crate::error::refused;
 use crate::fiber;
-use crate::handle::{HandleError, Key, Table};
+use crate::handle::{HandleError, Key, Shared, Table};
 use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
-use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::host::record::{FiberRecord, Suspended};
 
 type Record = *mut FiberRecord;
 
@@ -33,18 +32,16 @@ unsafe fn handles(thread: *mut ss_thread, work: impl FnOnce(Record) -> Result<()
 }
 
 unsafe fn status(record: Record, result: Result<(), HandleError>) -> c_int {
-    let (status, code) = match &result {
-        Ok(()) => return SIDESTACK_OK as c_int,
-        Err(HandleError::Stale) => (SIDESTACK_STALE, refused::STALE),
-        Err(HandleError::Forged) => (SIDESTACK_FORGED, refused::FORGED),
-        Err(HandleError::WrongType { .. }) => (SIDESTACK_WRONG_KIND, refused::WRONG_KIND),
-        Err(HandleError::WrongOwner { .. }) => (SIDESTACK_WRONG_OWNER, refused::WRONG_OWNER),
-        Err(HandleError::Full) => (SIDESTACK_NO_MEMORY, "too_many_handles"),
+    let Err(error) = result else { return SIDESTACK_OK as c_int };
+    // SAFETY: passed on from the caller.
+    unsafe { set(record, LastError::new(Some(error.code().as_bytes()), error.to_string().as_bytes(), 0)) };
+    let status = match error {
+        HandleError::Stale => SIDESTACK_STALE,
+        HandleError::Forged => SIDESTACK_FORGED,
+        HandleError::WrongType { .. } => SIDESTACK_WRONG_KIND,
+        HandleError::WrongOwner { .. } => SIDESTACK_WRONG_OWNER,
+        HandleError::Full => SIDESTACK_NO_MEMORY,
     };
-    if let Err(error) = result {
-        // SAFETY: passed on from the caller.
-        unsafe { set(record, LastError::new(Some(code.as_bytes()), error.to_string().as_bytes(), 0)) };
-    }
     status as c_int
 }
 
@@ -56,6 +53,17 @@ unsafe fn set(record: Record, error: LastError) {
 unsafe fn table<R>(record: Record, work: impl FnOnce(&mut Table) -> R) -> R {
     // SAFETY: a current fiber's record holds its context; nothing that `work` does comes back here.
     work(&mut unsafe { &FiberRecord::context(record).local }.handles.borrow_mut())
+}
+
+/// Puts what C made into the table, and its key into C's place.
+unsafe fn keep(thread: *mut ss_thread, object: Shared, key: *mut u64) -> i64 {
+    // SAFETY: passed on from the callers.
+    unsafe {
+        handles(thread, move |record| {
+            *key = table(record, |table| table.insert(object))?.into();
+            Ok(())
+        })
+    }
 }
 
 const fn wrong(expected: &'static str) -> HandleError {
@@ -71,12 +79,7 @@ unsafe extern "C" fn ss_cross_handle_make(
     _: usize,
 ) -> i64 {
     // SAFETY: csrc/api_handles.c's own places.
-    unsafe {
-        handles(thread, move |record| {
-            *key = table(record, |table| table.insert(Arc::new(Pointer::new(pointer, kind))))?.into();
-            Ok(())
-        })
-    }
+    unsafe { keep(thread, Arc::new(Pointer::new(pointer, kind)), key) }
 }
 
 #[unsafe(no_mangle)]
@@ -196,12 +199,7 @@ unsafe extern "C" fn ss_cross_callback_make(
     _: usize,
 ) -> i64 {
     // SAFETY: as in `ss_cross_handle_make`.
-    unsafe {
-        handles(thread, move |record| {
-            *key = table(record, |table| table.insert(Arc::new(Callback::new(*callback))))?.into();
-            Ok(())
-        })
-    }
+    unsafe { keep(thread, Arc::new(Callback::new(*callback)), key) }
 }
 
 #[unsafe(no_mangle)]
@@ -284,7 +282,7 @@ unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, _: usize, _: usize, _
             return SS_OK.into();
         }
         let record = current(thread);
-        (*record).status = AGAIN;
+        (*record).status = SS_CROSS_AGAIN;
         result(look(record))
     }
 }
@@ -300,6 +298,7 @@ unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread) {
             (*thread).interrupt |= SS_INTERRUPT_CANCEL as c_int;
             return;
         }
+        debug_assert_eq!((*thread).place, SS_ON_FIBER as c_int, "suspended while host code was on the thread's stack");
         (*record).suspended = Suspended::Yield;
         fiber::suspend(&(*record).link);
     }
@@ -310,17 +309,7 @@ unsafe fn look(record: Record) -> Step {
     // SAFETY: the current fiber's record; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
-        let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as c_int != 0;
-        (*thread).interrupt = 0;
-        let now = Instant::now();
-        let deadline = FiberRecord::context(record).caller.deadline;
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            let _ = cancel::whole(record, Reason::Deadline);
-            cancel::publish_limit(record);
-        }
-        if (*record).grace_over(now) {
-            (*record).kill();
-        }
+        let slice = interrupted::begin(record);
         if let Some(cancel) = &mut (*record).cancel {
             cancel.delivered = true;
             let reason = cancel.reason;

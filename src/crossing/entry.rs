@@ -1,6 +1,6 @@
-//! The host's side of the upcalls: `extern "C"`, called by csrc/crossing.c with the in-host flag set.
+//! The host's side of the upcalls: `extern "C"`, called by way of csrc/way_in.h with the in-host flag set.
 //!
-//! All but [`ss_cross_suspend`] run on the thread's own stack: csrc/crossing.c has moved there, or host code called C which
+//! All but [`ss_cross_suspend`] run on the thread's own stack: csrc/way_in.h has moved there, or host code called C which
 //! calls back (`nested`). A panic that got this far would abort; the fences below leave none.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -8,7 +8,9 @@ use std::ptr;
 
 use super::host_call::{self, Step};
 use super::{finish, interrupted};
-use crate::abi::{SS_ERROR, SS_OK, SS_STRING, ss_call, ss_thread, ss_value};
+use crate::abi::{
+    SS_CROSS_AGAIN, SS_CROSS_SUSPEND, SS_ERROR, SS_OK, SS_ON_FIBER, SS_STRING, ss_call, ss_thread, ss_value,
+};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 
@@ -22,21 +24,16 @@ pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
     ss_fiber_main
 }
 
-/// csrc/crossing.c: give up the thread, then return the status in the record.
-const SUSPEND: i64 = i32::MIN as i64;
-/// csrc/crossing.c: others had their turn, look again.
-pub(super) const AGAIN: c_int = c_int::MIN + 1;
-
 pub(super) fn result(step: Step) -> i64 {
     match step {
         Step::Return(status) => status.into(),
-        Step::Suspend => SUSPEND,
+        Step::Suspend => SS_CROSS_SUSPEND.into(),
     }
 }
 
 /// The current fiber's record; null if there is none.
 pub(super) unsafe fn current(thread: *mut ss_thread) -> *mut FiberRecord {
-    // SAFETY: csrc/crossing.c passes the calling thread's own state; the worker keeps `fiber` there.
+    // SAFETY: csrc/way_in.h passes the calling thread's own state; the worker keeps `fiber` there.
     unsafe { (*thread).fiber.cast() }
 }
 
@@ -48,7 +45,7 @@ unsafe extern "C" fn ss_cross_host_call(
     nargs: usize,
     call: *mut ss_call,
 ) -> i64 {
-    // SAFETY: csrc/crossing.c passes the calling thread's state and the shim's own frame and run.
+    // SAFETY: csrc/way_in.h passes the calling thread's state and the shim's own frame and run.
     unsafe {
         let record = current(thread);
         if record.is_null() {
@@ -102,7 +99,7 @@ unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, h
         if record.is_null() || (*thread).nested != 0 {
             return SS_OK.into();
         }
-        (*record).status = AGAIN;
+        (*record).status = SS_CROSS_AGAIN;
         result(interrupted::look(record, call, how as u32))
     }
 }
@@ -159,16 +156,17 @@ unsafe extern "C" fn ss_cross_return(
 /// Suspends the fiber until the worker has a status for this place. The one upcall that runs on the fiber's stack.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ss_cross_suspend(thread: *mut ss_thread) -> i64 {
-    // SAFETY: csrc/crossing.c calls this on a fiber; the worker keeps the record while the fiber lives, and resumes it only
+    // SAFETY: csrc/way_in.h calls this on a fiber; the worker keeps the record while the fiber lives, and resumes it only
     // with a status in it.
     unsafe {
         let record = current(thread);
+        debug_assert_eq!((*thread).place, SS_ON_FIBER as c_int, "suspended while host code was on the thread's stack");
         fiber::suspend(&(*record).link);
         (*record).status.into()
     }
 }
 
-/// What csrc/crossing.c moves with, where the sanitizer has to be told.
+/// What csrc/way_in.h moves with, where the sanitizer has to be told.
 #[cfg(feature = "sanitizer")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ss_move_to(
@@ -179,7 +177,7 @@ unsafe extern "C" fn ss_move_to(
     d: usize,
     body: crate::sys::Moved,
 ) -> i64 {
-    // SAFETY: csrc/crossing.c comes from the current fiber's code, on a stack of its own.
+    // SAFETY: csrc/way_in.h comes from the current fiber's code, on a stack of its own.
     unsafe { fiber::move_to(&(*current(thread)).link, thread.cast(), [a, b, c, d], body) }
 }
 

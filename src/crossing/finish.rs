@@ -23,9 +23,7 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             FiberRecord::context(record).local.module_done();
         }
         // Host calls that are still in the set were longjmped past.
-        while let Some(call) = (*record).calls.pop() {
-            drop_fenced(call);
-        }
+        end_calls(record);
         let failed = match ((*record).cancel, status as u32) {
             (Some(Cancel { target: None, reason, .. }), _) => Some((*record).cancel_error(reason)),
             (_, SS_OK) => None,
@@ -68,6 +66,18 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         // Before the wake: the caller's thread, which made them, is to have the last reference.
         drop_fenced(completion);
         wake(waker);
+    }
+}
+
+/// Ends the host calls of a fiber, innermost first.
+///
+/// # Safety
+///
+/// `record` is a fiber's, on its interpreter thread, and nobody polls its futures.
+pub unsafe fn end_calls(record: *mut FiberRecord) {
+    // SAFETY: the caller's contract; no reference into the record lives while a future is dropped.
+    while let Some(call) = unsafe { (*record).calls.pop() } {
+        drop_fenced(call);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::sync::Arc;
 
 use super::fence::{Panicked, fence};
@@ -71,13 +71,16 @@ fn told(work: impl FnOnce() -> Result<(), Failed>) -> c_int {
     let result = fence(work).unwrap_or_else(|Panicked(message)| Err(Failed(SIDESTACK_ERROR, "panic".into(), message)));
     match result {
         Ok(()) => SIDESTACK_OK as c_int,
-        Err(Failed(status, code, message)) => {
-            let text = |text: String| std::ffi::CString::new(text.replace('\0', "")).unwrap_or_default();
-            let (code, message) = (text(code), text(message));
-            // SAFETY: two terminated strings, which it copies.
-            unsafe { ss_api_error(status as c_int, code.as_ptr(), message.as_ptr()) }
-        }
+        Err(Failed(status, code, message)) => failed(status, &code, &message),
     }
+}
+
+/// Makes this the last error of the thread; returns the status.
+pub(super) fn failed(status: u32, code: &str, message: &str) -> c_int {
+    let text = |text: &str| CString::new(text.replace('\0', "")).unwrap_or_default();
+    let (code, message) = (text(code), text(message));
+    // SAFETY: two terminated strings, which it copies.
+    unsafe { ss_api_error(status as c_int, code.as_ptr(), message.as_ptr()) }
 }
 
 fn attached() -> Result<Arc<Host>, Failed> {

@@ -306,13 +306,7 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
         let status = if let Some(outcome) = call.outcome.take() {
             let frame = call.frame;
             (*record).leave(at);
-            match outcome {
-                Ok(None) => {
-                    reply::few(frame, 0);
-                    SS_OK as c_int
-                }
-                outcome => reply::outcome(&mut *record, frame, outcome),
-            }
+            reply::outcome(&mut *record, frame, outcome)
         } else {
             if !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
                 return false;
@@ -485,19 +479,20 @@ pub(super) unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: E
     Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })
 }
 
-unsafe fn name(record: *mut FiberRecord, function: u32) -> String {
-    // SAFETY: passed on from the caller.
-    let registry = unsafe { &FiberRecord::context(record).local.registry };
-    match registry.function(function) {
-        Some(entry) => entry.name.clone(),
-        None => exported::name(function).unwrap_or_default().to_string(),
-    }
+unsafe fn name<'a>(record: *mut FiberRecord, function: u32) -> &'a str {
+    // SAFETY: passed on from the caller, who uses the name while the record holds its context.
+    unsafe { &FiberRecord::context(record).local.registry }.name(function).unwrap_or_default()
 }
 
 #[cold]
 pub(super) unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Reply> {
     // SAFETY: passed on from the caller.
-    let name = unsafe { name(record, function) };
-    tracing::error!(target: "sidestack", function = %name, message = %panicked.0, "a host function panicked");
-    Err(Raise::new("panic", format!("host function {name} panicked: {}", panicked.0)).into())
+    Err(panic_error(unsafe { name(record, function) }, panicked))
+}
+
+/// What a host function's panic is for its caller; it is logged too.
+#[cold]
+pub(super) fn panic_error(name: &str, Panicked(message): &Panicked) -> anyhow::Error {
+    tracing::error!(target: "sidestack", function = %name, %message, "a host function panicked");
+    Raise::new("panic", format!("host function {name} panicked: {message}")).into()
 }

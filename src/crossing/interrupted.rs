@@ -10,18 +10,16 @@ use crate::abi::{
 };
 use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 
-/// Reads the interrupt flags, and decides.
+/// Begins a look-up: the flags are read and cleared; a cancel begins, or becomes a kill, if its time has come. True if the time
+/// slice is over.
 ///
 /// # Safety
 ///
-/// `record` is the current fiber's, `call` the shim's frame.
-pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> Step {
+/// `record` is the current fiber's.
+pub(super) unsafe fn begin(record: *mut FiberRecord) -> bool {
     // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
     unsafe {
         let thread = (*record).thread;
-        let no_slice = how & SS_POLL_NO_SLICE != 0;
-        // Exported functions and the hooks look up for any guest, and know of no finalizers.
-        let finalizer = how & SS_POLL_FINALIZER != 0 || (FiberRecord::context(record).local.in_finalizer)();
         let slice = (*thread).interrupt & SS_INTERRUPT_SLICE as i32 != 0;
         (*thread).interrupt = 0;
         let now = Instant::now();
@@ -34,6 +32,23 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> St
         if (*record).grace_over(now) {
             (*record).kill();
         }
+        slice
+    }
+}
+
+/// Reads the interrupt flags, and decides.
+///
+/// # Safety
+///
+/// `record` is the current fiber's, `call` the shim's frame.
+pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> Step {
+    // SAFETY: the caller's contract; only this thread and its signal handlers write the thread's state.
+    unsafe {
+        let thread = (*record).thread;
+        let no_slice = how & SS_POLL_NO_SLICE != 0;
+        // Exported functions and the hooks look up for any guest, and know of no finalizers.
+        let finalizer = how & SS_POLL_FINALIZER != 0 || (FiberRecord::context(record).local.in_finalizer)();
+        let slice = begin(record);
         if let Some(cancel) = &mut (*record).cancel {
             if cancel.kill {
                 // Stays set: every later look-up raises again, until the target is reached.

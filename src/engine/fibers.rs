@@ -53,17 +53,7 @@ impl Inner {
         let inbox = &self.inboxes[interpreter];
         let running = self.watchdog.running(interpreter);
         let is_running = |id| running.as_ref().is_some_and(|(fiber, ..)| *fiber == id);
-        let blank = FiberInfo {
-            id: None,
-            label: None,
-            state: FiberState::Unknown,
-            age: Duration::ZERO,
-            waits_for: None,
-            at: None,
-            guest: self.guest,
-            interpreter: inbox.interpreter,
-            held: None,
-        };
+        let blank = FiberInfo::blank(inbox.interpreter, FiberState::Unknown);
         let mut found: Vec<FiberInfo> = inbox
             .roster
             .list()

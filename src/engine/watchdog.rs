@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::host::exported;
 use crate::host::local::Activity;
 use crate::host::registry::Registry;
 
@@ -45,7 +44,7 @@ impl Watchdog {
                 own.look_at_turns();
                 for (activity, seen) in own.watched.iter().zip(&mut seen) {
                     if let Some((function, held)) = seen.look(activity) {
-                        let name = own.name(function).unwrap_or("?");
+                        let name = own.registry.name(function).unwrap_or("?");
                         tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
                         own.slow.fetch_add(1, Ordering::Relaxed);
                         *own.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
@@ -68,7 +67,7 @@ impl Watchdog {
         self.0.look_at_turns();
         let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter]?;
         let function = activity.function.load(Ordering::Relaxed).checked_sub(1);
-        let name = function.and_then(|id| self.0.name(id)).map(str::to_owned);
+        let name = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
         Some((turn.fiber, turn.since.elapsed(), name))
     }
 
@@ -94,12 +93,6 @@ struct Turn {
 }
 
 impl Shared {
-    /// A host function's name: the engine's, or an exported one.
-    fn name(&self, function: u32) -> Option<&str> {
-        let of_engine = self.registry.function(function).map(|entry| entry.name.as_str());
-        of_engine.or_else(|| exported::name(function))
-    }
-
     /// Writes down which turns are under way, and since when.
     fn look_at_turns(&self) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -91,14 +91,12 @@ pub fn extract<T: FromCall>(call: &mut Option<&mut Args<'_>>) -> HostResult<T> {
 #[inline]
 pub fn object<T: HostObject>(call: &Option<&mut Args<'_>>, handle: u64, name: &'static str) -> HostResult<Object<T>> {
     let found = home(call).0.handles.borrow().get_any(handle.into()).cloned();
-    let (code, message) = match found.map(Arc::downcast::<T>) {
+    let error = match found.map(Arc::downcast::<T>) {
         Ok(Ok(object)) => return Ok(Object::new(object)),
-        Ok(Err(_)) => (refused::WRONG_KIND, format!("wrong type of host object: expected {}", T::NAME)),
-        Err(error @ HandleError::Stale) => (refused::STALE, error.to_string()),
-        Err(error @ HandleError::WrongOwner { .. }) => (refused::WRONG_OWNER, error.to_string()),
-        Err(error) => (refused::FORGED, error.to_string()),
+        Ok(Err(_)) => HandleError::WrongType { expected: T::NAME },
+        Err(error) => error,
     };
-    Err(Raise::new(code, format!("argument {name}: {message}")).into())
+    Err(Raise::new(error.code(), format!("argument {name}: {error}")).into())
 }
 
 /// The interpreter that gives handles out.

@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 
 use super::key::{Key, MAX_SLOTS};
+use crate::error::refused;
 
 /// What a key stands for.
 pub type Shared = Arc<dyn Any + Send + Sync>;
@@ -32,6 +33,19 @@ pub enum HandleError {
     /// Every slot is in use, or retired.
     #[error("no free handle: {MAX_SLOTS} slots are in use or retired")]
     Full,
+}
+
+impl HandleError {
+    /// By which C, and scripts, know it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            HandleError::Stale => refused::STALE,
+            HandleError::Forged => refused::FORGED,
+            HandleError::WrongType { .. } => refused::WRONG_KIND,
+            HandleError::WrongOwner { .. } => refused::WRONG_OWNER,
+            HandleError::Full => "too_many_handles",
+        }
+    }
 }
 
 /// One interpreter's handles.

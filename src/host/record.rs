@@ -242,15 +242,10 @@ impl FiberRecord {
     pub fn cancel_error(&self, reason: Reason) -> Error {
         match reason {
             Reason::Cancelled | Reason::Dropped => Error::Cancelled,
-            Reason::Deadline => Error::Limit {
-                which: crate::Limit::Deadline,
-                value: self
-                    .job
-                    .as_ref()
-                    .and_then(|job| job.settings.deadline)
-                    .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-                setting: "deadline",
-            },
+            Reason::Deadline => {
+                let deadline = self.job.as_ref().and_then(|job| job.settings.deadline);
+                Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
+            }
             Reason::Memory => {
                 Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
             }

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::ptr;
 use std::sync::Arc;
 
+use super::exported;
 use super::function::HostCall;
 use super::module::{FunctionSpec, Module};
 use crate::Error;
@@ -90,6 +91,11 @@ impl Registry {
     #[inline]
     pub fn function(&self, id: u32) -> Option<&Entry> {
         self.functions.get(id as usize)
+    }
+
+    /// A function's full name: the engine's, or an exported one.
+    pub fn name(&self, id: u32) -> Option<&str> {
+        self.function(id).map(|entry| entry.name.as_str()).or_else(|| exported::name(id))
     }
 
     /// The id of a function, by its full name.

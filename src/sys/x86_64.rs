@@ -1,4 +1,4 @@
-//! x86-64: the floating-point environment, and how valgrind is addressed.
+//! x86-64: the floating-point environment, the move to another stack, and how valgrind is addressed.
 
 use std::arch::{asm, naked_asm};
 use std::ffi::c_void;
@@ -83,7 +83,7 @@ unsafe fn write_x87_control(value: u16) {
 pub type Moved = unsafe extern "C" fn(*mut c_void, usize, usize, usize, usize) -> i64;
 
 /// Calls `body(place, a, b, c, d)` on the stack whose free end `*place` is, with fenv.h's rounding mode and masks as a new
-/// thread has them, and comes back with what it returns. C calls it too (csrc/crossing.c).
+/// thread has them, and comes back with what it returns. C calls it (csrc/way_in.h).
 ///
 /// The frame pointer leads back, so debuggers and unwinders walk from `body` into the caller. Guest code that changed its
 /// rounding mode is known by the x87 control word, which fenv.h always sets along with mxcsr: reading that costs nothing,

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::Worker;
 use super::jobs::refuse;
 use super::thread::Losses;
-use crate::crossing::fence::drop_fenced;
+use crate::crossing::finish;
 use crate::guest::Interpreter;
 
 impl<I: Interpreter> Worker<I> {
@@ -20,9 +20,8 @@ impl<I: Interpreter> Worker<I> {
         let crash = self.attached.crash();
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
-            while let Some(call) = fiber.record.calls.pop() {
-                drop_fenced(call);
-            }
+            // SAFETY: the fiber is suspended for ever, and this is the worker loop.
+            unsafe { finish::end_calls(&raw mut fiber.record) };
             if let Some(job) = fiber.record.job.take() {
                 refuse(&self.local, job, crash.error());
             }

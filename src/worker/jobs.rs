@@ -48,10 +48,9 @@ impl<I: Interpreter> Worker<I> {
 
     /// The error of a job that waited for too long.
     fn waited(&self, job: &Job) -> Error {
-        match self.waiting_limit(job) {
-            (limit, true) => queue_time_over(limit.unwrap_or_default()),
-            (limit, false) => deadline_passed(limit.unwrap_or_default()),
-        }
+        let (limit, queue) = self.waiting_limit(job);
+        let (which, setting) = if queue { (Limit::Queue, "queue_timeout") } else { (Limit::Deadline, "deadline") };
+        Error::time_is_over(which, limit.unwrap_or_default(), setting)
     }
 
     /// Whether a job calls a script that is still being loaded here. Whatever the loading script itself starts does not
@@ -121,18 +120,18 @@ impl<I: Interpreter> Worker<I> {
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
         let deadline = job.settings.deadline.or(self.settings.deadline);
         // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
-        if let Some(limit) = self.settings.queue_timeout
-            && matches!(job.work, Work::Export { .. } | Work::Eval { .. })
-            && job.begun.elapsed() >= limit
-        {
-            return Err(self.waited(job));
+        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. });
+        let queue_timeout = self.settings.queue_timeout.filter(|_| queues);
+        if deadline.is_some() || queue_timeout.is_some() {
+            let waited = job.begun.elapsed();
+            if queue_timeout.is_some_and(|limit| waited >= limit) {
+                return Err(self.waited(job));
+            }
+            if let Some(deadline) = deadline.filter(|deadline| waited >= *deadline) {
+                return Err(Error::time_is_over(Limit::Deadline, deadline, "deadline"));
+            }
         }
         job.settings.deadline = deadline;
-        if let Some(deadline) = deadline
-            && job.begun.elapsed() >= deadline
-        {
-            return Err(deadline_passed(deadline));
-        }
         if let Work::Function { token, .. } = &job.work {
             token.slot_in(&self.local.inbox)?;
         }
@@ -339,16 +338,6 @@ pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
         Err(Panicked(message)) => tracing::error!(target: "sidestack", %message, "a refused call's drop panicked"),
     }
     drop_fenced(job);
-}
-
-fn queue_time_over(limit: Duration) -> Error {
-    let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" }
-}
-
-fn deadline_passed(deadline: Duration) -> Error {
-    let value = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-    Error::Limit { which: Limit::Deadline, value, setting: "deadline" }
 }
 
 /// A job's work as the guest is told of it.

@@ -1,13 +1,10 @@
 //! What the fibers of an interpreter are at, for whoever asks.
 
-use std::time::Duration;
-
 use super::Worker;
 use super::fiber::{Fiber, State};
 use crate::call::fibers::{FiberInfo, FiberState};
 use crate::call::job::Job;
 use crate::guest::Interpreter;
-use crate::host::exported;
 use crate::host::record::{Cancel, Suspended};
 
 impl<I: Interpreter> Worker<I> {
@@ -49,22 +46,10 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn function_name(&self, function: u32) -> Option<String> {
-        let of_engine = self.local.registry.function(function).map(|entry| entry.name.as_str());
-        of_engine.or_else(|| exported::name(function)).map(str::to_owned)
+        self.local.registry.name(function).map(str::to_owned)
     }
 
     fn blank(&self) -> FiberInfo {
-        FiberInfo {
-            id: None,
-            label: None,
-            state: FiberState::Queued,
-            age: Duration::ZERO,
-            waits_for: None,
-            at: None,
-            // The engine knows its name.
-            guest: "",
-            interpreter: self.local.inbox.interpreter,
-            held: None,
-        }
+        FiberInfo::blank(self.local.inbox.interpreter, FiberState::Queued)
     }
 }

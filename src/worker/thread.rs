@@ -28,6 +28,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
+use crate::crossing::finish;
 use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
@@ -325,9 +326,8 @@ impl<I: Interpreter> Worker<I> {
         for fiber in self.fibers.iter_mut().flatten() {
             let record = &mut fiber.record;
             // Before the caller is told: futures may hold what it lent.
-            for call in record.calls.drain(..).rev() {
-                drop_fenced(call);
-            }
+            // SAFETY: the loop of this thread has been left, in whatever it was.
+            unsafe { finish::end_calls(record) };
             match record.job.take() {
                 // The next incarnation loads its scripts itself.
                 Some(mut job) if !fiber.begun && job.completion.is_some() => {

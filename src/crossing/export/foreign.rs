@@ -5,17 +5,19 @@
 //! Attach: the function runs right there, and an async one blocks the thread. Of all that a thread is left with its last
 //! error, which goes when it ends.
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::future::poll_fn;
 use std::sync::{PoisonError, RwLock, Weak};
 
 use crate::Error;
-use crate::abi::{SS_ERROR, SS_OK, ss_api_error, ss_export_run};
+use crate::abi::{SS_ERROR, SS_OK, ss_export_run};
 use crate::call::Call;
 use crate::call::job::{Dispatch, ForeignRun, Target, Work};
-use crate::crossing::fence::{Panicked, fence};
+use crate::crossing::fence::fence;
+use crate::crossing::foreign::failed;
+use crate::crossing::host_call::panic_error;
 use crate::crossing::reply;
-use crate::error::{HostResult, Raise, refused};
+use crate::error::{HostResult, refused};
 use crate::host::exported::{self, Export, Foreign};
 use crate::host::function::Started;
 
@@ -35,13 +37,10 @@ unsafe extern "C" fn ss_cross_export_foreign(export: *const Export, args: *const
         Ok(Ok(())) => return SS_OK as c_int,
         Ok(Err(error)) => error,
         // SAFETY: as above.
-        Err(Panicked(message)) => panicked(unsafe { (*export).name }, &message),
+        Err(panicked) => panic_error(unsafe { (*export).name }, &panicked),
     };
     let (code, message) = reply::describe(&error);
-    let text = |text: &str| CString::new(text.replace('\0', "")).unwrap_or_default();
-    let (code, message) = (text(code.unwrap_or("error")), text(&message));
-    // SAFETY: two terminated strings, which it copies.
-    unsafe { ss_api_error(SS_ERROR as c_int, code.as_ptr(), message.as_ptr()) }
+    failed(SS_ERROR, code.unwrap_or("error"), &message)
 }
 
 unsafe fn run(export: &'static Export, args: *const (), result: *mut ()) -> HostResult<()> {
@@ -86,10 +85,4 @@ fn by_owner(export: &'static Export, args: *const (), result: *mut ()) -> HostRe
     });
     let call = Call::<()>::new(Target::Bound(inbox), export.name, (), |_| Work::Foreign { run });
     Ok(futures_lite::future::block_on(call)?)
-}
-
-#[cold]
-fn panicked(name: &str, message: &str) -> anyhow::Error {
-    tracing::error!(target: "sidestack", function = %name, %message, "a host function panicked");
-    Raise::new("panic", format!("host function {name} panicked: {message}")).into()
 }

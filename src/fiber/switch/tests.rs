@@ -57,7 +57,7 @@ fn resume(coroutine: &mut Coroutine) -> Resumed {
     HOME.with_borrow_mut(|home| coroutine.resume(home))
 }
 
-/// Runs `f` on the thread's stack, as csrc/crossing.c does it.
+/// Runs `f` on the thread's stack, as csrc/way_in.h does it.
 ///
 /// # Safety
 ///
@@ -299,6 +299,25 @@ fn on_thread_stack_leaves_the_fibers_stack() {
         let frames = run.log.borrow();
         assert!(within.contains(&frames[0]) && !within.contains(&frames[1]), "{within:x?} {frames:x?}");
     }
+}
+
+/// What `SWITCH_FRAMES` promises: corosensei, which knows where the thread's stack was left, is asked.
+#[test]
+fn the_host_stack_begins_below_all_frames_of_the_switch() {
+    unsafe extern "C" fn look(data: *mut c_void) {
+        // SAFETY: started by `Run::start`, on its own stack; within `resume`, so that the yielder lives.
+        unsafe {
+            let run = run_of(data);
+            let left = (*run.link.yielder.get()).on_parent_stack(stack_pointer);
+            run.log.borrow_mut().extend([HOST_STACK.get(), left]);
+        }
+    }
+    let mut pool = pool();
+    let run = Run::new(0, 0);
+    assert_eq!(resume(&mut run.start(&mut pool, look)), Resumed::Done);
+    let [host, left] = run.log.borrow()[..] else { panic!("two places") };
+    assert!(host < left, "host code would run over {} bytes of the switch", host - left);
+    assert!(left - host <= SWITCH_FRAMES, "the two are {} bytes apart", left - host);
 }
 
 /// A guest that makes stacks of its own may wait on one of them.
