@@ -255,8 +255,7 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 
 /* ---- the fiber ---- */
 
-/* [fiber; may suspend; no] */
-static int look_up(void) {
+int ss_api_look_up(void) {
   int64_t status;
   do
     status = ss_cross(0, 0, 0, 0, ss_cross_turn);
@@ -264,22 +263,23 @@ static int look_up(void) {
   return status == SS_OK ? SIDESTACK_OK : cancelled();
 }
 
-int sidestack_yield(void) {
+/* sidestack_yield() where it cannot be done. [any thread; no; no] */
+static __attribute__((cold, noinline)) int refuse_yield(void) {
   int refused = ss_api_on_fiber();
   if (refused) return refused;
-  if (ss_thread_state.place != SS_ON_FIBER)
-    return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
+  return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
+}
+
+int sidestack_yield(void) {
   ss_thread *thread = &ss_thread_state;
-  ss_enter_host(thread);
-  ss_cross_yield(thread);
-  ss_leave_host(thread);
-  return thread->interrupt ? look_up() : SIDESTACK_OK; /* cancelled, perhaps meanwhile? */
+  if (__builtin_expect(thread->place != SS_ON_FIBER || in_handler(), 0)) return refuse_yield();
+  return ss_cross_yield(thread);
 }
 
 int sidestack_poll(void) {
   const ss_thread *thread = &ss_thread_state;
   if (!thread->interrupt || thread->place != SS_ON_FIBER || in_handler()) return SIDESTACK_OK;
-  return look_up();
+  return ss_api_look_up();
 }
 
 int sidestack_sleep(double seconds) {

@@ -1,7 +1,8 @@
 /*
  * The way into the host and back, for the whole thread state: while a fiber runs, the in-host flag (deferred signals) and the
- * place change here and nowhere else. Guest code on a fiber moves to the thread's own stack, where everything of the host's
- * runs. Host code that calls C that calls the host is there already: moving again would write over live host frames.
+ * place change here and nowhere else, but for the two upcalls that suspend (ss_cross_suspend, ss_cross_yield). Guest code on a
+ * fiber moves to the thread's own stack, where everything of the host's runs. Host code that calls C that calls the host is
+ * there already: moving again would write over live host frames.
  */
 #ifndef SIDESTACK_WAY_IN_H
 #define SIDESTACK_WAY_IN_H
@@ -22,7 +23,11 @@ typedef int64_t ss_crossing(ss_thread *, uintptr_t, uintptr_t, uintptr_t, uintpt
 /* Calls a crossing on the stack whose free end is the first word of `thread`. In src/sys. [fiber; no; no] */
 int64_t ss_move_to(ss_thread *thread, uintptr_t, uintptr_t, uintptr_t, uintptr_t, ss_crossing *);
 
-/* Gives up the thread until the worker has a status. In src/crossing. [fiber, its own stacks, the flag set; suspends; no] */
+/*
+ * Gives up the thread until the worker has a status, and leaves the host. In src/crossing. It is the last thing that its
+ * caller does, so that the caller's frame is gone meanwhile: a CPU predicts each return after a switch wrong.
+ * [fiber, its own stacks, the flag set; suspends; as a guest's handler may]
+ */
 int64_t ss_cross_suspend(ss_thread *thread);
 
 /* [interpreter thread, not on a fiber's stack; no; no] */
@@ -43,7 +48,7 @@ static inline int64_t ss_cross(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t 
   thread->place = SS_ON_THREAD;
   int64_t status = ss_move_to(thread, a, b, c, d, body);
   thread->place = SS_ON_FIBER;
-  if (status == SS_CROSS_SUSPEND) status = ss_cross_suspend(thread);
+  if (status == SS_CROSS_SUSPEND) return ss_cross_suspend(thread);
   ss_leave_host(thread);
   return status;
 }

@@ -13,5 +13,5 @@ mod attach;
 mod faults;
 pub(crate) mod tick;
 
-pub(crate) use attach::Attached;
+pub(crate) use attach::{Attached, enter_host, leave_host};
 pub(crate) use faults::Crash;

@@ -9,7 +9,7 @@
 //!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
 //! ```
 //!
-//! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
+//! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::turn` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
 mod backlog;
@@ -34,7 +34,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::job::Job;
-use crate::call::wake::Way;
+use crate::call::wake::{Serving, Way};
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
@@ -53,6 +53,7 @@ pub struct Worker<I: Interpreter> {
     local: Rc<Local>,
     thread: *mut ss_thread,
     attached: Attached,
+    serving: Serving,
     home: Home,
     inbox: Receiver<Message>,
     pool: StackPool,
@@ -67,6 +68,8 @@ pub struct Worker<I: Interpreter> {
     ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
+    /// The period of ticks, in nanoseconds.
+    tick: u64,
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
@@ -115,26 +118,29 @@ impl<I: Interpreter> Worker<I> {
                 self.units = UNITS_PER_INTAKE;
             }
             self.units -= 1;
-            if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some(key) = crate::call::wake::next_local()
+            let next = if (wakes < WAKES_PER_READY || self.ready.is_empty())
+                && let Some(key) = self.serving.next()
             {
                 wakes += 1;
-                self.woken(key, Way::Local);
-                continue;
-            }
-            if let Some(index) = self.ready.pop_front() {
+                match self.woken(key, Way::Local) {
+                    Some(index) => index,
+                    None => continue,
+                }
+            } else if let Some(index) = self.ready.pop_front() {
                 wakes = 0;
-                self.resume(index);
+                index
+            } else {
+                self.units = 0;
+                if self.intake() {
+                    continue;
+                }
+                if self.ended() || self.spent() {
+                    break;
+                }
+                self.park();
                 continue;
-            }
-            self.units = 0;
-            if self.intake() {
-                continue;
-            }
-            if self.ended() || self.spent() {
-                break;
-            }
-            self.park();
+            };
+            self.turn(next);
         }
     }
 
@@ -153,7 +159,7 @@ impl<I: Interpreter> Worker<I> {
         self.count_started();
         self.relieve_memory();
         self.local.inbox.set_live(self.live, self.pool.stats().in_use);
-        taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
+        taken > 0 || !self.ready.is_empty() || self.serving.any()
     }
 
     /// Nothing is ready: tidies up, then sleeps until something comes.
@@ -168,7 +174,7 @@ impl<I: Interpreter> Worker<I> {
             }
             return;
         }
-        if !self.ready.is_empty() || crate::call::wake::any_local() {
+        if !self.ready.is_empty() || self.serving.any() {
             // A finalizer, or an object that was dropped, woke somebody.
             return;
         }

@@ -384,6 +384,9 @@ pub struct ss_taken {
     >,
 }
 unsafe extern "C" {
+    pub fn ss_api_look_up() -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
     pub fn ss_api_error(
         status: ::core::ffi::c_int,
         code: *const ::core::ffi::c_char,

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,31 +26,54 @@ pub struct FiberKey {
 }
 
 thread_local! {
-    /// The inbox that this thread serves; null where it is no interpreter thread.
-    static SERVES: Cell<*const Inbox> = const { Cell::new(std::ptr::null()) };
-    static LOCAL: RefCell<VecDeque<FiberKey>> = const { RefCell::new(VecDeque::new()) };
+    /// What this thread serves; null where it is no interpreter thread.
+    static SERVES: Cell<*const Served> = const { Cell::new(ptr::null()) };
 }
 
-/// Makes the calling thread the one that serves `inbox` (null: none): wakes made on it take the short way.
-pub fn serve(inbox: *const Inbox) {
-    SERVES.set(inbox);
-    LOCAL.with_borrow_mut(VecDeque::clear);
+/// The calling thread serves an inbox while this lives: wakes made on it take the short way. It stays on its thread.
+pub struct Serving(Box<Served>);
+
+struct Served {
+    inbox: Arc<Inbox>,
+    /// Fibers that were woken on this thread and are not taken yet.
+    woken: RefCell<VecDeque<FiberKey>>,
+}
+
+impl Serving {
+    /// Makes the calling thread the one that serves `inbox`.
+    pub fn new(inbox: Arc<Inbox>) -> Self {
+        let served = Box::new(Served { inbox, woken: RefCell::default() });
+        SERVES.set(&raw const *served);
+        Serving(served)
+    }
+
+    /// Wakes take the long way from now on.
+    pub fn close(&self) {
+        SERVES.set(ptr::null());
+    }
+
+    /// The next fiber woken on this thread.
+    #[inline]
+    pub fn next(&self) -> Option<FiberKey> {
+        self.0.woken.borrow_mut().pop_front()
+    }
+
+    /// Whether any fiber was woken on this thread and not yet taken.
+    #[inline]
+    pub fn any(&self) -> bool {
+        !self.0.woken.borrow().is_empty()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// Whether the calling thread is an interpreter thread.
 pub fn on_interpreter_thread() -> bool {
     !SERVES.get().is_null()
-}
-
-/// The next fiber woken on this thread.
-#[inline]
-pub fn next_local() -> Option<FiberKey> {
-    LOCAL.with_borrow_mut(VecDeque::pop_front)
-}
-
-/// Whether any fiber was woken on this thread and not yet taken.
-pub fn any_local() -> bool {
-    LOCAL.with_borrow(|queue| !queue.is_empty())
 }
 
 /// The waker of all host futures of one fiber. Polling one that was not meant is harmless, and a fiber rarely has two.
@@ -99,10 +123,12 @@ impl FiberWaker {
 impl ArcWake for FiberWaker {
     #[inline]
     fn wake_by_ref(this: &Arc<Self>) {
-        if SERVES.get() == Arc::as_ptr(&this.inbox) {
+        // SAFETY: where it is not null, it is this thread's `Serving`, which lives.
+        let served = unsafe { SERVES.get().as_ref() }.filter(|served| Arc::ptr_eq(&served.inbox, &this.inbox));
+        if let Some(served) = served {
             if !this.queued.load(Ordering::Relaxed) {
                 this.queued.store(true, Ordering::Relaxed);
-                LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));
+                served.woken.borrow_mut().push_back(this.key);
             }
         } else if this.sent.schedule() {
             this.inbox.send(Message::Wake(this.key));

@@ -200,8 +200,8 @@ pub struct Activity {
     pub count: AtomicU32,
     /// The id of the fiber that has the thread; 0: none.
     fiber: AtomicU64,
-    /// Counts turns of fibers.
-    turns: AtomicU64,
+    /// The number of its turn.
+    turn: AtomicU64,
 }
 
 impl Activity {
@@ -216,10 +216,10 @@ impl Activity {
         outer
     }
 
-    /// A fiber gets the thread.
+    /// A fiber gets the thread; no other turn has this number.
     #[inline]
-    pub fn begin_turn(&self, fiber: u64) {
-        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    pub fn begin_turn(&self, fiber: u64, number: u64) {
+        self.turn.store(number, Ordering::Relaxed);
         self.fiber.store(fiber, Ordering::Relaxed);
     }
 
@@ -232,7 +232,7 @@ impl Activity {
     /// The fiber that has the thread, and the number of its turn.
     pub fn turn(&self) -> Option<(u64, u64)> {
         let fiber = self.fiber.load(Ordering::Relaxed);
-        (fiber != 0).then(|| (fiber, self.turns.load(Ordering::Relaxed)))
+        (fiber != 0).then(|| (fiber, self.turn.load(Ordering::Relaxed)))
     }
 
     /// It gave the thread back to `outer`, which is what `enter` returned.

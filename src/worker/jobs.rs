@@ -304,9 +304,16 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// The largest fiber gives way when the interpreter's memory is used up.
+    #[inline]
     pub(super) fn relieve_memory(&mut self) {
         // SAFETY: as in `place`.
-        let Some(id) = (unsafe { (*self.interpreter.get()).over_memory() }) else { return };
+        if let Some(id) = unsafe { (*self.interpreter.get()).over_memory() } {
+            self.relieve(id);
+        }
+    }
+
+    #[cold]
+    fn relieve(&mut self, id: u64) {
         let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
         let Some(key) = found.map(|fiber| fiber.record.key) else { return };
         self.cancel(key, Reason::Memory);

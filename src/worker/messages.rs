@@ -14,7 +14,10 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn take(&mut self, message: Message) {
         match message {
             Message::Job(job) => self.accept(job),
-            Message::Wake(key) => self.woken(key, Way::Channel),
+            Message::Wake(key) => {
+                let index = self.woken(key, Way::Channel);
+                self.ready.extend(index);
+            }
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();
                 let (index, id) = (index.load(Ordering::Relaxed), id.load(Ordering::Relaxed));

@@ -26,7 +26,7 @@ use super::{Ending, Worker, fault};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
-use crate::call::wake;
+use crate::call::wake::Serving;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::fiber::{Home, StackConfig, StackPool};
@@ -117,14 +117,10 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
     #[cfg(feature = "tokio")]
     let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
-    wake::serve(Arc::as_ptr(&post.inbox));
     // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
     let mut worker = std::mem::ManuallyDrop::new(match incarnate(post, incarnation) {
         Ok(worker) => worker,
-        Err(error) => {
-            wake::serve(std::ptr::null());
-            return give_up(post, started, error);
-        }
+        Err(error) => return give_up(post, started, error),
     });
     let (mut up, mut closing) = (false, false);
     let outcome = fence(|| {
@@ -145,7 +141,7 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         }
         Ok(spent)
     });
-    wake::serve(std::ptr::null());
+    worker.serving.close();
     match outcome {
         Ok(Ok(spent)) => {
             let worker = std::mem::ManuallyDrop::into_inner(worker);
@@ -240,6 +236,7 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 
 /// Makes the worker, with a guest that has not started.
 fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
+    let serving = Serving::new(post.inbox.clone());
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
     let stacks = StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() };
@@ -248,6 +245,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, stacks = ?pool.stats(), "stacks are reserved");
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
+    let tick = u64::try_from(settings.tick.as_nanos()).unwrap_or(u64::MAX);
     let attached = Attached::new()
         .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
     let thread = attached.thread().as_ptr();
@@ -261,6 +259,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
         (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
+        // Always: others may come while a fiber runs, and only the loop sees them.
+        (*thread).others_ready = 1;
     };
     let asked = interpreter.clone();
     let local = Rc::new(Local {
@@ -287,6 +287,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         // SAFETY: the thread's own state lives as long as the thread, to which the worker is bound.
         home: unsafe { Home::new(&raw mut (*thread).host_stack) },
         attached,
+        serving,
         inbox: post.receiver.clone(),
         pool,
         fibers: Vec::new(),
@@ -297,6 +298,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         ids: Ids::default(),
         peak: 0,
         limits: Limits::default(),
+        tick,
         ready: VecDeque::new(),
         backlog: super::Backlog::default(),
         releases: Vec::new(),

@@ -1,5 +1,6 @@
 //! One turn of one fiber: the switch into it, and what comes of it.
 
+use std::io;
 use std::time::Instant;
 
 use super::Worker;
@@ -13,20 +14,29 @@ use crate::guest::Interpreter;
 use crate::host::record::{FiberRecord, Reason, Suspended};
 
 impl<I: Interpreter> Worker<I> {
-    /// Gives the thread to a fiber until it suspends or ends.
+    /// [`Worker::turn`] for the few who are not the loop.
+    #[cold]
+    #[inline(never)]
     pub(super) fn resume(&mut self, index: u32) {
+        self.turn(index);
+    }
+
+    /// Gives the thread to a fiber until it suspends or ends.
+    // In the loop itself: each return after a switch is one that the CPU predicts wrong.
+    #[inline(always)]
+    pub(super) fn turn(&mut self, index: u32) {
         let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
         // The place in the ready queue may be that of a fiber that was ended there.
         if fiber.state != State::Ready {
             return;
         }
         let fiber = std::ptr::from_mut(fiber);
-        if let Err(error) = self.attached.arm(self.settings.tick) {
-            tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
+        if let Err(error) = self.attached.arm(self.tick) {
+            no_ticks(&error);
         }
         // SAFETY: the box stays where it is until `end`; while the fiber runs, upcalls reach its record and nothing else
         // of it, through raw pointers, and this function does not touch it. The thread state is this thread's own.
-        let resumed = unsafe {
+        let (record, resumed) = unsafe {
             let thread = self.thread;
             let record = &raw mut (*fiber).record;
             (*thread).fiber = record.cast();
@@ -47,7 +57,7 @@ impl<I: Interpreter> Worker<I> {
             }
             (*record).suspended = Suspended::No;
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
-            self.local.activity.begin_turn((*record).key.id);
+            self.local.activity.begin_turn((*record).key.id, (*thread).epoch);
             self.attached.switch();
             (*thread).place = SS_ON_FIBER as i32;
             let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
@@ -58,9 +68,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
             (*thread).deadline = u64::MAX;
-            // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
-            (*thread).others_ready = 1;
-            resumed
+            (record, resumed)
         };
         match resumed {
             Resumed::Done => self.end(index),
@@ -68,23 +76,21 @@ impl<I: Interpreter> Worker<I> {
             Resumed::Suspended if unsafe { (*self.thread).faulted } != 0 => self.faulted(index),
             Resumed::Suspended => {
                 // SAFETY: as above; it is suspended now.
-                let record = unsafe { &raw mut (*fiber).record };
-                self.note_limit(index);
+                let (suspended, changed) = unsafe { ((*record).suspended, (*record).limit.changed) };
+                if changed {
+                    self.set_limit(index);
+                }
                 // SAFETY: as above.
-                match unsafe { (*record).suspended } {
-                    Suspended::Call(_) => {
-                        // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Waiting };
+                let state = unsafe { &mut (*fiber).state };
+                if let Suspended::Call(_) = suspended {
+                    *state = State::Waiting;
+                } else {
+                    *state = State::Ready;
+                    if suspended == Suspended::Turn {
+                        // A slice is long: what came meanwhile is looked at first.
+                        self.units = 0;
                     }
-                    suspended => {
-                        // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Ready };
-                        if suspended == Suspended::Turn {
-                            // A slice is long: what came meanwhile is looked at first.
-                            self.units = 0;
-                        }
-                        self.ready.push_back(index);
-                    }
+                    self.ready.push_back(index);
                 }
             }
         }
@@ -92,9 +98,9 @@ impl<I: Interpreter> Worker<I> {
         self.relieve_memory();
     }
 
-    /// A host future of a fiber was woken.
-    pub(super) fn woken(&mut self, key: FiberKey, way: Way) {
-        let Some(record) = self.record(key) else { return };
+    /// A host future of a fiber was woken. The fiber's index if it is to get the thread at once.
+    pub(super) fn woken(&mut self, key: FiberKey, way: Way) -> Option<u32> {
+        let record = self.record(key)?;
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
@@ -104,11 +110,11 @@ impl<I: Interpreter> Worker<I> {
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
             // At once while that is nobody's loss: else what wakes itself (a script that gives way) would go first for ever.
             if self.ready.is_empty() {
-                self.resume(key.index);
-            } else {
-                self.ready.push_back(key.index);
+                return Some(key.index);
             }
+            self.ready.push_back(key.index);
         }
+        None
     }
 
     /// Cancels a fiber as a whole.
@@ -187,4 +193,9 @@ impl<I: Interpreter> Worker<I> {
         let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
         (fiber.record.key == key).then_some(&raw mut fiber.record)
     }
+}
+
+#[cold]
+fn no_ticks(error: &io::Error) {
+    tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
 }
