@@ -284,7 +284,14 @@ int sidestack_poll(void) {
 
 int sidestack_sleep(double seconds) {
   ss_value args[] = {sidestack_float(seconds)};
-  return sidestack_call_name("sidestack.core.sleep", args, 1, NULL);
+  ss_thread *thread = &ss_thread_state;
+  if (__builtin_expect(!thread->sleep_function, 0)) {
+    uint32_t id;
+    int status = sidestack_function_id("sidestack.core.sleep", &id);
+    if (status || !thread->fiber) return status ? status : sidestack_call(id, args, 1, NULL);
+    thread->sleep_function = id + 1;
+  }
+  return sidestack_call(thread->sleep_function - 1, args, 1, NULL);
 }
 
 uint64_t sidestack_fiber(void) { return ss_thread_state.fiber_id; }

@@ -12,6 +12,7 @@
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::turn` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
+mod ahead;
 mod backlog;
 mod fault;
 mod fiber;
@@ -34,7 +35,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::job::Job;
-use crate::call::wake::{Serving, Way};
+use crate::call::wake::Serving;
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
@@ -119,10 +120,11 @@ impl<I: Interpreter> Worker<I> {
             }
             self.units -= 1;
             let next = if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some(key) = self.serving.next()
+                && let Some((key, way)) = self.serving.next()
             {
                 wakes += 1;
-                match self.woken(key, Way::Local) {
+                self.expect_others();
+                match self.woken(key, way) {
                     Some(index) => index,
                     None => continue,
                 }

@@ -20,6 +20,7 @@ pub struct ss_thread {
     pub interrupt: ::core::ffi::c_int,
     pub place: ::core::ffi::c_int,
     pub nested: ::core::ffi::c_int,
+    pub sleep_function: u32,
     pub fiber: *mut ::core::ffi::c_void,
     pub fiber_id: u64,
     pub stack_base: usize,

@@ -26,7 +26,7 @@ use super::{Ending, Worker, fault};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
-use crate::call::wake::Serving;
+use crate::call::wake::{FiberKey, Serving};
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::fiber::{Home, StackConfig, StackPool};
@@ -273,6 +273,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         lent: Lent::default(),
         next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
+        polling: Cell::new((FiberKey::default(), std::ptr::null())),
         loading: RefCell::default(),
         activity: post.activity.clone(),
         clock: Clock::new(),

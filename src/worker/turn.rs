@@ -12,6 +12,7 @@ use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
 use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
     /// [`Worker::turn`] for the few who are not the loop.
@@ -103,7 +104,9 @@ impl<I: Interpreter> Worker<I> {
         let record = self.record(key)?;
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
-            (*record).waker.taken(way);
+            if way != Way::Timer {
+                (*record).waker.taken(way);
+            }
             host_call::woken(record)
         };
         self.note_limit(key.index);
@@ -157,12 +160,19 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn run_timers(&mut self, now: Instant) {
         loop {
             let due = self.local.timers.borrow_mut().due(now);
-            let Some(due) = due else { return };
-            for waker in due {
-                if let Err(Panicked(message)) = fence(|| waker.wake()) {
-                    tracing::error!(target: "sidestack", %message, "a waker panicked");
+            let Some(mut due) = due else { return };
+            for wait in due.drain(..) {
+                match wait.whom {
+                    Some(Whom::Fiber(key)) => self.serving.wake(key),
+                    Some(Whom::Other(waker)) => {
+                        if let Err(Panicked(message)) = fence(|| waker.wake()) {
+                            tracing::error!(target: "sidestack", %message, "a waker panicked");
+                        }
+                    }
+                    None => {}
                 }
             }
+            self.local.timers.borrow_mut().give_back(due);
         }
     }
 

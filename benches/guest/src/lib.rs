@@ -39,7 +39,8 @@ pub const CASES: &[(&str, Case)] = &[
     ("lua host call, arguments", |suite, n| suite.lua.inside("add", n)),
     ("lua awaited call", |suite, n| suite.lua.inside("wait", n)),
     ("lua new call", |suite, n| suite.lua.new_calls(n)),
-    ("sleeps", |suite, n| suite.lua.sleeps(n)),
+    ("sleeps", |suite, n| suite.native.sleeps(n)),
+    ("lua sleeps", |suite, n| suite.lua.sleeps(n)),
 ];
 
 /// The engines that the cases run in.
