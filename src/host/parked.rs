@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
 
 /// What a wait is for.
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ pub async fn telling<F: Future>(future: F, wait: impl Fn() -> Wait) -> F::Output
     let mut future = pin!(future);
     poll_fn(|task| {
         let polled = future.as_mut().poll(task);
-        if let Poll::Pending = polled {
+        if polled.is_pending() {
             tell(&wait);
         }
         polled
