@@ -42,7 +42,7 @@ TLS=(
   "cctx request" "mctx request" "mdata request" "mdata_used request" "char_tables request"
   "gctx thread" "jit_stack thread" "pcre2_init_ok thread"
   "zend_fiber_switch_blocking request"
-  "buffer thread" "buflen thread" "passwd thread" "p thread" "prev_tv thread" "dtoa_result thread"
+  "buffer thread" "buflen thread" "passwd thread" "prev_tv thread"
 )
 
 say() { printf '%s\n' "$*" >&2; }
@@ -169,11 +169,13 @@ install() {
   rm -rf "$to/include"
   mv "$work/root$PREFIX/include/php" "$to/include"
   # The libraries that it needs, in the order of the link.
-  sed -n 's/^PHP_LIBS *=//p; s/^EXTRA_LIBS *=//p' Makefile | tr ' ' '\n' | sed -n 's/^-l//p' | awk '!seen[$0]++' >"$to/libs"
+  sed -n 's/^PHP_LIBS *=//p; s/^EXTRA_LIBS *=//p' Makefile | tr ' ' '\n' | sed -n 's/^-l//p' | awk '!seen[$0]++' >"$to/libs.new"
+  mv "$to/libs.new" "$to/libs"
   printf '%s\n' "${TLS[@]}" >"$to/tls"
 }
 
-opcache_objects() { find ext/opcache -name '*.o' -path '*.libs*' | sort; }
+# Not those that libtool makes for a shared object.
+opcache_objects() { find ext/opcache -name '*.o' -not -path '*.libs*' | sort; }
 
 main() {
   case "${1:-}" in

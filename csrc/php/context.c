@@ -50,7 +50,9 @@ static ssphp_context *context_new(ssphp *home) {
   _tsrm_ls_cache = context->tsrm;
   home->loaded = context;
   small_pages();
-  ssphp_functions_add(home->functions);
+  /* Made once: classes need a context to be made in. */
+  if (home->functions == NULL) home->functions = ssphp_functions_new(home->host);
+  if (home->functions != NULL) ssphp_functions_add(home->functions);
   context->next = home->contexts;
   home->contexts = context;
   return context;

@@ -353,7 +353,7 @@ static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
   return 1;
 }
 
-/* [interpreter thread; no; no] */
+/* [fiber; no; no] */
 struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host) {
   struct ssphp_functions *all = calloc(1, sizeof(*all));
   uint32_t count = 0;

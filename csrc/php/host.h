@@ -11,7 +11,7 @@ typedef struct ssphp_object {
   zend_object std;
 } ssphp_object;
 
-/* Functions and classes for an interpreter's contexts; NULL: no memory. [interpreter thread; no; no] */
+/* Functions and classes for an interpreter's contexts; NULL: no memory. A context is loaded. [fiber; no; no] */
 struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host);
 
 /* [interpreter thread; no; no] */

@@ -11,11 +11,6 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory) {
   if (home == NULL) return NULL;
   home->host = host;
   home->memory = memory;
-  home->functions = ssphp_functions_new(host);
-  if (home->functions == NULL) {
-    free(home);
-    return NULL;
-  }
   return home;
 }
 

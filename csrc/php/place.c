@@ -1,5 +1,5 @@
 /* Where PHP code is, for reports: the innermost frame of the script's own. Only reads, of structures in any state. */
-#include "inner.h"
+#include "swap.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,4 +22,11 @@ void ssphp_where(char *text, size_t size) {
   const ssphp *home = ss_thread_state.guest;
   text[0] = '\0';
   if (home != NULL && home->loaded != NULL && home->loaded->open) place(EG(current_execute_data), text, size);
+}
+
+/* Of its words in the executor, as swap.c keeps them: those of the run that has the executor are PHP's own. [interpreter thread; no; no] */
+size_t ssphp_position(const ssphp_run *run, char *text, size_t size) {
+  const ssphp_context *context = run->context;
+  if (context == NULL || !context->open) return 0;
+  return place(ssphp_frame(run), text, size);
 }

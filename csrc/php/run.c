@@ -170,12 +170,27 @@ static void release(ssphp_run *run) {
   }
 }
 
+/* Makes the first context. [fiber; no; no] */
+static void start(ssphp_run *run) {
+  ssphp_context *context = ssphp_context_take(run->home);
+  run->returned = 1;
+  if (context != NULL && run->home->functions != NULL) {
+    ssphp_context_give(context);
+    ss_return(SS_OK, NULL, 0);
+    return;
+  }
+  ssphp_failure failure;
+  ssphp_failure_static("memory", "not enough memory for an interpreter", &failure);
+  ss_return(SS_ERROR, failure.values, SS_ERROR_VALUES);
+}
+
 /* [fiber; may suspend; no] */
 void ssphp_entry(void *argument) {
   ssphp_run *run = argument;
   switch (run->task) {
     case SSPHP_START:
-      break;
+      start(run);
+      return;
     case SSPHP_RELEASE:
       release(run);
       break;

@@ -23,8 +23,10 @@
 /* Runs what was compiled, and frees it. [fiber; may suspend; may raise] */
 static void execute(zend_op_array *code, zval *result) {
   if (code == NULL) return; /* an exception says why */
-  code->scope = zend_get_executed_scope();
+  zend_execute_data *base = EG(current_execute_data);
+  EG(current_execute_data) = NULL; /* outermost code has the global variables */
   zend_execute(code, result);
+  EG(current_execute_data) = base;
   zend_destroy_static_vars(code);
   destroy_op_array(code);
   efree_size(code, sizeof(*code));

@@ -168,6 +168,13 @@ void ssphp_stack_bounds(void) {
   EG(stack_limit) = EG(max_allowed_stack_size) < 0 ? NULL : limit;
 }
 
+/* [interpreter thread; no; no] */
+const zend_execute_data *ssphp_frame(const ssphp_run *run) {
+  if (run->context->occupant != run) return ((const executor *)run->executor)->current_execute_data;
+  const zend_executor_globals *globals = (const void *)((const char *)run->context->tsrm + executor_globals_offset);
+  return globals->current_execute_data;
+}
+
 /* [fiber; no; no] */
 void ssphp_vacate(ssphp_run *run) {
   if (run->context->occupant == run) run->context->occupant = NULL;

@@ -22,6 +22,9 @@ void ssphp_occupy_anew(ssphp_run *run);
 /* The bounds of the fiber's own stack, as PHP's checks want them. [fiber; no; no] */
 void ssphp_stack_bounds(void);
 
+/* The innermost frame of a run in a context. [interpreter thread; no; no] */
+const zend_execute_data *ssphp_frame(const ssphp_run *run);
+
 /* The run leaves its context for good. [fiber; no; no] */
 void ssphp_vacate(ssphp_run *run);
 
