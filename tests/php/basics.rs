@@ -44,7 +44,8 @@ fn host_functions_answer_and_suspend() {
 #[test]
 fn exceptions_become_errors_with_code_message_and_trace() {
     let engine = builder().build().expect("an engine");
-    let error = run::<()>(&engine, "function f() {\n throw new RuntimeException('odd', 7);\n}\n f();").expect_err("thrown");
+    let error =
+        run::<()>(&engine, "function f() {\n throw new RuntimeException('odd', 7);\n}\n f();").expect_err("thrown");
     let sidestack::Error::Script { message, code, traceback, .. } = &error else { panic!("{error:?}") };
     assert_eq!((message.as_str(), code.as_deref()), ("odd", Some("7")));
     assert!(traceback.contains("RuntimeException at eval:2") && traceback.contains("f()"), "{traceback}");

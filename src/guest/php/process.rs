@@ -32,7 +32,8 @@ fn on_its_thread(settings: Php) -> Result<(), String> {
         entries.push_str(&format!("{name}={value}\n"));
     }
     let entries = CString::new(entries).map_err(|e| e.to_string())?;
-    let file = settings.file.map(|path| CString::new(path.as_os_str().as_bytes())).transpose().map_err(|e| e.to_string())?;
+    let file =
+        settings.file.map(|path| CString::new(path.as_os_str().as_bytes())).transpose().map_err(|e| e.to_string())?;
     let (tell, told) = mpsc::channel();
     let run = move || {
         let file = file.as_ref().map_or(std::ptr::null(), |file| file.as_ptr());
