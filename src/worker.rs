@@ -3,10 +3,11 @@
 //! ```text
 //! loop
 //!   a local wake    → poll that fiber's host futures; resume it if one it waits in is over
-//!   a ready fiber   → resume it for a slice
+//!   a ready fiber   → resume it for a slice; where a timer was due for it, poll its host futures first
 //!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
-//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
+//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit; after a moment, see whether
+//!                     the fibers wait for each other only
 //! ```
 //!
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::turn` and nowhere else.
@@ -14,6 +15,7 @@
 
 mod ahead;
 mod backlog;
+mod deadlock;
 mod fault;
 mod fiber;
 mod jobs;
@@ -35,13 +37,14 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::job::Job;
-use crate::call::wake::Serving;
+use crate::call::wake::{FiberKey, Serving, Way};
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::{Attached, Crash};
 
 use backlog::Backlog;
+use deadlock::Quiet;
 use fiber::{Fiber, Ids};
 use limits::Limits;
 use recycle::Recycle;
@@ -73,7 +76,7 @@ pub struct Worker<I: Interpreter> {
     tick: u64,
     /// When each fiber is next looked at, by index.
     limits: Limits,
-    ready: VecDeque<u32>,
+    ready: VecDeque<Next>,
     /// Jobs that wait for a place, or for the scripts to be loaded.
     backlog: Backlog,
     /// Slots of the reference table to give back.
@@ -84,11 +87,23 @@ pub struct Worker<I: Interpreter> {
     held: Vec<Box<Job>>,
     /// When it is to be replaced.
     recycle: Recycle,
+    /// Whether fibers wait for each other only.
+    quiet: Quiet,
     /// Units of work left until the next intake.
     units: u32,
     ending: Option<Ending>,
     /// Why the incarnation ends, if guest code faulted.
     crash: Option<Crash>,
+}
+
+/// Who has the thread next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The fiber in this place, which can go on.
+    Ready(u32),
+    /// The fiber with this key, if it still waits: a timer that one of its host futures set was due. They are polled first, but
+    /// not earlier, so that its memory is needed once.
+    Due(FiberKey),
 }
 
 /// No new work.
@@ -120,17 +135,21 @@ impl<I: Interpreter> Worker<I> {
             }
             self.units -= 1;
             let next = if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some((key, way)) = self.serving.next()
+                && let Some(key) = self.serving.next()
             {
                 wakes += 1;
-                self.expect_others();
-                match self.woken(key, way) {
+                match self.woken(key, Way::Local) {
                     Some(index) => index,
                     None => continue,
                 }
-            } else if let Some(index) = self.ready.pop_front() {
+            } else if let Some(next) = self.ready.pop_front() {
                 wakes = 0;
-                index
+                self.expect_others();
+                match next {
+                    Next::Ready(index) => index,
+                    Next::Due(key) if self.due(key) => key.index,
+                    Next::Due(_) => continue,
+                }
             } else {
                 self.units = 0;
                 if self.intake() {
@@ -184,13 +203,19 @@ impl<I: Interpreter> Worker<I> {
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
         let limits = [timer, self.limits.earliest(), self.backlog.earliest(), self.recycle.until(), ending];
         let until = limits.into_iter().flatten().min();
-        let message = match until {
+        let look = self.looks_for_deadlock();
+        let message = match [until, look].into_iter().flatten().min() {
             Some(until) => self.inbox.recv_deadline(until).ok(),
             None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),
         };
-        if let Some(message) = message {
-            self.take(message);
-            self.count_started();
+        match message {
+            Some(message) => {
+                self.quiet.looked = false;
+                self.take(message);
+                self.count_started();
+            }
+            None if look.is_some() && until.is_none_or(|until| look < Some(until)) => self.look_for_deadlock(),
+            None => self.quiet.looked = false,
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Serving(Box<Served>);
 struct Served {
     inbox: Arc<Inbox>,
     /// Fibers that were woken on this thread and are not taken yet.
-    woken: RefCell<VecDeque<(FiberKey, Way)>>,
+    woken: RefCell<VecDeque<FiberKey>>,
 }
 
 impl Serving {
@@ -54,20 +54,8 @@ impl Serving {
 
     /// The next fiber woken on this thread.
     #[inline]
-    pub fn next(&self) -> Option<(FiberKey, Way)> {
+    pub fn next(&self) -> Option<FiberKey> {
         self.0.woken.borrow_mut().pop_front()
-    }
-
-    /// The fiber that comes so many places after the next one.
-    #[inline]
-    pub fn later(&self, places: usize) -> Option<u32> {
-        self.0.woken.borrow().get(places).map(|(key, _)| key.index)
-    }
-
-    /// Wakes a fiber without its waker.
-    #[inline]
-    pub fn wake(&self, key: FiberKey) {
-        self.0.woken.borrow_mut().push_back((key, Way::Timer));
     }
 
     /// Whether any fiber was woken on this thread and not yet taken.
@@ -106,8 +94,6 @@ pub enum Way {
     Local,
     /// By the channel.
     Channel,
-    /// By the interpreter's own timers, which know the fiber and not its waker.
-    Timer,
 }
 
 impl FiberWaker {
@@ -129,7 +115,6 @@ impl FiberWaker {
         match way {
             Way::Local => self.queued.store(false, Ordering::Relaxed),
             Way::Channel => self.sent.clear(),
-            Way::Timer => {}
         }
     }
 }
@@ -143,7 +128,7 @@ impl ArcWake for FiberWaker {
         if let Some(served) = served {
             if !this.queued.load(Ordering::Relaxed) {
                 this.queued.store(true, Ordering::Relaxed);
-                served.woken.borrow_mut().push_back((this.key, Way::Local));
+                served.woken.borrow_mut().push_back(this.key);
             }
         } else if this.sent.schedule() {
             this.inbox.send(Message::Wake(this.key));

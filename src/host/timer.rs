@@ -12,7 +12,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::args::{Args, FromCall};
 use super::local::Local;
+use crate::Error;
 use crate::call::wake::FiberKey;
 
 /// Ticks on the wheel: a power of two.
@@ -212,8 +214,7 @@ impl Timers {
     }
 
     /// Waits that are still to come.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.live
     }
 }
@@ -222,6 +223,23 @@ impl Timers {
 fn find(bucket: &mut [Wait], number: u64) -> Option<&mut Option<Whom>> {
     let place = bucket.binary_search_by_key(&number, |wait| wait.number).ok()?;
     Some(&mut bucket[place].whom)
+}
+
+/// The interpreter thread's timers, for a host function that wants nothing else of its call: an extractor.
+pub struct Sleeper(Rc<Local>);
+
+impl Sleeper {
+    /// As [`Cx::sleep`](super::Cx::sleep).
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.0.clone(), duration)
+    }
+}
+
+impl FromCall for Sleeper {
+    #[inline]
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        Ok(Sleeper(args.local().clone()))
+    }
 }
 
 /// A wait on the interpreter thread's timers.

@@ -1,11 +1,12 @@
-//! Memory of fibers that are woken soon.
+//! Memory of fibers that are soon to have the thread.
 //!
 //! When thousands of fibers wait, none of what belongs to one is in the cache, nor in the TLB, when its turn comes: its
-//! record, the host call with its future, its stack. Where many are woken at once (timers of the same millisecond) the queue
+//! record, the host call with its future, its stack. Where many are ready at once (timers of the same millisecond) the queue
 //! tells who comes next, so these places are asked for a few fibers ahead, each when the one that points to it has come.
 
-use super::Worker;
 use super::fiber::Fiber;
+use super::{Next, Worker};
+use crate::call::wake::FiberKey;
 use crate::guest::Interpreter;
 use crate::sys::prefetch;
 
@@ -15,24 +16,29 @@ const PARTS: usize = 6;
 const FUTURE: usize = 3;
 
 impl<I: Interpreter> Worker<I> {
-    /// Asks for the memory of those that are woken after the next one, where there are many.
+    /// Asks for the memory of those that have the thread after the next one, where there are many.
     #[inline]
     pub(super) fn expect_others(&self) {
-        if let Some(index) = self.serving.later(FIBER) {
-            self.expect(index);
+        if self.ready.len() > FIBER {
+            self.expect();
         }
     }
 
-    fn expect(&self, index: u32) {
-        let fiber = |index: u32| self.fibers.get(index as usize).and_then(Option::as_deref);
-        if let Some(fiber) = fiber(index) {
+    fn expect(&self) {
+        let fiber = |ahead: usize| {
+            let index = match *self.ready.get(ahead)? {
+                Next::Ready(index) | Next::Due(FiberKey { index, .. }) => index,
+            };
+            self.fibers.get(index as usize)?.as_deref()
+        };
+        if let Some(fiber) = fiber(FIBER) {
             prefetch::<Fiber<I>>(fiber, size_of::<Fiber<I>>());
         }
-        if let Some(fiber) = self.serving.later(PARTS).and_then(fiber) {
+        if let Some(fiber) = fiber(PARTS) {
             fiber.record.link.prefetch();
             prefetch(fiber.record.calls.as_ptr(), size_of_val(fiber.record.calls.as_slice()));
         }
-        if let Some(fiber) = self.serving.later(FUTURE).and_then(fiber)
+        if let Some(fiber) = fiber(FUTURE)
             && let [.., call] = fiber.record.calls.as_slice()
         {
             if let Some(future) = &call.future {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::fiber::{Fiber, State};
-use super::{Ending, Worker};
+use super::{Ending, Next, Worker};
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
 use crate::call::wake::FiberKey;
@@ -120,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
         let deadline = job.settings.deadline.or(self.settings.deadline);
         // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
-        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. });
+        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. });
         let queue_timeout = self.settings.queue_timeout.filter(|_| queues);
         if deadline.is_some() || queue_timeout.is_some() {
             let waited = job.begun.elapsed();
@@ -168,7 +168,9 @@ impl<I: Interpreter> Worker<I> {
             memory: job.settings.memory,
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
+            detect_deadlock: job.settings.detect_deadlock,
         };
+        self.quiet.asking += usize::from(caller.detect_deadlock);
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
             self.local.inbox.roster.enter(key.id, label, job.begun);
@@ -192,7 +194,7 @@ impl<I: Interpreter> Worker<I> {
         self.live += 1;
         self.peak = self.peak.max(self.live);
         self.set_limit(key.index);
-        self.ready.push_back(key.index);
+        self.ready.push_back(Next::Ready(key.index));
     }
 
     /// A free place in the table and a new id.
@@ -246,6 +248,7 @@ impl<I: Interpreter> Worker<I> {
         self.free.push(index);
         self.limits.set(index, None);
         self.live -= 1;
+        self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
         if std::mem::take(&mut fiber.listed) {
             self.local.inbox.roster.leave(fiber.record.key.id);
@@ -318,7 +321,7 @@ impl<I: Interpreter> Worker<I> {
         let Some(key) = found.map(|fiber| fiber.record.key) else { return };
         self.cancel(key, Reason::Memory);
         // Before anybody else: the others are over the cap until it has gone.
-        if let Some(at) = self.ready.iter().position(|ready| *ready == key.index) {
+        if let Some(at) = self.ready.iter().position(|next| *next == Next::Ready(key.index)) {
             self.ready.remove(at);
             self.resume(key.index);
         }
@@ -356,6 +359,9 @@ fn task(work: &mut Work) -> Task<'_> {
         }
         Work::Eval { source, args } => {
             Task::Eval { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
+        }
+        Work::Main { source, args } => {
+            Task::Main { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
         }
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }

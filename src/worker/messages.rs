@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Ending, Worker};
+use super::{Ending, Next, Worker};
 use crate::call::inbox::Message;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::drop_fenced;
@@ -16,7 +16,7 @@ impl<I: Interpreter> Worker<I> {
             Message::Job(job) => self.accept(job),
             Message::Wake(key) => {
                 let index = self.woken(key, Way::Channel);
-                self.ready.extend(index);
+                self.ready.extend(index.map(Next::Ready));
             }
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();
@@ -47,6 +47,8 @@ impl<I: Interpreter> Worker<I> {
                     None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
                 }
             }
+            // To be woken by it was all.
+            Message::Look => {}
             // Whoever asked may have stopped waiting.
             Message::Fibers(tell) => drop(tell.send(self.describe())),
             Message::End => {

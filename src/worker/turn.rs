@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Instant;
 
-use super::Worker;
 use super::fiber::{Enqueue, State};
+use super::{Next, Worker};
 use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::{Panicked, fence};
@@ -91,7 +91,7 @@ impl<I: Interpreter> Worker<I> {
                         // A slice is long: what came meanwhile is looked at first.
                         self.units = 0;
                     }
-                    self.ready.push_back(index);
+                    self.ready.push_back(Next::Ready(index));
                 }
             }
         }
@@ -104,9 +104,7 @@ impl<I: Interpreter> Worker<I> {
         let record = self.record(key)?;
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
-            if way != Way::Timer {
-                (*record).waker.taken(way);
-            }
+            (*record).waker.taken(way);
             host_call::woken(record)
         };
         self.note_limit(key.index);
@@ -115,9 +113,18 @@ impl<I: Interpreter> Worker<I> {
             if self.ready.is_empty() {
                 return Some(key.index);
             }
-            self.ready.push_back(key.index);
+            self.ready.push_back(Next::Ready(key.index));
         }
         None
+    }
+
+    /// A timer of a fiber's host futures was due. True if the fiber is to get the thread.
+    pub(super) fn due(&mut self, key: FiberKey) -> bool {
+        let Some(record) = self.record(key) else { return false };
+        // SAFETY: as in `woken`.
+        let go = unsafe { host_call::woken(record) };
+        self.note_limit(key.index);
+        go && self.fibers[key.index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now)
     }
 
     /// Cancels a fiber as a whole.
@@ -163,7 +170,7 @@ impl<I: Interpreter> Worker<I> {
             let Some(mut due) = due else { return };
             for wait in due.drain(..) {
                 match wait.whom {
-                    Some(Whom::Fiber(key)) => self.serving.wake(key),
+                    Some(Whom::Fiber(key)) => self.ready.push_back(Next::Due(key)),
                     Some(Whom::Other(waker)) => {
                         if let Err(Panicked(message)) = fence(|| waker.wake()) {
                             tracing::error!(target: "sidestack", %message, "a waker panicked");
@@ -179,7 +186,7 @@ impl<I: Interpreter> Worker<I> {
     /// Puts a fiber that waits into the ready queue.
     pub(super) fn enqueue(&mut self, index: u32) {
         if self.fibers[index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now) {
-            self.ready.push_back(index);
+            self.ready.push_back(Next::Ready(index));
         }
     }
 

@@ -151,7 +151,7 @@ unsafe impl Interpreter for NativeInterpreter {
                 unsafe { (*ss_current_thread()).guest = (&raw mut ss_native_anchor).cast() };
                 SS_NATIVE_NOTHING
             }
-            Task::Load { .. } | Task::Eval { .. } | Task::Collect => SS_NATIVE_NOTHING,
+            Task::Load { .. } | Task::Eval { .. } | Task::Main { .. } | Task::Collect => SS_NATIVE_NOTHING,
         };
     }
 
