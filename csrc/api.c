@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "barrier.h"
+#include "leaf.h"
 #include "signals_state.h"
 #include "way_in.h"
 
@@ -220,7 +221,14 @@ static int answer(ss_call *call) {
 int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
-  if (!ss_thread_state.fiber) return ss_foreign_call(id, args, nargs, results);
+  const ss_thread *thread = &ss_thread_state;
+  if (!thread->fiber) return ss_foreign_call(id, args, nargs, results);
+  const ss_leaf *leaf = (const ss_leaf *)thread->leaves + id;
+  if (id < thread->nleaves && leaf->run) {
+    ss_value result;
+    int count = ss_leaf_run(leaf, args, nargs, &result);
+    if (count != SS_NO_LEAF) return results ? sidestack_results_set(results, &result, (uint32_t)count) : SIDESTACK_OK;
+  }
   ss_call call; /* here, and not the caller's: its address says how far in the call is */
   ss_call_begin(&call);
   int status = ss_host_call(id, args, nargs, &call), outcome;

@@ -31,6 +31,8 @@ typedef struct ss_thread {
   volatile int place;          /* enum ss_place */
   int nested;                  /* host code called C that called the host: nothing there can wait */
   uint32_t sleep_function;     /* the host function behind sidestack_sleep(), + 1; 0: not looked up yet */
+  const void *leaves;          /* of this interpreter's host functions, by id: struct ss_leaf (crossing.h) */
+  uint32_t nleaves;
   void *fiber;                 /* the current fiber's record (Rust's; opaque to C), or NULL */
   uint64_t fiber_id;           /* its id, never reused in a process; 0: none */
   uintptr_t stack_base;        /* of the current fiber's stack: highest address */

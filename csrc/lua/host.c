@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "../leaf.h"
 #include "interrupt.h"
 #include "refs.h"
 #include "require.h"
@@ -130,6 +131,18 @@ static int host_function(lua_State *L) {
   return sslua_host_call(L, (uint32_t)packed, (uint32_t)(packed >> 32), (int)(L->top.p - (L->ci->func.p + 1)));
 }
 
+/* Upvalue: the id of a leaf. [fiber; may suspend; may raise] */
+static int leaf_function(lua_State *L) {
+  uint32_t id = (uint32_t)ivalue(&clCvalue(s2v(L->ci->func.p))->upvalue[0]);
+  int nargs = (int)(L->top.p - (L->ci->func.p + 1));
+  ss_value args[SSLUA_SMALL], result;
+  if (sslua_scalars(L, nargs, args)) {
+    int count = ss_leaf_run(&sslua_of(L)->host->leaves[id], args, (uint32_t)nargs, &result);
+    if (count != SS_NO_LEAF && push_scalars(L, &result, (uint32_t)count)) return count;
+  }
+  return sslua_host_call(L, id, 0, nargs);
+}
+
 /* The same with the object alone: __close also gets the error. [fiber; may suspend; may raise] */
 static int host_close(lua_State *L) {
   lua_settop(L, 1);
@@ -139,7 +152,7 @@ static int host_close(lua_State *L) {
 /* [fiber; no; may raise] */
 void sslua_push_function(lua_State *L, uint32_t id, uint32_t flags) {
   lua_pushinteger(L, (lua_Integer)((uint64_t)flags << 32 | id));
-  lua_pushcclosure(L, host_function, 1);
+  lua_pushcclosure(L, sslua_of(L)->host->leaves[id].run ? leaf_function : host_function, 1);
 }
 
 /* [fiber; no; may raise] */

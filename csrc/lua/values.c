@@ -327,6 +327,24 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
 }
 
 /* [fiber; no; no] */
+int sslua_scalars(lua_State *L, int count, ss_value *out) {
+  if (count > SSLUA_SMALL) return 0;
+  const StackValue *value = L->ci->func.p + 1;
+  for (int i = 0; i < count; i++) {
+    const TValue *o = s2v(value + i);
+    if (ttisinteger(o))
+      out[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
+    else if (ttisfloat(o))
+      out[i] = (ss_value){.tag = SS_FLOAT, .as.number = fltvalue(o)};
+    else if (ttisboolean(o))
+      out[i] = (ss_value){.tag = SS_BOOL, .as.integer = ttistrue(o)};
+    else
+      return 0;
+  }
+  return 1;
+}
+
+/* [fiber; no; no] */
 void sslua_settle(lua_State *L, sslua_encoded *encoded) {
   if (encoded->references) sslua_refs_settle(sslua_of(L), encoded->values, encoded->entries);
 }

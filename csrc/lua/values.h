@@ -30,6 +30,9 @@ void sslua_values_open(lua_State *L);
  */
 void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_encoded *out);
 
+/* Encodes stack values 1..count, if they are all numbers and booleans and no more than SSLUA_SMALL; 0: they are not. [fiber; no; no] */
+int sslua_scalars(lua_State *L, int count, ss_value *out);
+
 /* The call that had the values is over: unclaimed references go. [fiber; no; no] */
 void sslua_settle(lua_State *L, sslua_encoded *encoded);
 

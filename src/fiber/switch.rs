@@ -24,8 +24,8 @@ type Yielder = corosensei::Yielder<(), ()>;
 /// More than `resume`'s callees, the switch among them, have on the thread's stack while a coroutine runs.
 const SWITCH_FRAMES: usize = 2048;
 
-/// Bytes of a stack that are prefetched: what a shim's frames take that return to the guest, and the guest's innermost ones.
-const GOES_ON_WITH: usize = 512;
+/// Cache lines of a stack that are prefetched: the frames of the crossing, of a shim, and the guest's innermost ones.
+const GOES_ON_WITH: usize = 9;
 
 // SAFETY: base and limit are 16-byte aligned and at least 16 KiB apart, with a guard at the low end; see `Layout` for
 // the sizes and `StackPool::make` for the guard.
@@ -62,7 +62,7 @@ impl Link {
     /// Asks for the part of the stack that the coroutine, which is suspended, goes on with.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch(ptr::without_provenance::<u8>(self.suspended_at.get()), GOES_ON_WITH);
+        prefetch::<GOES_ON_WITH>(self.suspended_at.get());
     }
 }
 

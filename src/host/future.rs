@@ -127,10 +127,10 @@ impl HostFuture {
         HostFuture { data, kind, stays_here: PhantomData }
     }
 
-    /// Asks for its memory.
+    /// Asks for its memory, or as much as most have.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch(self.data.as_ptr(), self.kind.layout.size());
+        prefetch::<3>(self.data.addr().get());
     }
 
     /// Polls it. Like any future's, its poll may panic.

@@ -155,14 +155,12 @@ pub fn stack_pointer() -> usize {
     pointer
 }
 
-/// Asks for the cache lines of so many bytes from `address` on, which need not be anybody's.
+/// Asks for so many cache lines, from that of `address` on. They need not be anybody's.
 #[inline(always)]
-pub fn prefetch<T>(address: *const T, bytes: usize) {
-    const LINE: usize = 64;
-    let first = address.addr() & !(LINE - 1);
-    for line in (first..address.addr() + bytes).step_by(LINE) {
+pub fn prefetch<const LINES: usize>(address: usize) {
+    for line in 0..LINES {
         // SAFETY: a prefetch of any address is allowed: it never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::without_provenance(line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::without_provenance(address + 64 * line)) };
     }
 }
 

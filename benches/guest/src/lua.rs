@@ -27,7 +27,10 @@ impl Lua {
     pub(crate) fn new(tick: Duration) -> Lua {
         let (open, gate) = channel();
         let gate: Arc<Mutex<Receiver<()>>> = Arc::new(Mutex::new(gate));
-        let module = Module::new("bench")
+        let module = Module::new("bench");
+        // SAFETY: they cannot panic and own nothing.
+        let module = unsafe { module.leaf("leaf", || ()).leaf("leaf_add", |a: i64, b: i64| a.wrapping_add(b)) };
+        let module = module
             .function("now", || Ok(now()))
             .function("nothing", || Ok(()))
             .function("add", |a: i64, b: i64| Ok(a + b))
