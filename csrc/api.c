@@ -223,10 +223,10 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
   if (refused) return refused;
   const ss_thread *thread = &ss_thread_state;
   if (!thread->fiber) return ss_foreign_call(id, args, nargs, results);
-  const ss_leaf *leaf = (const ss_leaf *)thread->leaves + id;
-  if (id < thread->nleaves && leaf->run) {
+  const ss_host_desc *host = thread->host;
+  if (id < host->nleaves && host->leaves[id].run) {
     ss_value result;
-    int count = ss_leaf_run(leaf, args, nargs, &result);
+    int count = ss_leaf_run(&host->leaves[id], args, nargs, &result);
     if (count != SS_NO_LEAF) return results ? sidestack_results_set(results, &result, (uint32_t)count) : SIDESTACK_OK;
   }
   ss_call call; /* here, and not the caller's: its address says how far in the call is */

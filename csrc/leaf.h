@@ -9,6 +9,8 @@
 #include "crossing.h"
 #include "signals.h"
 
+enum { SS_LEAF_ARGS = 4 /* the most arguments that one takes */ };
+
 /*
  * Runs a leaf; the number of its results, 0 or 1. SS_NO_LEAF: make the ordinary call, nothing has happened.
  * [fiber, any of its stacks; does not suspend; as a guest's handler may]

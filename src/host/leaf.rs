@@ -6,7 +6,6 @@
 //! function, which converts them or says what is wrong with them.
 
 use std::ffi::{c_int, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -150,18 +149,6 @@ impl sealed::ScalarResult for () {
     }
 }
 
-/// Runs a leaf; a panic, which cannot go anywhere from a fiber's stack, ends the process.
-#[inline]
-fn run<F, R>(leaf: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(leaf)).unwrap_or_else(|_| panicked(std::any::type_name::<F>()))
-}
-
-#[cold]
-fn panicked(name: &str) -> ! {
-    eprintln!("sidestack: the process ends: the leaf {name} panicked, and promised not to");
-    std::process::abort()
-}
-
 macro_rules! leaf_fns { ($count:literal $(, $A:ident)*) => {
     impl<F, R, $($A),*> LeafFn<(R, $($A,)*)> for F
     where
@@ -170,6 +157,8 @@ macro_rules! leaf_fns { ($count:literal $(, $A:ident)*) => {
         $($A: Scalar + 'static,)*
     {
         fn erase(self) -> Leaf {
+            /// A panic cannot leave it: it ends the process, with its message.
+            ///
             /// # Safety
             ///
             /// `data` is an `F`; `args` are so many values, and `result` is a place for one.
@@ -195,7 +184,7 @@ macro_rules! leaf_fns { ($count:literal $(, $A:ident)*) => {
                         let Some($A) = at.next().and_then(<$A as sealed::Scalar>::read) else { return SS_NO_LEAF };
                     )*
                     let leaf = &*data.cast::<F>();
-                    sealed::ScalarResult::write(run::<F, R>(|| leaf($($A),*)), &mut *result)
+                    sealed::ScalarResult::write(leaf($($A),*), &mut *result)
                 }
             }
             let leaf = Arc::new(self);

@@ -69,7 +69,7 @@ impl Module {
     ///
     /// The closure must do without what the move is for. It
     ///
-    /// - does not panic (the process ends with a report if it does);
+    /// - does not panic (the process ends, with the panic's message, if it does);
     /// - neither waits nor blocks, and calls no C, no guest and nothing else of Sidestack;
     /// - owns nothing, while it runs, that has to be dropped;
     /// - needs little stack: a few kilobytes;

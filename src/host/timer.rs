@@ -25,6 +25,8 @@ const WORD: u64 = 64;
 /// Waits by due time.
 pub struct Timers {
     origin: Instant,
+    /// The same, or a moment earlier, as `now` tells it: so nobody is woken too early.
+    zero: u64,
     /// What was due at this tick, and before, has been taken.
     passed: u64,
     /// The buckets of the `WHEEL` ticks after `passed`, each at its tick's remainder.
@@ -66,6 +68,7 @@ impl Timers {
     /// No timers; ticks count from now.
     pub fn new() -> Self {
         Timers {
+            zero: now(),
             origin: Instant::now(),
             passed: 0,
             wheel: (0..WHEEL).map(|_| Vec::new()).collect(),
@@ -78,15 +81,9 @@ impl Timers {
         }
     }
 
-    fn tick_after(&self, when: Instant) -> u64 {
-        let after = when.saturating_duration_since(self.origin);
-        let whole = after.as_secs().saturating_mul(1000);
-        whole.saturating_add(u64::from(after.subsec_nanos().div_ceil(1_000_000)))
-    }
-
-    /// Wakes them at `when` or up to a millisecond later. `None`: that is past already.
-    pub fn add(&mut self, when: Instant, whom: Whom) -> Option<TimerKey> {
-        let tick = self.tick_after(when);
+    /// Wakes them at `when`, in nanoseconds of [`now`], or up to a millisecond later. `None`: that is past already.
+    pub fn add(&mut self, when: u64, whom: Whom) -> Option<TimerKey> {
+        let tick = when.saturating_sub(self.zero).div_ceil(1_000_000);
         if tick <= self.passed {
             return None;
         }
@@ -219,6 +216,15 @@ impl Timers {
     }
 }
 
+/// Nanoseconds of CLOCK_MONOTONIC: one number is quicker to reckon with than an `Instant`.
+#[inline]
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid place to write to; the call does not fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// The wait with this number; numbers grow within a bucket.
 fn find(bucket: &mut [Wait], number: u64) -> Option<&mut Option<Whom>> {
     let place = bucket.binary_search_by_key(&number, |wait| wait.number).ok()?;
@@ -245,17 +251,18 @@ impl FromCall for Sleeper {
 /// A wait on the interpreter thread's timers.
 pub struct Sleep {
     local: Rc<Local>,
-    /// `None`: the time is over.
-    until: Option<Instant>,
+    /// As [`now`] tells the time; `None`: it is over.
+    until: Option<u64>,
     key: Option<TimerKey>,
 }
 
 impl Sleep {
     /// Done after `duration`, to the millisecond.
     pub fn new(local: Rc<Local>, duration: Duration) -> Self {
-        // A century is as good as for ever, and does not overflow.
-        let until = Instant::now() + duration.min(Duration::from_secs(100 * 365 * 86_400));
-        Sleep { local, until: (!duration.is_zero()).then_some(until), key: None }
+        // Centuries are as good as for ever.
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into());
+        let until = (nanos > 0).then(|| now().saturating_add(nanos));
+        Sleep { local, until, key: None }
     }
 }
 
@@ -311,10 +318,10 @@ mod tests {
     #[test]
     fn buckets_come_due_in_order_and_removed_waits_do_not() {
         let mut timers = Timers::new();
-        let start = timers.origin;
-        let late = timers.add(start + Duration::from_millis(5), noop()).expect("to come");
-        timers.add(start + Duration::from_micros(1500), noop());
-        timers.add(start + Duration::from_millis(2), noop());
+        let (start, zero) = (timers.origin, timers.zero);
+        let late = timers.add(zero + 5_000_000, noop()).expect("to come");
+        timers.add(zero + 1_500_000, noop());
+        timers.add(zero + 2_000_000, noop());
         assert_eq!(timers.next_due(), Some(start + Duration::from_millis(2)));
         assert!(timers.due(start + Duration::from_millis(1)).is_none());
         assert_eq!(count(timers.due(start + Duration::from_millis(2))), 2);
@@ -322,14 +329,14 @@ mod tests {
         assert_eq!(count(timers.due(start + Duration::from_millis(9))), 0);
         assert_eq!(timers.len(), 0);
         assert!(timers.due(start + Duration::from_millis(9)).is_none());
-        assert!(timers.passed(late) && timers.add(start + Duration::from_millis(9), noop()).is_none());
+        assert!(timers.passed(late) && timers.add(zero + 9_000_000, noop()).is_none());
     }
 
     #[test]
     fn the_wheel_and_what_lies_beyond_it_agree() {
         use std::collections::BTreeSet;
         let mut timers = Timers::new();
-        let start = timers.origin;
+        let (start, zero) = (timers.origin, timers.zero);
         let at = |tick| start + Duration::from_millis(tick);
         let (mut open, mut now, mut state) = (BTreeSet::new(), 0_u64, 1_u64);
         for round in 0..20_000_u32 {
@@ -338,7 +345,7 @@ mod tests {
             let number = state >> 40;
             if round % 3 != 0 {
                 let tick = now + 1 + number % [3, 300, 3000][(number % 7 % 3) as usize];
-                let key = timers.add(at(tick), noop()).expect("to come");
+                let key = timers.add(zero + 1_000_000 * tick, noop()).expect("to come");
                 open.insert((tick, key.number));
                 if number % 5 == 0 {
                     assert!(timers.replace(key, None).is_some());
@@ -366,7 +373,7 @@ mod tests {
         let mut timers = Timers::new();
         for base in [1, 3_600_000] {
             for i in 0..100_000u64 {
-                let key = timers.add(timers.origin + Duration::from_millis(base + i % 7), noop()).expect("to come");
+                let key = timers.add(timers.zero + 1_000_000 * (base + i % 7), noop()).expect("to come");
                 assert!(timers.replace(key, None).is_some());
             }
         }

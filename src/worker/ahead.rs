@@ -9,6 +9,8 @@ use crate::call::wake::FiberKey;
 use crate::guest::Interpreter;
 use crate::sys::prefetch;
 
+/// As many fibers as this may still be in the cache from their last turn, or from their start.
+const MANY: usize = 200;
 /// How many fibers ahead: the fiber itself, what it points to, and what that points to.
 const FIBER: usize = 9;
 const PARTS: usize = 6;
@@ -20,7 +22,7 @@ impl<I: Interpreter> Worker<I> {
     /// Asks for the memory of those that have the thread after the next one, where there are many.
     #[inline]
     pub(super) fn expect_others(&self) {
-        if self.ready.len() > FIBER {
+        if self.ready.len() > MANY {
             self.expect();
         }
     }
