@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "timer.h"
 #include "zend_call_stack.h"
 
 /* Static in PHP's sources; build/php.sh makes them visible. */
@@ -189,6 +190,9 @@ void ssphp_enter(ssphp_run *run) {
   if (run->context == NULL) return;
   ssphp_load(home, run->context);
   ssphp_occupy(run);
+  ssphp_timer_enter(run);
+  /* What it is to be told did not reach it while another context was loaded. */
+  if (ss_thread_state.interrupt != 0) zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
 }
 
 /* [interpreter thread; no; no] */

@@ -135,6 +135,7 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                alarm: u64::MAX,
                 limit: LimitAt::NEVER,
             },
             run,
@@ -175,6 +176,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
+        self.record.alarm = u64::MAX;
         self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;

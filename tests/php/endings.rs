@@ -1,6 +1,6 @@
 //! However a request ends, the thread goes on.
 
-use sidestack::{Engine, Error};
+use sidestack::{Engine, Error, Limit};
 
 use crate::stage::{builder, gives, run};
 
@@ -10,8 +10,11 @@ fn fails(engine: &Engine, text: &str) -> (Option<String>, String) {
     // The thread is well: the next request works.
     assert_eq!(gives::<i64>(engine, "1 + 1"), 2);
     assert_eq!(engine.metrics().quarantined, 0);
-    let Error::Script { message, code, .. } = error else { panic!("{error:?}") };
-    (code, message)
+    match error {
+        Error::Script { message, code, .. } => (code, message),
+        Error::Limit { which: Limit::Memory, .. } => (Some("memory".into()), String::new()),
+        error => panic!("{error:?}"),
+    }
 }
 
 #[test]

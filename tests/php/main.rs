@@ -3,6 +3,7 @@
 mod basics;
 mod endings;
 mod functions;
+mod incarnations;
 mod limits;
 mod requests;
 mod stage;
