@@ -136,6 +136,7 @@ impl<I: Interpreter> Fiber<I> {
                 last_error: None,
                 returned: false,
                 alarm: u64::MAX,
+                deadlock: None,
                 limit: LimitAt::NEVER,
             },
             run,
@@ -177,6 +178,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.last_error = None;
         self.record.returned = false;
         self.record.alarm = u64::MAX;
+        self.record.deadlock = None;
         self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;
