@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Ending, Next, Worker};
+use super::{Ending, Worker};
 use crate::call::inbox::Message;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::drop_fenced;
@@ -15,8 +15,10 @@ impl<I: Interpreter> Worker<I> {
         match message {
             Message::Job(job) => self.accept(job),
             Message::Wake(key) => {
-                let index = self.woken(key, Way::Channel);
-                self.ready.extend(index.map(Next::Ready));
+                // At once: a cancel that comes later in the channel is later.
+                if let Some(index) = self.woken(key, Way::Channel) {
+                    self.resume(index);
+                }
             }
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();

@@ -15,8 +15,7 @@ use crate::host::record::{FiberRecord, Reason, Suspended};
 use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
-    /// [`Worker::turn`] for the few who are not the loop.
-    #[cold]
+    /// [`Worker::turn`] for those who are not the loop.
     #[inline(never)]
     pub(super) fn resume(&mut self, index: u32) {
         self.turn(index);
