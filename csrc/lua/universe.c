@@ -123,9 +123,8 @@ void sslua_prefetch(const sslua_saved *saved, int near) {
     for (size_t line = 0; line < sizeof *L; line += 64) __builtin_prefetch((const char *)L + line);
     return;
   }
-  /* The host function's frame, the one of the Lua function that called it, and the end of the Lua stack. */
+  /* The host function's frame, and the end of the Lua stack. */
   __builtin_prefetch(L->ci);
-  __builtin_prefetch(L->ci->previous);
   __builtin_prefetch(L->top.p - 4);
   __builtin_prefetch(L->top.p);
 }

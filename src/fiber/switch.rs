@@ -25,7 +25,7 @@ type Yielder = corosensei::Yielder<(), ()>;
 const SWITCH_FRAMES: usize = 2048;
 
 /// Cache lines of a stack that are prefetched: the frames of the crossing, of a shim, and the guest's innermost ones.
-const GOES_ON_WITH: usize = 9;
+const GOES_ON_WITH: usize = 16;
 
 // SAFETY: base and limit are 16-byte aligned and at least 16 KiB apart, with a guard at the low end; see `Layout` for
 // the sizes and `StackPool::make` for the guard.

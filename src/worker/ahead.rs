@@ -18,7 +18,7 @@ const FIBER: usize = 9;
 const PARTS: usize = 6;
 const FUTURE: usize = 3;
 /// Cache lines of a fiber: the record, the run and what a switch saves.
-const LINES: usize = 11;
+const LINES: usize = 14;
 
 impl<I: Interpreter> Worker<I> {
     /// Asks for the memory of those that have the thread after the next one, where there are many.
