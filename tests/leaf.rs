@@ -52,7 +52,7 @@ fn values_cross() {
     let many: (i64, f64, u8, bool, usize, i64) = eval(
         &engine,
         "local function count(...) return select('#', ...) end
-         return leaf.add(20, 22), leaf.half(3.0), leaf.small(255), leaf.not(false), count(leaf.nothing()), leaf.captured(6)",
+         return leaf.add(20, 22), leaf.half(3.0), leaf.small(255), leaf['not'](false), count(leaf.nothing()), leaf.captured(6)",
     )
     .expect("values");
     assert_eq!(many, (42, 1.5, 255, true, 0, 42));
