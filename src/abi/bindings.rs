@@ -22,7 +22,7 @@ pub struct ss_thread {
     pub place: ::core::ffi::c_int,
     pub nested: ::core::ffi::c_int,
     pub sleep_function: u32,
-    pub host: *const ss_host_desc,
+    pub host: *const ::core::ffi::c_void,
     pub fiber: *mut ::core::ffi::c_void,
     pub fiber_id: u64,
     pub stack_base: usize,

@@ -259,7 +259,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
         (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
-        (*thread).host = setup.host;
+        (*thread).host = setup.host.cast();
         // Always: others may come while a fiber runs, and only the loop sees them.
         (*thread).others_ready = 1;
     };
