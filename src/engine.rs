@@ -109,7 +109,9 @@ pub struct Metrics {
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
-    /// Those of them whose memory was not given back.
+    /// Those of them whose memory was given back: heap, stacks and thread.
+    pub reclaimed: u64,
+    /// Those of them whose memory was not given back, since code that nobody knows of may still use it.
     pub abandoned: u64,
     /// Faults of guest code that were contained.
     pub crashed: u64,
@@ -229,6 +231,7 @@ impl Engine {
             stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            reclaimed: self.0.losses.reclaimed.load(Ordering::Relaxed),
             abandoned: self.0.losses.abandoned.load(Ordering::Relaxed),
             crashed: self.0.losses.crashed.load(Ordering::Relaxed),
             recycled: self.0.losses.recycled.load(Ordering::Relaxed),
@@ -260,8 +263,10 @@ impl Engine {
         let waiter = std::thread::Builder::new().name("sidestack-shutdown".into()).spawn(move || {
             let left = || inboxes.iter().filter(|inbox| !inbox.ended()).count();
             while left() > 0 && ended.recv_deadline(give_up).is_ok() {}
-            for thread in threads {
-                while !thread.is_finished() && Instant::now() < give_up {
+            for (thread, inbox) in threads.into_iter().zip(&inboxes) {
+                // That of an incarnation that was lost may never end.
+                let first = inbox.incarnation.load(Ordering::Acquire) == 1;
+                while first && !thread.is_finished() && Instant::now() < give_up {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             }

@@ -17,6 +17,7 @@ mod fault;
 mod fiber;
 mod jobs;
 mod limits;
+mod lost;
 mod messages;
 mod recycle;
 mod report;

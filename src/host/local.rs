@@ -17,7 +17,7 @@ use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
 use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
-use crate::handle::Table;
+use crate::handle::{Shared, Table};
 use crate::value::{Flat, Resolver};
 
 /// See the module. Lives in an `Rc`: it never leaves its thread.
@@ -64,6 +64,15 @@ impl Local {
         if self.lent.now.get() > 0 {
             self.lent.released.borrow_mut().extend(object);
         }
+    }
+
+    /// The incarnation is lost: what its guest held, to be dropped. What is C's own is forgotten: only C could take it back.
+    pub fn let_go(&self) -> Vec<Shared> {
+        let mut table = self.handles.borrow_mut();
+        let held = table.leaks().into_iter().filter_map(|key| table.remove(key).ok());
+        let (c, rust): (Vec<_>, Vec<_>) = held.partition(|object| object.is::<Pointer>() || object.is::<Callback>());
+        c.into_iter().for_each(std::mem::forget);
+        rust
     }
 
     /// A module has been loaded, or not: who waits for one looks again.

@@ -6,12 +6,12 @@
 //! One that has done its number of calls (`recycle`) goes on to step 5, and a new thread starts at step 1.
 //!
 //! A panic that reaches this file, which is also what a fault of guest code becomes (`fault`), quarantines the incarnation: its
-//! fibers are leaked with whatever they hold, its started
-//! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
-//! calls run there.
+//! started calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that
+//! queued calls run there. The old thread gives back what can be given back (`lost`).
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,8 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::fiber::Ids;
 use super::limits::Limits;
-use super::{Ending, Worker, fault};
+use super::lost::{self, Thread};
+use super::{Ending, Worker};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
@@ -94,6 +95,8 @@ pub struct Post<G: Guest> {
 pub struct Losses {
     /// Incarnations that were quarantined.
     pub quarantined: AtomicU64,
+    /// Those of them whose memory has been given back.
+    pub reclaimed: AtomicU64,
     /// Those of them whose memory could not be given back.
     pub abandoned: AtomicU64,
     /// Faults of guest code that were contained.
@@ -110,22 +113,31 @@ pub fn spawn<G: Guest>(
     started: Option<Sender<Result<(), Error>>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let name = format!("sidestack-{}", post.inbox.interpreter);
-    std::thread::Builder::new().name(name).spawn(move || run(&post, started))
+    std::thread::Builder::new().name(name).spawn(move || run(post, started))
 }
 
-fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
+fn run<G: Guest>(post: Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
+    if live(&post, started) == Thread::Sleeps {
+        // Not its reading end: what is sent when nobody reads any more has to be dropped.
+        drop(post);
+        lost::sleep();
+    }
+}
+
+fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) -> Thread {
     #[cfg(feature = "tokio")]
     let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
     wake::serve(Arc::as_ptr(&post.inbox));
-    // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
-    let mut worker = std::mem::ManuallyDrop::new(match incarnate(post, incarnation) {
-        Ok(worker) => worker,
+    let mut worker = match incarnate(post, incarnation) {
+        // Not dropped by an unwinding that no fence here stops: its fibers are suspended in C.
+        Ok(worker) => ManuallyDrop::new(worker),
         Err(error) => {
             wake::serve(std::ptr::null());
-            return give_up(post, started, error);
+            give_up(post, started, error);
+            return Thread::Ends;
         }
-    });
+    };
     let (mut up, mut closing) = (false, false);
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
@@ -148,20 +160,23 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
     wake::serve(std::ptr::null());
     match outcome {
         Ok(Ok(spent)) => {
-            let worker = std::mem::ManuallyDrop::into_inner(worker);
-            drop_fenced(worker);
+            drop_fenced(ManuallyDrop::into_inner(worker));
             if spent {
                 tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, "an interpreter is replaced after its number of calls");
                 replace(post, None);
             }
+            Thread::Ends
         }
-        Ok(Err(error)) => give_up(post, started, error),
+        Ok(Err(error)) => {
+            give_up(post, started, error);
+            Thread::Ends
+        }
         // One that cannot even start would be replaced for ever.
         Err(Panicked(fault)) if !up => {
             let crash = worker.crash.take();
-            detach(&mut worker);
             let unknown = || Error::Crashed { fault, fiber: 0, backtrace: String::new() };
             give_up(post, started, crash.map_or_else(unknown, |crash| crash.error()));
+            lost::clear(worker, &post.losses)
         }
         Err(Panicked(message)) => {
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
@@ -180,8 +195,6 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             }
             let ending = worker.ending.take();
             worker.lose();
-            fault::count_abandoned(&post.losses, post.settings.abandoned);
-            detach(&mut worker);
             if closing {
                 // Closing is what failed, and would fail again: it is over.
                 let done = ending.map(|ending| ending.done).unwrap_or_default();
@@ -192,16 +205,9 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             } else {
                 replace(post, ending);
             }
+            lost::clear(worker, &post.losses)
         }
     }
-}
-
-/// The thread is no longer that worker's, which is leaked.
-fn detach<I: Interpreter>(worker: &mut std::mem::ManuallyDrop<Worker<I>>) {
-    // The leaked worker must not keep the channel open when there is no other reader.
-    worker.inbox = crossbeam_channel::never();
-    // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
-    unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
 }
 
 /// Starts the next incarnation.
