@@ -14,11 +14,13 @@ impl<I: Interpreter> Worker<I> {
     #[cold]
     pub(super) fn faulted(&mut self, index: u32) -> ! {
         let crash = self.attached.crash();
+        let (_, completion) = self.books().leave(index as usize);
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
             // SAFETY: the fiber is suspended for ever, and this is the worker loop.
             unsafe { finish::end_calls(&raw mut fiber.record) };
-            if let Some(job) = fiber.record.job.take() {
+            if let Some(mut job) = fiber.record.job.take() {
+                job.completion = completion;
                 refuse(&self.local, job, crash.error());
             }
         }
