@@ -3,17 +3,17 @@
 
 pub mod activity;
 pub mod backlog;
-pub mod fibers;
 pub mod future;
 pub mod inbox;
 pub mod job;
 pub mod ledger;
+pub mod outcomes;
 pub mod presence;
 pub mod reference;
+pub mod roster;
 pub mod scheduled;
 pub mod tenure;
 pub mod wake;
 
-pub use fibers::{FiberInfo, FiberState};
 pub use future::Call;
 pub use reference::Function;

@@ -6,12 +6,14 @@
 //!   a ready fiber   → resume it for a slice
 //!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
-//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
+//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit; after a moment, see whether
+//!                     the fibers wait for each other only
 //! ```
 //!
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
+mod deadlock;
 mod fault;
 mod fiber;
 mod jobs;
@@ -41,6 +43,7 @@ use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::{Attached, Crash};
 
+use deadlock::Quiet;
 use fiber::{Fiber, Ids};
 use limits::Limits;
 use recycle::Recycle;
@@ -73,6 +76,8 @@ pub struct Worker<I: Interpreter> {
     loading: Vec<u32>,
     /// When it is to be replaced.
     recycle: Recycle,
+    /// Whether fibers wait for each other only.
+    quiet: Quiet,
     /// Units of work left until the next intake.
     units: u32,
     /// Why the incarnation ends, if guest code faulted.
@@ -166,14 +171,20 @@ impl<I: Interpreter> Worker<I> {
         let (ending, waiting) = (books.ending.as_ref().and_then(|ending| ending.cancel_at), books.backlog.earliest());
         let limits = [timer, self.limits.earliest(), waiting, self.recycle.until(), ending];
         let until = limits.into_iter().flatten().min();
+        let look = self.looks_for_deadlock();
         let inbox = &self.local.inbox.receiver;
-        let message = match until {
+        let message = match [until, look].into_iter().flatten().min() {
             Some(until) => inbox.recv_deadline(until).ok(),
             None => inbox.recv_timeout(Duration::from_secs(3600)).ok(),
         };
-        if let Some(message) = message {
-            self.take(message);
-            self.count_started();
+        match message {
+            Some(message) => {
+                self.quiet.looked = false;
+                self.take(message);
+                self.count_started();
+            }
+            None if look.is_some() && until.is_none_or(|until| look < Some(until)) => self.look_for_deadlock(),
+            None => self.quiet.looked = false,
         }
     }
 
@@ -196,6 +207,12 @@ impl<I: Interpreter> Worker<I> {
     fn books(&mut self) -> &mut Ledger {
         // SAFETY: this is the tenure's thread, and it is here: `away` is the only way to leave, and does not return where it is lost.
         unsafe { &mut *self.local.tenure.ledger() }
+    }
+
+    /// The same, to read.
+    fn read_books(&self) -> &Ledger {
+        // SAFETY: as in `books`.
+        unsafe { &*self.local.tenure.ledger() }
     }
 
     /// Runs what may not come back: a fiber's turn, or host code on its behalf. Nothing of the books is touched meanwhile, nor of other

@@ -10,6 +10,7 @@ use super::{Engine, Inner};
 use crate::Error;
 use crate::call::inbox::Inbox;
 use crate::call::job::Extensions;
+use crate::call::outcomes::Outcomes;
 use crate::error::refused;
 use crate::guest::Guest;
 use crate::host::Module;
@@ -30,6 +31,7 @@ pub struct Builder<G> {
 
 impl<G: Guest> Builder<G> {
     pub(super) fn new(guest: G) -> Self {
+        let stack = guest.stack();
         Builder {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -37,7 +39,7 @@ impl<G: Guest> Builder<G> {
             modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
             states: Extensions::default(),
             settings: Settings {
-                stack: 256 << 10,
+                stack,
                 fibers: 10_000,
                 memory: 256 << 20,
                 fiber_memory: 0,
@@ -189,6 +191,7 @@ impl<G: Guest> Builder<G> {
         let guest = Arc::new(self.guest);
         let scripts = Arc::new(RwLock::new(Vec::new()));
         let losses = Arc::new(Losses::default());
+        let outcomes = Arc::<Outcomes>::default();
         crate::call::presence::prepare();
         let posts: Vec<Arc<Post<G>>> = (0..self.threads)
             .map(|interpreter| {
@@ -197,7 +200,7 @@ impl<G: Guest> Builder<G> {
                     settings: settings.clone(),
                     registry: registry.clone(),
                     states: states.clone(),
-                    inbox: Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue),
+                    inbox: Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue, &outcomes),
                     scripts: scripts.clone(),
                     losses: losses.clone(),
                     #[cfg(feature = "tokio")]
@@ -218,6 +221,7 @@ impl<G: Guest> Builder<G> {
             next_script: AtomicU32::new(1),
             next_pick: AtomicUsize::new(0),
             losses: losses.clone(),
+            outcomes,
             closing: AtomicBool::new(false),
             stuck: AtomicUsize::new(0),
             grace: settings.grace,

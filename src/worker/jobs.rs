@@ -147,7 +147,9 @@ impl<I: Interpreter> Worker<I> {
             label: job.settings.label.clone(),
             // Once it begins.
             extensions: Extensions::default(),
+            detect_deadlock: job.settings.detect_deadlock,
         };
+        self.quiet.asking += usize::from(caller.detect_deadlock);
         let deadline = caller.deadline;
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
@@ -232,6 +234,7 @@ impl<I: Interpreter> Worker<I> {
         // Nothing is there any more where its outcome was told.
         drop_fenced(self.books().leave(index as usize));
         self.live -= 1;
+        self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
         if std::mem::take(&mut fiber.listed) {
             self.local.inbox.roster.leave(fiber.record.key.id);
@@ -336,6 +339,9 @@ fn task(work: &mut Work) -> Task<'_> {
         }
         Work::Eval { source, args } => {
             Task::Eval { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
+        }
+        Work::Main { source, args } => {
+            Task::Main { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
         }
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }

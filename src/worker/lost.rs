@@ -38,6 +38,8 @@ pub(super) fn leave() -> ! {
 pub(super) fn came_back<G: Guest>(mut worker: ManuallyDrop<Worker<G::Interpreter>>, post: &Post<G>) -> Thread {
     let interpreter = post.inbox.interpreter;
     tracing::info!(target: "sidestack", interpreter, "the thread of an interpreter that was given up has come back");
+    // SAFETY: the loop of this thread has been left: nobody else uses the interpreter.
+    unsafe { (*worker.interpreter.get()).lost() };
     worker.forget_fibers();
     // Nobody else uses the books of one that is lost.
     tell(worker.books().give_back());

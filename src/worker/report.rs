@@ -2,21 +2,20 @@
 
 use super::Worker;
 use super::fiber::{Fiber, State};
-use crate::call::fibers::{FiberInfo, FiberState};
 use crate::call::job::Job;
+use crate::diagnosis::{FiberInfo, FiberState};
 use crate::guest::Interpreter;
 use crate::host::record::{Cancel, Suspended};
 
 impl<I: Interpreter> Worker<I> {
     /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop.
     pub(super) fn describe(&self) -> Vec<FiberInfo> {
-        // SAFETY: as in `Worker::books`; nothing below changes them.
-        let books = unsafe { &*self.local.tenure.ledger() };
+        let books = self.read_books();
         let waiting = books.backlog.jobs().chain(&books.held).map(|job| self.describe_job(job));
         self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber)).chain(waiting).collect()
     }
 
-    fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
+    pub(super) fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
         let record = &fiber.record;
         let waits_for = match record.suspended {
             Suspended::Call(id) => record.find(id).and_then(|place| self.function_name(record.at(place).function)),
@@ -43,7 +42,7 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    fn describe_job(&self, job: &Job) -> FiberInfo {
+    pub(super) fn describe_job(&self, job: &Job) -> FiberInfo {
         FiberInfo { label: job.settings.label.clone(), age: job.begun.elapsed(), ..self.blank() }
     }
 
@@ -52,6 +51,6 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn blank(&self) -> FiberInfo {
-        FiberInfo::blank(self.local.inbox.interpreter, FiberState::Queued)
+        FiberInfo::blank(self.local.guest, self.local.inbox.interpreter, FiberState::Queued)
     }
 }

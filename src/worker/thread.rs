@@ -275,6 +275,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
     };
     let asked = interpreter.clone();
     let local = Rc::new(Local {
+        guest: post.guest.name(),
         registry: post.registry.clone(),
         states: post.states.clone(),
         inbox: post.inbox.clone(),
@@ -310,6 +311,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         releases: Vec::new(),
         loading: Vec::new(),
         recycle: super::Recycle::default(),
+        quiet: super::Quiet::default(),
         units: 0,
         crash: None,
     })
@@ -326,6 +328,8 @@ impl<I: Interpreter> Worker<I> {
 
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) -> Option<Ending> {
+        // SAFETY: the loop of this thread has been left: nobody else uses the interpreter.
+        unsafe { (*self.interpreter.get()).lost() };
         self.local.inbox.roster.clear();
         self.forget_fibers();
         let inbox = self.local.inbox.clone();
