@@ -2,12 +2,15 @@
 
 mod basics;
 mod chaos;
+mod databases;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
 mod matrix;
+mod objects;
 mod requests;
+mod speed;
 mod stage;
 mod values;
 mod zend_fibers;
