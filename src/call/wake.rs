@@ -15,6 +15,7 @@ use futures_util::task::ArcWake;
 
 use super::inbox::{Inbox, Message};
 use super::scheduled::Scheduled;
+use super::tenure::Tenure;
 
 /// Names a fiber: its place in the worker's table, and the id that tells whether it is still the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,19 +31,22 @@ thread_local! {
     static SERVES: Cell<*const Served> = const { Cell::new(ptr::null()) };
 }
 
-/// The calling thread serves an inbox while this lives: wakes made on it take the short way. It stays on its thread.
+/// The calling thread is an incarnation's while this lives: wakes of its fibers made on it take the short way. It stays on its
+/// thread.
 pub struct Serving(Box<Served>);
 
 struct Served {
-    inbox: Arc<Inbox>,
+    /// The incarnation, by the address of its tenure. One that was lost has another inbox reader as its successor, so that the
+    /// inbox does not tell.
+    home: usize,
     /// Fibers that were woken on this thread and are not taken yet.
     woken: RefCell<VecDeque<FiberKey>>,
 }
 
 impl Serving {
-    /// Makes the calling thread the one that serves `inbox`.
-    pub fn new(inbox: Arc<Inbox>) -> Self {
-        let served = Box::new(Served { inbox, woken: RefCell::default() });
+    /// Makes the calling thread that of an incarnation.
+    pub fn new(tenure: &Arc<Tenure>) -> Self {
+        let served = Box::new(Served { home: Arc::as_ptr(tenure).addr(), woken: RefCell::default() });
         SERVES.set(&raw const *served);
         Serving(served)
     }
@@ -79,6 +83,8 @@ pub fn on_interpreter_thread() -> bool {
 /// The waker of all host futures of one fiber. Polling one that was not meant is harmless, and a fiber rarely has two.
 pub struct FiberWaker {
     inbox: Arc<Inbox>,
+    /// The fiber's incarnation, as in `Served`.
+    home: usize,
     /// The fiber.
     pub key: FiberKey,
     /// The key is in the channel.
@@ -98,8 +104,9 @@ pub enum Way {
 
 impl FiberWaker {
     /// A waker for a fiber of the interpreter behind `inbox`.
-    pub fn new(inbox: Arc<Inbox>, key: FiberKey) -> Self {
-        FiberWaker { inbox, key, sent: Scheduled::default(), queued: AtomicBool::new(false) }
+    pub fn new(inbox: Arc<Inbox>, tenure: &Arc<Tenure>, key: FiberKey) -> Self {
+        let home = Arc::as_ptr(tenure).addr();
+        FiberWaker { inbox, home, key, sent: Scheduled::default(), queued: AtomicBool::new(false) }
     }
 
     /// Makes it the waker of another fiber. Nobody else holds it.
@@ -124,7 +131,7 @@ impl ArcWake for FiberWaker {
     #[inline]
     fn wake_by_ref(this: &Arc<Self>) {
         // SAFETY: where it is not null, it is this thread's `Serving`, which lives.
-        let served = unsafe { SERVES.get().as_ref() }.filter(|served| Arc::ptr_eq(&served.inbox, &this.inbox));
+        let served = unsafe { SERVES.get().as_ref() }.filter(|served| served.home == this.home);
         if let Some(served) = served {
             if !this.queued.load(Ordering::Relaxed) {
                 this.queued.store(true, Ordering::Relaxed);
