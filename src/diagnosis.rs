@@ -1,5 +1,8 @@
 //! What is told of fibers and of failures: plain data, for people.
 
+mod backtrace;
 mod fiber;
 
+pub(crate) use backtrace::Parts;
+pub use backtrace::{Backtrace, Frame, Language};
 pub use fiber::{FiberInfo, FiberState};

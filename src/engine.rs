@@ -26,6 +26,7 @@ use crate::error::refused;
 use crate::worker::thread::Losses;
 
 pub use builder::Builder;
+pub use fibers::Cancelled;
 pub use script::Script;
 
 /// Interpreters of one guest, behind one handle. Cloning is cheap; when the last clone and the last [`Script`] are gone,

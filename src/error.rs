@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnosis::FiberInfo;
+use crate::diagnosis::{Backtrace, FiberInfo};
 
 /// What a host function returns: any error becomes an error in the script.
 pub type HostResult<T> = anyhow::Result<T>;
@@ -49,8 +49,8 @@ pub enum Error {
         fault: String,
         /// The fiber it happened in.
         fiber: u64,
-        /// The C frames, innermost first, one a line; empty if it was none of guest code.
-        backtrace: String,
+        /// The C frames, then the script's; empty if it was none of guest code.
+        backtrace: Backtrace,
     },
     /// The interpreter that ran the call, or that a bound value belongs to, is gone.
     InterpreterLost {

@@ -23,8 +23,8 @@ pub mod value;
 mod worker;
 
 pub use call::{Call, Function};
-pub use diagnosis::{FiberInfo, FiberState};
-pub use engine::{Builder, Engine, Metrics, Script};
+pub use diagnosis::{Backtrace, FiberInfo, FiberState, Frame, Language};
+pub use engine::{Builder, Cancelled, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[doc(inline)]
 pub use export::export;

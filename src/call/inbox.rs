@@ -32,8 +32,10 @@ pub enum Message {
     Drain { cancel_at: Instant, done: Sender<()> },
     /// One who could have called is gone: fibers may wait in vain now.
     Look,
-    /// Tell what your fibers are at.
-    Fibers(Sender<Vec<FiberInfo>>),
+    /// Tell what your fibers are at, and with `stacks` their frames.
+    Fibers { stacks: bool, tell: Sender<Vec<FiberInfo>> },
+    /// Cancel the fiber of this id, and tell whether there was one.
+    CancelFiber { id: u64, tell: Sender<bool> },
     /// The engine is gone: cancel everything and end.
     End,
 }

@@ -60,15 +60,14 @@ impl Watchdog {
         self.0.stop.store(true, Ordering::Release);
     }
 
-    /// Which fiber has had an interpreter's thread without a break, for how long (20 ms too short at most), and the host
-    /// function that it is in.
-    pub fn running(&self, interpreter: usize) -> Option<(u64, Duration, Option<String>)> {
+    /// Which fiber has had an interpreter's thread without a break.
+    pub fn running(&self, interpreter: usize) -> Option<Running> {
         let activity = self.0.watched.get(interpreter)?;
         self.0.look_at_turns();
         let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter]?;
         let function = activity.function.load(Ordering::Relaxed).checked_sub(1);
         let name = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
-        Some((turn.fiber, turn.since.elapsed(), name))
+        Some(Running { fiber: turn.fiber, held: turn.since.elapsed(), function: name, thread: activity.thread() })
     }
 
     /// How many were named, and the last of them.
@@ -82,6 +81,18 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A fiber that has a thread.
+pub struct Running {
+    /// Its id.
+    pub fiber: u64,
+    /// For how long; 20 ms too short at most.
+    pub held: Duration,
+    /// The host function that it is in.
+    pub function: Option<String>,
+    /// The thread, by its `gettid()`.
+    pub thread: Option<i32>,
 }
 
 /// A turn of a fiber.

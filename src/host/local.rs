@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -211,6 +211,8 @@ pub struct Activity {
     fiber: AtomicU64,
     /// Counts turns of fibers.
     turns: AtomicU64,
+    /// The interpreter thread, by its `gettid()`; 0: there is none.
+    thread: AtomicI32,
 }
 
 impl Activity {
@@ -242,6 +244,24 @@ impl Activity {
     pub fn turn(&self) -> Option<(u64, u64)> {
         let fiber = self.fiber.load(Ordering::Relaxed);
         (fiber != 0).then(|| (fiber, self.turns.load(Ordering::Relaxed)))
+    }
+
+    /// The calling thread is the interpreter's from now on.
+    pub fn begin_thread(&self) {
+        // SAFETY: it has no precondition.
+        self.thread.store(unsafe { libc::gettid() }, Ordering::Release);
+    }
+
+    /// The calling thread ends. The next one may have begun.
+    pub fn end_thread(&self) {
+        // SAFETY: it has no precondition.
+        let own = unsafe { libc::gettid() };
+        let _ = self.thread.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// The interpreter's thread.
+    pub fn thread(&self) -> Option<libc::pid_t> {
+        Some(self.thread.load(Ordering::Acquire)).filter(|thread| *thread != 0)
     }
 
     /// It gave the thread back to `outer`, which is what `enter` returned.

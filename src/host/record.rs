@@ -156,6 +156,10 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// Of its C stack: base and lowest usable address.
+    pub bounds: (usize, usize),
+    /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
+    pub frame: usize,
     /// Who else waited when nothing could wake it any more.
     pub deadlock: Option<Arc<[FiberInfo]>>,
     /// When the next thing happens to it by itself.

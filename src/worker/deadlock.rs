@@ -120,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
         if given_out || !self.ready.is_empty() || crate::call::wake::any_local() {
             return None;
         }
-        let mut found = self.describe();
+        let mut found = self.describe(false);
         for fiber in &mut found {
             fiber.which = fiber.id.and_then(|id| which.remove(&id)).filter(|which| !which.is_empty());
         }

@@ -24,8 +24,6 @@ pub struct Fiber<I: Interpreter> {
     pub saved: I::Saved,
     /// Its C stack with its frames; `None` once it has ended.
     pub coroutine: Option<Coroutine>,
-    /// Of the stack: base and lowest usable address.
-    pub bounds: (usize, usize),
     /// Where it is on its way.
     pub state: State,
     /// The script that it loads.
@@ -135,13 +133,14 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                bounds: (0, 0),
+                frame: 0,
                 deadlock: None,
                 limit: LimitAt::NEVER,
             },
             run,
             saved: I::Saved::default(),
             coroutine: None,
-            bounds: (0, 0),
             state: State::Ready,
             loads: None,
             begun: false,
@@ -181,7 +180,8 @@ impl<I: Interpreter> Fiber<I> {
         self.saved = I::Saved::default();
         self.state = State::Ready;
         self.begun = false;
-        self.bounds = (stack.base(), stack.usable_limit());
+        self.record.bounds = (stack.base(), stack.usable_limit());
+        self.record.frame = 0;
         self.start = Start { entry: self.entry, run: ptr::from_mut(&mut self.run).cast() };
         // SAFETY: the link and the start block live in this box, which the worker keeps until the coroutine has ended;
         // `ss_fiber_main` returns normally because the guest's entry does (the contract of `Interpreter`).

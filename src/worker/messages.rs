@@ -47,7 +47,8 @@ impl<I: Interpreter> Worker<I> {
             // To be woken by it was all.
             Message::Look => {}
             // Whoever asked may have stopped waiting.
-            Message::Fibers(tell) => drop(tell.send(self.describe())),
+            Message::Fibers { stacks, tell } => drop(tell.send(self.describe(stacks))),
+            Message::CancelFiber { id, tell } => drop(tell.send(self.cancel_by_id(id))),
             Message::End => {
                 let done = self.ending.take().map_or_else(Vec::new, |ending| ending.done);
                 self.ending = Some(Ending { cancel_at: None, done });

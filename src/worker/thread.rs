@@ -29,6 +29,7 @@ use crate::call::job::{Extensions, Scripts};
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
+use crate::diagnosis::Backtrace;
 use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
@@ -118,6 +119,9 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
     let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
     wake::serve(Arc::as_ptr(&post.inbox));
+    let activity = post.activity.clone();
+    // Whatever the way out is: nobody asks a thread that is gone.
+    let _over = Over(&activity);
     // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
     let mut worker = std::mem::ManuallyDrop::new(match incarnate(post, incarnation) {
         Ok(worker) => worker,
@@ -160,7 +164,7 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         Err(Panicked(fault)) if !up => {
             let crash = worker.crash.take();
             detach(&mut worker);
-            let unknown = || Error::Crashed { fault, fiber: 0, backtrace: String::new() };
+            let unknown = || Error::Crashed { fault, fiber: 0, backtrace: Backtrace::default() };
             give_up(post, started, crash.map_or_else(unknown, |crash| crash.error()));
         }
         Err(Panicked(message)) => {
@@ -193,6 +197,15 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
                 replace(post, ending);
             }
         }
+    }
+}
+
+/// The interpreter thread ends.
+struct Over<'a>(&'a Activity);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end_thread();
     }
 }
 
@@ -251,6 +264,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     let attached = Attached::new()
         .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
     let thread = attached.thread().as_ptr();
+    post.activity.begin_thread();
     if settings.contain_faults {
         let source = |source| Error::System { what: "cannot contain faults".into(), source };
         attached.contain_faults().map_err(source)?;

@@ -31,7 +31,7 @@ impl<I: Interpreter> Worker<I> {
             let record = &raw mut (*fiber).record;
             (*thread).fiber = record.cast();
             (*thread).fiber_id = (*record).key.id;
-            ((*thread).stack_base, (*thread).stack_limit) = (*fiber).bounds;
+            ((*thread).stack_base, (*thread).stack_limit) = (*record).bounds;
             (*thread).epoch += 1;
             (*thread).interrupt = match (*record).cancel {
                 Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
@@ -54,6 +54,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).place = SS_NO_FIBER as i32;
             self.local.activity.end_turn();
             (*fiber).saved = (*self.interpreter.get()).save();
+            (*record).frame = (*thread).frame;
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
@@ -123,6 +124,15 @@ impl<I: Interpreter> Worker<I> {
         if go {
             self.enqueue(key.index);
         }
+    }
+
+    /// Cancels the fiber of this id. Whether there is one.
+    pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
+        let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);
+        if let Some(key) = found {
+            self.cancel(key, Reason::Cancelled);
+        }
+        found.is_some()
     }
 
     /// Limits that have passed: deadlines, and graces that are over.
