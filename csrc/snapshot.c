@@ -24,7 +24,7 @@
 #include "faults.h"
 #include "tick.h"
 
-enum { FRAME_LIMIT = 1 << 26 /* a frame larger than that is none */, SCANNED = 8192 /* bytes */ };
+enum { FRAME_LIMIT = 1 << 26 /* a frame larger than that is none */, SCANNED = 8192 /* bytes */, BEGINNING = 2048 /* bytes, at most, of the frames that a fiber begins with */ };
 
 /* ---- the walk ---- */
 
@@ -51,25 +51,30 @@ static uint32_t walk(uintptr_t frame, uintptr_t limit, uintptr_t base, uintptr_t
    handler; no; no] */
 static int has_frames(uintptr_t pc) { return ss_fault_object(pc) && !ss_fault_locks(pc); }
 
-/* Whether a frame's two words are at `address`, and those of one further out where it points to. [any, also in a handler; no; no] */
-static int is_frame(uintptr_t address, uintptr_t base) {
+/* The frames from `address` outwards, if they lead to where the fiber began; else 0. [any, also in a handler; no; no] */
+static int count_frames(uintptr_t address, uintptr_t base) {
   uintptr_t words[2];
-  for (int i = 0; i < 2; i++) {
-    if (address % sizeof address || address >= base || !peek(address, words) || !has_frames(words[1])) return 0;
-    if (words[0] <= address) return 0;
+  int count = 0;
+  while (address % sizeof address == 0 && address < base && peek(address, words) && has_frames(words[1])) {
+    count++;
+    if (words[0] <= address) break;
     address = words[0];
   }
-  return 1;
+  return address < base && base - address <= BEGINNING ? count : 0;
 }
 
 /*
- * Where to begin. Innermost may be code without frame pointers, with anything in the register: then with the first words on the
- * stack that look like a frame's. [any, also in a handler; no; no]
+ * Where to begin. Innermost may be code without frame pointers, with anything in the register. Then what looks like a frame is
+ * looked for on the stack. What calls before left there, in buffers that nobody has filled yet, looks so too: of all, the one
+ * with the most frames further out is taken, since what is in use holds all of those. [any, also in a handler; no; no]
  */
 static uintptr_t first_frame(uintptr_t pc, uintptr_t frame, uintptr_t stack, uintptr_t base) {
   if (has_frames(pc) || stack % sizeof stack) return frame;
-  for (uintptr_t at = stack; at < base && at < stack + SCANNED; at += sizeof at)
-    if (is_frame(at, base)) return at;
+  int most = 0;
+  for (uintptr_t at = stack; at < base && at < stack + SCANNED; at += sizeof at) {
+    int count = count_frames(at, base);
+    if (count > most) most = count, frame = at;
+  }
   return frame;
 }
 

@@ -8,7 +8,10 @@ pub mod outcomes;
 pub mod reference;
 pub mod roster;
 pub mod scheduled;
+pub mod stats;
 pub mod wake;
 
 pub use future::Call;
+pub use outcomes::Failures;
 pub use reference::Function;
+pub use stats::CallStats;

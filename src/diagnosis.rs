@@ -2,7 +2,9 @@
 
 mod backtrace;
 mod fiber;
+mod panic;
 
 pub(crate) use backtrace::Parts;
 pub use backtrace::{Backtrace, Frame, Language};
 pub use fiber::{FiberInfo, FiberState};
+pub use panic::HostPanic;

@@ -38,8 +38,8 @@ fn home(name: &str) -> &str {
     match name {
         "Error" | "HostResult" | "Limit" | "Raise" => "error",
         "Value" | "Bytes" => "value",
-        "Backtrace" | "FiberInfo" | "FiberState" | "Frame" | "Language" => "diagnosis",
-        "Call" | "Function" => "call",
+        "Backtrace" | "HostPanic" | "FiberInfo" | "FiberState" | "Frame" | "Language" => "diagnosis",
+        "Call" | "CallStats" | "Failures" | "Function" => "call",
         "Cx" | "Ext" | "FromCall" | "HostFn" | "HostObject" | "Members" | "Module" | "Object" | "Rest" | "State" => {
             "host"
         }

@@ -29,10 +29,7 @@ use crate::response::plain;
 const HEAD: Duration = Duration::from_secs(10);
 
 /// Answers whoever asks; connections come from a listener's `poll_accept`.
-pub async fn serve<S>(
-    app: Arc<App>,
-    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-) -> Infallible
+pub async fn serve<S>(app: Arc<App>, mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>) -> Infallible
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -69,10 +66,12 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             Ok(text) => typed(metrics::CONTENT_TYPE, text),
             Err(error) => plain(500, format!("{error}\n")),
         },
-        "/fibers" => match serde_json::to_string(&Report::of(&app.engine, request.uri().query() == Some("stacks")).await) {
-            Ok(text) => typed("application/json", text + "\n"),
-            Err(error) => plain(500, format!("{error}\n")),
-        },
+        "/fibers" => {
+            match serde_json::to_string(&Report::of(&app.engine, request.uri().query() == Some("stacks")).await) {
+                Ok(text) => typed("application/json", text + "\n"),
+                Err(error) => plain(500, format!("{error}\n")),
+            }
+        }
         _ => plain(404, "there are /metrics, /fibers and /healthz\n".into()),
     }
 }

@@ -174,7 +174,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn ask(options: &Fibers) -> anyhow::Result<Report> {
-    let (status, body, place) = request(options, Method::GET, if options.stacks { "/fibers?stacks" } else { "/fibers" }).await?;
+    let (status, body, place) =
+        request(options, Method::GET, if options.stacks { "/fibers?stacks" } else { "/fibers" }).await?;
     if status != 200 {
         bail!("{} (it answered {status})", other(&place));
     }

@@ -62,7 +62,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     let script = match load(&engine, &path).await {
         Ok(script) => script,
         Err(error) => {
-            output.lines(&report::report(&error, "while it was loaded", &sources, output.style()));
+            output.lines(&report::report(&error, "while it was loaded", None, &sources, output.style()));
             bail!("{} cannot be served", options.app.display());
         }
     };

@@ -152,7 +152,13 @@ end";
             break text;
         }
     };
-    for frame in ["luaV_execute", "sslua_entry", "script app.lua:3 in function <app.lua:2>", "script app.lua:8 in ", "script app.lua:9 in "] {
+    for frame in [
+        "luaV_execute",
+        "sslua_entry",
+        "script app.lua:3 in function <app.lua:2>",
+        "script app.lua:8 in ",
+        "script app.lua:9 in ",
+    ] {
         assert!(table.contains(frame), "no {frame} in\n{table}");
     }
     let json: serde_json::Value = serde_json::from_str(&by_socket(&server, &["--stacks", "--json"]).1).expect("JSON");
@@ -265,7 +271,7 @@ fn the_admin_address_answers_what_it_says() {
     assert_eq!(metric(admin, "sidestack_errors_total{kind=\"script\"}"), 1.0);
     assert_eq!(ask(admin, "/healthz").body, "ok\n");
     assert_eq!(ask(admin, "/other").status, 404);
-    assert_eq!(Client::to(admin).send("POST", "/metrics", &[], b"x").status, 405);
+    assert_eq!(Client::to(admin).send("PUT", "/metrics", &[], b"x").status, 405);
     assert_eq!(server.get("/metrics").status, 500, "the application's address knows nothing of it");
 }
 
@@ -398,7 +404,9 @@ fn help_mentions_all() {
         assert!(serve.contains(part), "no {part:?} in\n{serve}");
     }
     let fibers = help("fibers");
-    for part in ["--admin", "--json", "--watch", "SIDESTACK_ADMIN", "127.0.0.1:8081", "SIGQUIT"] {
+    for part in
+        ["--admin", "--json", "--watch", "SIDESTACK_ADMIN", "--stacks", "--kill", "--pid", "XDG_RUNTIME_DIR", "SIGQUIT"]
+    {
         assert!(fibers.contains(part), "no {part:?} in\n{fibers}");
     }
 }

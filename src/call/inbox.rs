@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::job::{Completion, Job};
-use super::outcomes::Outcomes;
+use super::outcomes::{Failure, Outcomes};
 use super::roster::Roster;
 use super::wake::FiberKey;
 use crate::Error;
@@ -91,6 +91,8 @@ impl Inbox {
         }
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             self.queued.fetch_sub(1, Ordering::Relaxed);
+            self.outcomes.count(Failure::QueueFull);
+            tracing::debug!(target: "sidestack", label = job.settings.label.as_deref(), capacity = self.capacity, "a call is refused: the queue is full");
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
         self.sender.send(Message::Job(job)).map_err(|_| shut_down())

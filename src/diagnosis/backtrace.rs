@@ -226,7 +226,9 @@ mod tests {
     fn a_scripts_lines_and_a_standard_backtrace_are_read() {
         let captured = "   0: anyhow::error::new\n             at /x/error.rs:10:5\n   1: app::load\n             at src/app.rs:12:9\n   \
             2: ss_cross_host_call\n";
-        let script = "stack traceback:\n\t[C]: in function 'one'\n\tapp.lua:14: in upvalue 'title'\n\tapp.lua:31: in main chunk".into();
+        let script =
+            "stack traceback:\n\t[C]: in function 'one'\n\tapp.lua:14: in upvalue 'title'\n\tapp.lua:31: in main chunk"
+                .into();
         let trace = Backtrace::new(Parts { captured: captured.into(), script, ..Parts::default() });
         let text = "0: rust   anyhow::error::new at /x/error.rs:10\n1: rust   app::load at src/app.rs:12\n\
             2: script app.lua:14 in upvalue 'title'\n3: script app.lua:31 in main chunk\n";
@@ -237,7 +239,11 @@ mod tests {
 
     #[test]
     fn addresses_get_names() {
-        let trace = Backtrace::new(Parts { c: vec![addresses_get_names as *const () as usize, 1], c_is_exact: true, ..Parts::default() });
+        let trace = Backtrace::new(Parts {
+            c: vec![addresses_get_names as *const () as usize, 1],
+            c_is_exact: true,
+            ..Parts::default()
+        });
         let frames = trace.frames();
         assert!(frames[0].function.ends_with("addresses_get_names"), "{frames:?}");
         assert_eq!((frames.last().map(|frame| frame.place.as_deref())), Some(Some("0x1")));

@@ -12,10 +12,14 @@ use crate::{Error, abi};
 /// One contained fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Crash {
+    /// The signal; SIGABRT: `abort()`.
+    pub(crate) signal: i32,
     /// The signal and the address.
     pub(crate) fault: String,
     /// The fiber that is lost.
     pub(crate) fiber: u64,
+    /// The label of its call.
+    pub(crate) label: Option<String>,
     /// C frames, then the script's.
     pub(crate) backtrace: Backtrace,
 }
@@ -23,7 +27,7 @@ pub(crate) struct Crash {
 impl Crash {
     /// What the caller is told.
     pub(crate) fn error(&self) -> Error {
-        let Crash { fault, fiber, backtrace } = self.clone();
+        let Crash { fault, fiber, backtrace, .. } = self.clone();
         Error::Crashed { fault, fiber, backtrace }
     }
 }
@@ -49,7 +53,13 @@ impl Attached {
         // SAFETY: `self` is bound to its thread, which is attached; the handler that wrote it has returned, and none writes
         // again, since no guest code runs here any more.
         let fault = unsafe { &*abi::ss_fault_read() };
-        Crash { fault: describe(fault), fiber: fault.at.fiber, backtrace: backtrace(&fault.at) }
+        Crash {
+            signal: fault.signo,
+            fault: describe(fault),
+            fiber: fault.at.fiber,
+            label: None,
+            backtrace: backtrace(&fault.at),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended};
+use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended, Waits};
 
 /// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
 pub struct Fiber<I: Interpreter> {
@@ -133,6 +133,8 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                host_calls: 0,
+                waits: Waits::default(),
                 bounds: (0, 0),
                 frame: 0,
                 deadlock: None,
@@ -175,6 +177,8 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
+        self.record.host_calls = 0;
+        self.record.waits = Waits::default();
         self.record.deadlock = None;
         self.record.renew_limit();
         self.saved = I::Saved::default();

@@ -10,7 +10,10 @@ use super::fiber::{Fiber, State};
 use super::{Ending, Worker};
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Job, Settings, Source, Work};
+use crate::call::outcomes::Failure;
+use crate::call::stats::Stats;
 use crate::call::wake::FiberKey;
+use crate::crossing::cancel;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
@@ -80,6 +83,7 @@ impl<I: Interpreter> Worker<I> {
             self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
         if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
             self.local.inbox.started(1);
+            self.local.inbox.outcomes.count(Failure::Cancelled);
             refuse(&self.local, job, Error::Cancelled);
         }
     }
@@ -106,6 +110,8 @@ impl<I: Interpreter> Worker<I> {
         self.started += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
         if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
+            let why = if abandoned { Failure::Cancelled } else { Failure::CancelledByShutdown };
+            self.local.inbox.outcomes.count(why);
             return refuse(&self.local, job, Error::Cancelled);
         }
         if let Err(error) = self.try_start(&mut job) {
@@ -169,7 +175,11 @@ impl<I: Interpreter> Worker<I> {
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
             detect_deadlock: job.settings.detect_deadlock,
+            stats: job.settings.stats.take(),
         };
+        if let Some(Stats { call, own: true }) = &caller.stats {
+            call.begun(key.id);
+        }
         self.quiet.asking += usize::from(caller.detect_deadlock);
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
@@ -235,6 +245,7 @@ impl<I: Interpreter> Worker<I> {
             // SAFETY: it was never resumed: there is no C frame on its stack.
             self.pool.put(unsafe { coroutine.abandon() });
         }
+        cancel::note(&raw const fiber.record, reason);
         let error = fiber.record.cancel_error(reason);
         if let Some(job) = fiber.record.job.take() {
             refuse(&self.local, job, error);
@@ -298,10 +309,11 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn cancel_all(&mut self) {
         let keys: Vec<FiberKey> = self.fibers.iter().flatten().map(|fiber| fiber.record.key).collect();
         for key in keys {
-            self.cancel(key, Reason::Cancelled);
+            self.cancel(key, Reason::Shutdown);
         }
         while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
             self.local.inbox.started(1);
+            self.local.inbox.outcomes.count(Failure::CancelledByShutdown);
             refuse(&self.local, job, Error::Cancelled);
         }
     }
@@ -323,6 +335,7 @@ impl<I: Interpreter> Worker<I> {
 
 /// Tells a caller that its call did not start.
 pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
+    local.inbox.outcomes.failed(&error);
     local.unbind_args(&mut job);
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");

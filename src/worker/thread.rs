@@ -26,6 +26,7 @@ use super::{Ending, Worker, fault};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
+use crate::call::outcomes::Failure;
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
@@ -34,6 +35,7 @@ use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
 use crate::host::local::{Activity, Clock, Lent, Local};
+use crate::host::record::Caller;
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
 use crate::signal::{Attached, Crash};
@@ -171,10 +173,10 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             let interpreter = post.inbox.interpreter;
             match worker.crash.take() {
-                Some(Crash { fault, fiber, backtrace }) => {
+                Some(Crash { fault, fiber, label, backtrace, .. }) => {
                     post.losses.crashed.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(
-                        target: "sidestack", interpreter, fiber, %fault, %backtrace,
+                        target: "sidestack", interpreter, fiber, label = label.as_deref(), %fault, %backtrace,
                         "guest code crashed; its interpreter is replaced"
                     );
                 }
@@ -237,6 +239,9 @@ fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>,
     post.inbox.close();
     // Dropping a job tells its caller; what comes in even now is dropped with the receiver.
     while let Ok(message) = post.receiver.try_recv() {
+        if let Message::Job(_) = &message {
+            post.inbox.outcomes.count(Failure::LostUnstarted);
+        }
         drop_fenced(message);
     }
     post.inbox.end();
@@ -344,6 +349,13 @@ impl<I: Interpreter> Worker<I> {
             // Before the caller is told: futures may hold what it lent.
             // SAFETY: the loop of this thread has been left, in whatever it was.
             unsafe { finish::end_calls(record) };
+            let told = record.job.as_ref().is_some_and(|job| job.completion.is_some());
+            if told && fiber.begun {
+                self.local.inbox.outcomes.count(Failure::Lost);
+                let Caller { id, label, .. } = &record.context.caller;
+                let label = label.as_deref();
+                tracing::warn!(target: "sidestack", fiber = id, label, "a fiber is lost with its interpreter");
+            }
             match record.job.take() {
                 // The next incarnation loads its scripts itself.
                 Some(mut job) if !fiber.begun && job.completion.is_some() => {

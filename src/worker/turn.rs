@@ -46,6 +46,7 @@ impl<I: Interpreter> Worker<I> {
                 }
             }
             (*record).suspended = Suspended::No;
+            end_wait(record);
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.local.activity.begin_turn((*record).key.id);
             self.attached.switch();
@@ -75,7 +76,10 @@ impl<I: Interpreter> Worker<I> {
                 match unsafe { (*record).suspended } {
                     Suspended::Call(_) => {
                         // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Waiting };
+                        unsafe {
+                            (*fiber).state = State::Waiting;
+                            begin_wait(record);
+                        }
                     }
                     suspended => {
                         // SAFETY: as above.
@@ -130,7 +134,7 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
         let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);
         if let Some(key) = found {
-            self.cancel(key, Reason::Cancelled);
+            self.cancel(key, Reason::Hand);
         }
         found.is_some()
     }
@@ -196,5 +200,31 @@ impl<I: Interpreter> Worker<I> {
     fn record(&mut self, key: FiberKey) -> Option<*mut FiberRecord> {
         let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
         (fiber.record.key == key).then_some(&raw mut fiber.record)
+    }
+}
+
+/// A fiber waits, and somebody wants to know for how long it does.
+#[inline]
+unsafe fn begin_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record, of a suspended fiber.
+    unsafe {
+        if FiberRecord::context(record).caller.stats.is_some()
+            && let Suspended::Call(id) = (*record).suspended
+            && let Some(place) = (*record).find(id)
+        {
+            (*record).waits.since = Some(((*record).at(place).function, Instant::now()));
+        }
+    }
+}
+
+/// It goes on.
+#[inline]
+unsafe fn end_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record.
+    let waits = unsafe { &mut (*record).waits };
+    if let Some((function, since)) = waits.since.take() {
+        let took = since.elapsed();
+        waits.total += took;
+        waits.last = Some((function, took));
     }
 }

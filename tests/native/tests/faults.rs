@@ -186,6 +186,15 @@ fn contained(test: &str, kind: Kind, fault: &str, function: &str) {
         bed.works();
         let metrics = bed.metrics(1);
         assert_eq!((metrics.crashed, metrics.abandoned, metrics.quarantined), (1, 1, 1));
+        let failures: Vec<_> = metrics.failures.list().filter(|(_, count)| *count > 0).collect();
+        let counter = match fault.split([' ', '(']).next() {
+            Some("abort") => "crash_abort",
+            Some("SIGSEGV") => "crash_sigsegv",
+            Some("SIGBUS") => "crash_sigbus",
+            Some("SIGFPE") => "crash_sigfpe",
+            _ => "crash_sigill",
+        };
+        assert_eq!(failures, [(counter, 1)], "{fault}");
         assert_eq!(block_on(bed.engine.shutdown(Duration::from_secs(1))).stuck, 0);
     });
 }
@@ -345,7 +354,8 @@ fn one_of_five_hundred_traps() {
                 Err(error) => assert!(i == 50 && matches!(error, Error::Crashed { .. }), "call {i}: {error:?}"),
             }
         }
-        assert_eq!(bed.metrics(1).crashed, 1);
+        let metrics = bed.metrics(1);
+        assert_eq!((metrics.crashed, metrics.failures.lost, metrics.failures.lost_unstarted), (1, 3, 0));
     });
 }
 
