@@ -16,6 +16,11 @@ pub fn build(csrc: &Path) {
         // Not held to our warnings.
         shim.flag("-isystem").flag(include.join(folder));
     }
+    for folder in
+        fs::read_to_string(prefix.join("includes")).expect("a file that build/php.sh wrote").split_whitespace()
+    {
+        shim.flag("-isystem").flag(folder);
+    }
     let mut files: Vec<_> = fs::read_dir(csrc.join("php"))
         .expect("csrc/php")
         .map(|entry| entry.expect("csrc/php").path())

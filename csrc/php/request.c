@@ -10,10 +10,16 @@
  */
 #include "request.h"
 
+#include <string.h>
+
 #include "context.h"
+#include "memory.h"
+#include "opcache.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
+#include "timer.h"
+#include "told.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
@@ -28,11 +34,6 @@ static void push_base(void) {
   EG(current_execute_data) = frame;
 }
 
-/* What one request may hold: what php.ini says, at most what the call may. [fiber; no; no] */
-static void limit_memory(size_t most) {
-  if (PG(memory_limit) < 0 || (size_t)PG(memory_limit) > most) zend_set_memory_limit(most);
-}
-
 /* [fiber; may suspend; no] */
 bool ssphp_request_begin(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -42,15 +43,17 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->largest = run->fiber;
   context->fibers = 1;
   context->open = 1;
+  context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
+  ssphp_opcache_enter();
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
     return false;
   }
   PG(during_request_startup) = 0;
-  limit_memory(run->memory);
+  ssphp_memory_limit();
   volatile bool good = true;
   zend_first_try {
     push_base();
@@ -68,6 +71,7 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
   run->context = context;
   context->fibers++;
   ssphp_occupy_anew(run);
+  ssphp_timer_enter(run);
   zend_first_try {
     zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
     EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
@@ -83,13 +87,18 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
 /* [fiber; may suspend; no] */
 static void request_end(ssphp_run *run) {
   ssphp_context *context = run->context;
+  zend_first_try {
+    ssphp_told_forget(context);
+  } zend_end_try();
   php_request_shutdown(NULL);
+  memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
   ssphp_sapi_end(run);
   /* Shutdown functions may have started what shares the heap that is gone now: there is nothing left to run. */
   ssphp_refs_sweep(context);
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
+  ssphp_opcache_leave();
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

@@ -55,6 +55,7 @@ typedef struct ssphp_run {
   ssphp_context *context;     /* where it runs; NULL: nowhere yet, or no more */
   int returned;               /* ss_return() has been called */
   int killed;                 /* the host has killed it */
+  int timed_out;              /* it had the error that its request's time is over */
   uintptr_t executor[SSPHP_EXECUTOR_WORDS]; /* its words while another fiber of its context has them */
 } ssphp_run;
 
@@ -70,6 +71,9 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory);
 
 /* Frees what SSPHP_STOP leaves. [interpreter thread; no; no] */
 void ssphp_free(ssphp *home);
+
+/* No fiber of it ever runs again, and its contexts stay as they are. [interpreter thread; no; no] */
+void ssphp_lost(ssphp *home);
 
 /* Makes `run` an empty record for a new fiber. [interpreter thread; no; no] */
 void ssphp_run_begin(ssphp *home, ssphp_run *run, uint64_t fiber, size_t memory);

@@ -7,6 +7,9 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "library.h"
+#include "memory.h"
+#include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -22,7 +25,9 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_library_register();
   ssphp_interrupt_open();
+  ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
@@ -40,9 +45,9 @@ static const char defaults[] =
     "log_errors=1\n"
     "html_errors=0\n"
     "implicit_flush=0\n"
-    "opcache.jit=disable\n"
-    /* A thread must not wait for a lock that a fiber of its own holds. */
-    "opcache.enable=1\n";
+    /* Calls have deadlines. */
+    "max_execution_time=0\n"
+    "opcache.jit=disable\n";
 
 /* [PHP's thread; no; no] */
 const char *ssphp_startup(const char *settings, const char *file) {
@@ -56,5 +61,5 @@ const char *ssphp_startup(const char *settings, const char *file) {
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;
   if (ssphp_sapi.startup(&ssphp_sapi) == FAILURE) return "its modules do not start";
-  return NULL;
+  return ssphp_opcache_refuses();
 }

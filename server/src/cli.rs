@@ -109,7 +109,7 @@ pub struct Serve {
     pub queue: usize,
 
     /// How long a request may wait for an interpreter, before 503; `none` for as long as its deadline lets it
-    #[arg(long, value_name = "TIME", default_value = "3s", env = "SIDESTACK_QUEUE_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "4s", env = "SIDESTACK_QUEUE_TIMEOUT")]
     pub queue_timeout: Deadline,
 
     /// Requests after which an interpreter is replaced by a new one; none is lost [default: never]

@@ -137,6 +137,7 @@ impl<I: Interpreter> Fiber<I> {
                 waits: Waits::default(),
                 bounds: (0, 0),
                 frame: 0,
+                alarm: u64::MAX,
                 deadlock: None,
                 limit: LimitAt::NEVER,
             },
@@ -179,6 +180,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.returned = false;
         self.record.host_calls = 0;
         self.record.waits = Waits::default();
+        self.record.alarm = u64::MAX;
         self.record.deadlock = None;
         self.record.renew_limit();
         self.saved = I::Saved::default();

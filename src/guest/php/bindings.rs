@@ -45,6 +45,7 @@ pub struct ssphp_run {
     pub context: *mut ssphp_context,
     pub returned: ::core::ffi::c_int,
     pub killed: ::core::ffi::c_int,
+    pub timed_out: ::core::ffi::c_int,
     pub executor: [usize; 20usize],
 }
 unsafe extern "C" {
@@ -58,6 +59,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn ssphp_free(home: *mut ssphp);
+}
+unsafe extern "C" {
+    pub fn ssphp_lost(home: *mut ssphp);
 }
 unsafe extern "C" {
     pub fn ssphp_run_begin(
