@@ -34,7 +34,7 @@ const QUIET: Duration = Duration::from_millis(20);
 pub struct Quiet {
     /// Fibers that asked to be told.
     pub asking: usize,
-    /// It was looked for since anything happened.
+    /// It was looked for since a fiber last ran, or a message came.
     pub looked: bool,
 }
 

@@ -12,6 +12,7 @@ use crate::host::record::Reason;
 impl<I: Interpreter> Worker<I> {
     /// Acts on one message.
     pub(super) fn take(&mut self, message: Message) {
+        self.quiet.looked = false;
         match message {
             Message::Job(job) => self.accept(job),
             Message::Wake(key) => self.woken(key, Way::Channel),

@@ -21,6 +21,7 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         let fiber = std::ptr::from_mut(fiber);
+        self.quiet.looked = false;
         if let Err(error) = self.attached.arm(self.settings.tick) {
             tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
         }
