@@ -57,6 +57,8 @@ impl<I: Interpreter> Worker<I> {
         if !self.ready.is_empty() || crate::call::wake::any_local() {
             return;
         }
+        // Collecting ran a fiber of the interpreter's own.
+        self.quiet.looked = true;
         let Some(fibers) = self.parked() else { return };
         let fibers: Arc<[FiberInfo]> = fibers.into();
         let told: Vec<FiberKey> = self
