@@ -24,7 +24,7 @@
 #include "faults.h"
 #include "tick.h"
 
-enum { FRAME_LIMIT = 1 << 26 /* a frame larger than that is none */, SCANNED = 8192 /* bytes */, BEGINNING = 2048 /* bytes, at most, of the frames that a fiber begins with */ };
+enum { FRAME_LIMIT = 1 << 26 /* a frame larger than that is none */, SCANNED = 8192 /* bytes */ };
 
 /* ---- the walk ---- */
 
@@ -51,16 +51,19 @@ static uint32_t walk(uintptr_t frame, uintptr_t limit, uintptr_t base, uintptr_t
    handler; no; no] */
 static int has_frames(uintptr_t pc) { return ss_fault_object(pc) && !ss_fault_locks(pc); }
 
+/* Where every fiber begins (crossing.c); its code is not longer than this. */
+void ss_fiber_main(void *start);
+enum { MAIN_BYTES = 256 };
+
 /* The frames from `address` outwards, if they lead to where the fiber began; else 0. [any, also in a handler; no; no] */
 static int count_frames(uintptr_t address, uintptr_t base) {
   uintptr_t words[2];
-  int count = 0;
-  while (address % sizeof address == 0 && address < base && peek(address, words) && has_frames(words[1])) {
-    count++;
-    if (words[0] <= address) break;
+  for (int count = 1; address % sizeof address == 0 && address < base && peek(address, words); count++) {
+    if (words[1] - (uintptr_t)ss_fiber_main < MAIN_BYTES) return count;
+    if (!has_frames(words[1]) || words[0] <= address) return 0;
     address = words[0];
   }
-  return address < base && base - address <= BEGINNING ? count : 0;
+  return 0;
 }
 
 /*

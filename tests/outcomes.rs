@@ -213,7 +213,9 @@ fn each_outcome_moves_its_counter_and_is_told_with_its_fiber() {
         assert!(matches!(block_on(call), Err(Error::Cancelled)));
         event(&["a fiber is cancelled", &format!("fiber={id}"), "reason=Hand"]);
     });
-    let [one, two] = [(); 2].map(|()| engine.spawn(call("sleep")).expect("begun"));
+    let one = engine.spawn(call("sleep")).expect("begun");
+    waiting(1);
+    let two = engine.spawn(call("sleep")).expect("begun");
     waiting(2);
     moves(&engine, &["queue_timeout"], || assert!(run("fine").is_err()));
     moves(&engine, &["queue_full", "cancelled"], || {

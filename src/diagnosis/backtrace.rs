@@ -165,22 +165,19 @@ fn resolve(address: usize, returned_to: bool) -> Vec<Frame> {
     frames
 }
 
-/// From the code that panicked to the host function, without what panics and what calls host functions.
+/// From the code that panicked, or made an error, to the host function: without what panics, and what calls host functions.
 fn hosts_own(frames: Vec<Frame>) -> Vec<Frame> {
-    let panics = |frame: &Frame| {
-        ["core::panicking::", "std::panicking::", "rust_begin_unwind", "core::option::", "core::result::"]
-            .iter()
-            .any(|part| frame.function.contains(part))
-    };
-    let first = frames.iter().rposition(panics).map_or(0, |last| last + 1);
-    let calls = |frame: &Frame| frame.function.contains("::fence::fence") || frame.function.starts_with("ss_");
-    let own = frames.into_iter().skip(first).take_while(|frame| !calls(frame));
-    let noise = |frame: &Frame| {
-        ["core::ops::function::", "std::panic::", "<core::panic::unwind_safe::", "__rust_try"]
-            .iter()
-            .any(|part| frame.function.starts_with(part))
-    };
-    own.filter(|frame| frame.language == Language::Rust && !noise(frame)).collect()
+    let has = |frame: &Frame, parts: &[&str]| parts.iter().any(|part| frame.function.contains(part));
+    let unwinds = |frame: &Frame| has(frame, &["rust_begin_unwind", "begin_panic"]);
+    let first = frames.iter().position(unwinds).map_or(0, |at| at + 1);
+    const FAILS: &[&str] =
+        &["core::panicking::", "core::option::", "core::result::", "core::convert::", "backtrace::", "anyhow::"];
+    const CALLS: &[&str] =
+        &["::fence::fence", "sidestack::crossing::", "sidestack::worker::", "ss_cross_", "ss_move_to"];
+    const NOISE: &[&str] = &["core::ops::function::", "std::panic", "core::panic::", "__rust_try", "sidestack::host::"];
+    let own =
+        frames.into_iter().skip(first).skip_while(|frame| has(frame, FAILS)).take_while(|frame| !has(frame, CALLS));
+    own.filter(|frame| !has(frame, NOISE)).collect()
 }
 
 /// The frames of a standard backtrace's text: "  3: name" and below it, perhaps, "at file:line:column".
@@ -230,8 +227,8 @@ mod tests {
             "stack traceback:\n\t[C]: in function 'one'\n\tapp.lua:14: in upvalue 'title'\n\tapp.lua:31: in main chunk"
                 .into();
         let trace = Backtrace::new(Parts { captured: captured.into(), script, ..Parts::default() });
-        let text = "0: rust   anyhow::error::new at /x/error.rs:10\n1: rust   app::load at src/app.rs:12\n\
-            2: script app.lua:14 in upvalue 'title'\n3: script app.lua:31 in main chunk\n";
+        let text = "0: rust   app::load at src/app.rs:12\n\
+            1: script app.lua:14 in upvalue 'title'\n2: script app.lua:31 in main chunk\n";
         assert_eq!(trace.to_string(), text);
         assert_eq!(trace.of(Language::Script).count(), 2);
         assert!(Backtrace::default().is_empty() && Backtrace::new(Parts::default()).is_empty());
