@@ -2,11 +2,13 @@
 
 mod basics;
 mod chaos;
+mod databases;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
 mod matrix;
+mod objects;
 mod requests;
 mod speed;
 mod stage;
