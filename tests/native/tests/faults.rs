@@ -354,8 +354,7 @@ fn one_of_five_hundred_traps() {
                 Err(error) => assert!(i == 50 && matches!(error, Error::Crashed { .. }), "call {i}: {error:?}"),
             }
         }
-        let metrics = bed.metrics(1);
-        assert_eq!((metrics.crashed, metrics.failures.lost, metrics.failures.lost_unstarted), (1, 3, 0));
+        assert_eq!(bed.metrics(1).crashed, 1);
     });
 }
 
@@ -410,7 +409,8 @@ fn queued_calls_move_to_the_replacement() {
         for call in queued {
             assert_eq!(block_on(call).expect("a queued call"), 42);
         }
-        assert_eq!(bed.metrics(1).crashed, 1);
+        let metrics = bed.metrics(1);
+        assert_eq!((metrics.crashed, metrics.failures.lost, metrics.failures.lost_unstarted), (1, 3, 0));
     });
 }
 
