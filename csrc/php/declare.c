@@ -13,6 +13,7 @@
 #include "host.h"
 #include "library.h"
 #include "object.h"
+#include "start.h"
 
 int ssphp_reserved;
 
@@ -81,6 +82,7 @@ static int fill(function *f, zend_string *name, const ss_function_desc *desc, ze
   f->php.scope = scope;
   f->php.arg_info = (zend_internal_arg_info *)any_arguments + 1;
   f->php.handler = ssphp_host_function;
+  f->php.module = &ssphp_module;
   f->php.reserved[ssphp_reserved] = (void *)((uintptr_t)callable << 40 | (uintptr_t)desc->flags << 32 | desc->id);
   return f->key != NULL;
 }
@@ -146,6 +148,7 @@ static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
   entry->ce_flags |= ZEND_ACC_LINKED | ZEND_ACC_RESOLVED_PARENT | ZEND_ACC_RESOLVED_INTERFACES | ZEND_ACC_FINAL |
                      ZEND_ACC_NO_DYNAMIC_PROPERTIES | ZEND_ACC_NOT_SERIALIZABLE;
   entry->create_object = ssphp_object_create;
+  entry->info.internal.module = &ssphp_module;
   entry->default_object_handlers = &ssphp_object_handlers;
   for (uint32_t i = 0; i < desc->nmethods; i++) {
     /* Names with two underscores are for guests that have such: PHP's magic methods have fixed signatures. */
