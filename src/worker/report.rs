@@ -12,7 +12,8 @@ impl<I: Interpreter> Worker<I> {
     /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop. With `stacks`: also their
     /// frames, whose addresses are for the asker to turn into names.
     pub(super) fn describe(&self, stacks: bool) -> Vec<FiberInfo> {
-        let waiting = self.backlog.jobs().chain(&self.held).map(|job| self.describe_job(job));
+        let books = self.read_books();
+        let waiting = books.backlog.jobs().chain(&books.held).map(|job| self.describe_job(job));
         self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber, stacks)).chain(waiting).collect()
     }
 
