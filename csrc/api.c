@@ -281,7 +281,7 @@ static __attribute__((cold, noinline)) int refuse_yield(void) {
 int sidestack_yield(void) {
   ss_thread *thread = &ss_thread_state;
   if (__builtin_expect(thread->place != SS_ON_FIBER || in_handler(), 0)) return refuse_yield();
-  return ss_cross_yield(thread);
+  return ss_cross_yield(thread, SS_CALLERS_FRAME, SS_RETURNS_TO);
 }
 
 int sidestack_poll(void) {

@@ -60,7 +60,7 @@ int ss_foreign_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestac
 
 /* Gives the thread away, unless the fiber is cancelled; then looks up. The result is sidestack_yield()'s. In
    src/crossing/api.rs. [fiber, its own stacks; may suspend; as a guest's handler may] */
-int ss_cross_yield(ss_thread *thread);
+int ss_cross_yield(ss_thread *thread, uintptr_t frame, uintptr_t returns_to);
 
 /* Looks up: SIDESTACK_OK, or SIDESTACK_CANCELLED with the error set. [fiber; may suspend; no] */
 int ss_api_look_up(void);

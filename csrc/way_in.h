@@ -26,9 +26,14 @@ int64_t ss_move_to(ss_thread *thread, uintptr_t, uintptr_t, uintptr_t, uintptr_t
 /*
  * Gives up the thread until the worker has a status, and leaves the host. In src/crossing. It is the last thing that its
  * caller does, so that the caller's frame is gone meanwhile: a CPU predicts each return after a switch wrong.
+ * `frame` and `returns_to` are what the caller's frame would tell whoever walks the stack.
  * [fiber, its own stacks, the flag set; suspends; as a guest's handler may]
  */
-int64_t ss_cross_suspend(ss_thread *thread);
+int64_t ss_cross_suspend(ss_thread *thread, uintptr_t frame, uintptr_t returns_to);
+
+/* The two words of the frame of the function that they are used in. */
+#define SS_CALLERS_FRAME (*(uintptr_t *)__builtin_frame_address(0))
+#define SS_RETURNS_TO ((uintptr_t)__builtin_return_address(0))
 
 /* [interpreter thread, not on a fiber's stack; no; no] */
 static __attribute__((noinline, unused)) int64_t ss_cross_in_place(ss_thread *thread, uintptr_t a, uintptr_t b,
@@ -46,9 +51,10 @@ static inline int64_t ss_cross(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t 
   if (__builtin_expect(thread->place != SS_ON_FIBER, 0)) return ss_cross_in_place(thread, a, b, c, d, body);
   ss_enter_host(thread);
   thread->place = SS_ON_THREAD;
+  thread->frame = (uintptr_t)__builtin_frame_address(0);
   int64_t status = ss_move_to(thread, a, b, c, d, body);
   thread->place = SS_ON_FIBER;
-  if (status == SS_CROSS_SUSPEND) return ss_cross_suspend(thread);
+  if (status == SS_CROSS_SUSPEND) return ss_cross_suspend(thread, SS_CALLERS_FRAME, SS_RETURNS_TO);
   ss_leave_host(thread);
   return status;
 }

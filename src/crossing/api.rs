@@ -291,7 +291,7 @@ unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, _: usize, _: usize, _
 /// Gives the thread away, unless the fiber is cancelled. On the fiber's stack: all that it does is leave, and look up
 /// afterwards where there is a reason to.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread) -> c_int {
+unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread, frame: usize, returns_to: usize) -> c_int {
     // SAFETY: csrc/api.c calls this on a fiber, on a stack of its own, with its own thread's state. The worker looks at clocks
     // now and then, and tells a fiber that is cancelled by `interrupt`.
     unsafe {
@@ -299,6 +299,8 @@ unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread) -> c_int {
         if (*record).cancel.is_none() {
             enter_host(thread);
             (*record).suspended = Suspended::Yield;
+            let frame = [frame, returns_to];
+            (*thread).frame = (&raw const frame).addr();
             fiber::suspend(&(*record).link);
             leave_host(thread);
             if (*thread).interrupt == 0 {
