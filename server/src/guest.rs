@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use sidestack::{Engine, Lua};
 
 use crate::cli::Limits;
+use crate::units::Deadline;
 
 /// Something that scripts may use beyond the safe libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +82,9 @@ pub fn engine(capacity: &Capacity, deadline: Option<Duration>, limits: &Limits) 
         .memory(bytes(limits.memory)?)
         .stack(bytes(limits.stack)?)
         .fibers(limits.fibers);
+    if let Deadline(Some(limit)) = limits.cpu {
+        builder = builder.cpu(limit);
+    }
     if let Some(threads) = capacity.threads {
         builder = builder.threads(threads);
     }

@@ -43,6 +43,8 @@ pub struct App {
     pub output: Output,
     /// The largest body.
     pub max_body: usize,
+    /// The largest body of an answer.
+    pub max_response: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
     /// How long a request may wait for an interpreter.
@@ -76,8 +78,12 @@ pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: So
     };
     let request = Request { parts: &parts, body: &body, remote };
     let label = format!("{} {}", parts.method, parts.uri.path());
+    let fits = |answer: Answer| {
+        let limit = Error::Limit { which: Limit::Response, value: app.max_response as u64, setting: "max_response" };
+        if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
+    };
     let outcome = queued(&app, app.script.call::<Answer>("default", request).label(label.as_str())).await;
-    let mut response = match outcome {
+    let mut response = match outcome.and_then(fits) {
         Ok(answer) => answer.into_response(parts.method == Method::HEAD).unwrap_or_else(|invalid| {
             let error = sidestack::Error::Convert { place: "response".into(), message: invalid.to_string() };
             failed(&app, &error, &label, &mut line)
@@ -105,11 +111,12 @@ async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
 }
 
 /// The whole body, or the status and message that refuse it.
-async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str)> {
+async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, String)> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let (too_large, limit) = ((413, "the request's body is too large"), app.max_body);
+    let limit = app.max_body;
+    let too_large = (413, format!("the request's body is too large: the limit is {limit} bytes (setting: max_body)"));
     if body.size_hint().lower() > limit as u64 {
         linger(body).await;
         return Err(too_large);
@@ -121,8 +128,8 @@ async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str
             linger(body).await;
             Err(too_large)
         }
-        Ok(Err(_)) => Err((400, "the request's body broke off")),
-        Err(_) => Err((408, "the request's body took too long")),
+        Ok(Err(_)) => Err((400, "the request's body broke off".into())),
+        Err(_) => Err((408, "the request's body took too long".into())),
     }
 }
 

@@ -50,6 +50,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     let path = guest::script_path(&options.app)?;
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
+    let max_response = guest::bytes(options.max_response)?;
     let Deadline(queue_timeout) = options.queue_timeout;
     let capacity = guest::Capacity {
         threads: options.threads,
@@ -86,6 +87,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         sources,
         output: output.clone(),
         max_body,
+        max_response,
         deadline,
         queue_timeout,
         dev: options.dev,

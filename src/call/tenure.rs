@@ -5,6 +5,7 @@ use std::cell::UnsafeCell;
 use super::activity::Activity;
 use super::ledger::{Ledger, Times};
 use super::presence::{Absence, Presence};
+use crate::sys::clock::thread_id;
 
 /// See the module.
 pub struct Tenure {
@@ -12,6 +13,8 @@ pub struct Tenure {
     pub presence: Presence,
     /// What it is at.
     pub activity: Activity,
+    /// Its thread, as the kernel knows it.
+    pub thread: i32,
     ledger: UnsafeCell<Ledger>,
 }
 
@@ -20,11 +23,16 @@ pub struct Tenure {
 unsafe impl Sync for Tenure {}
 
 impl Tenure {
-    /// A new one, whose jobs have to keep to these times.
+    /// That of the calling thread, whose jobs have to keep to these times.
     pub fn new(times: Times) -> Tenure {
         let mut ledger = Ledger::default();
         ledger.times = times;
-        Tenure { presence: Presence::new(), activity: Activity::default(), ledger: UnsafeCell::new(ledger) }
+        Tenure {
+            presence: Presence::new(),
+            activity: Activity::default(),
+            thread: thread_id(),
+            ledger: UnsafeCell::new(ledger),
+        }
     }
 
     /// The books.

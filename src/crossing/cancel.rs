@@ -15,7 +15,7 @@ use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
 use crate::error::Raise;
-use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
+use crate::host::record::{Cancel, FiberRecord, LimitAt, Reason, Suspended};
 
 /// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
 ///
@@ -133,9 +133,15 @@ pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
 pub unsafe fn publish_limit(record: *mut FiberRecord) {
     // SAFETY: the caller's contract.
     unsafe {
-        (*(*record).thread).deadline = (*record).limit.nanos;
-        let activity = &FiberRecord::context(record).local.tenure.activity;
-        activity.due.store((*record).limit.due, Ordering::Relaxed);
+        let local = &FiberRecord::context(record).local;
+        let LimitAt { mut nanos, mut due, .. } = (*record).limit;
+        if let Some(cpu) = (*record).cpu.filter(|_| (*record).cancel.is_none()) {
+            // At the earliest: it may be kept from running meanwhile.
+            let over = local.clock.nanos(Instant::now() + cpu.left().unwrap_or_default());
+            (nanos, due) = (nanos.min(over), due.min(over));
+        }
+        (*(*record).thread).deadline = nanos;
+        local.tenure.activity.due.store(due, Ordering::Relaxed);
     }
 }
 

@@ -29,6 +29,12 @@ pub(super) unsafe fn begin(record: *mut FiberRecord) -> bool {
             let _ = cancel::whole(record, Reason::Deadline);
         }
         cancel::publish_limit(record);
+        if let Some(cpu) = (*record).cpu.filter(|_| (*record).cancel.is_none()) {
+            if cpu.left().is_none() {
+                let _ = cancel::whole(record, Reason::Cpu);
+            }
+            cancel::publish_limit(record);
+        }
         if (*record).grace_over(now) {
             (*record).kill();
         }

@@ -54,6 +54,8 @@ pub struct Settings {
     pub fiber_memory: usize,
     /// Wall time of a call.
     pub deadline: Option<Duration>,
+    /// Processor time of a call.
+    pub cpu: Option<Duration>,
     /// How long a call may wait for a fiber.
     pub queue_timeout: Option<Duration>,
     /// Calls of exports after which an interpreter is replaced.

@@ -37,6 +37,9 @@ impl<I: Interpreter> Worker<I> {
                 Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
                 _ => 0,
             };
+            if let Some(cpu) = &mut (*record).cpu {
+                cpu.begin();
+            }
             cancel::publish_limit(record);
             (*thread).alarm = (*record).alarm;
             (*fiber).state = State::Running;
@@ -49,7 +52,7 @@ impl<I: Interpreter> Worker<I> {
             (*record).suspended = Suspended::No;
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
-            let resumed = Self::away(&self.local.tenure, (*record).key.id, (*record).limit.due, || {
+            let resumed = Self::away(&self.local.tenure, (*record).key.id, None, || {
                 (*thread).place = SS_ON_FIBER as i32;
                 let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
                 (*thread).place = SS_NO_FIBER as i32;
@@ -89,6 +92,15 @@ impl<I: Interpreter> Worker<I> {
                         self.ready.push_back(index);
                     }
                 }
+                // SAFETY: as above.
+                if let Some(cpu) = unsafe { &mut (*record).cpu } {
+                    cpu.end();
+                    if cpu.is_over() {
+                        // SAFETY: as above.
+                        let key = unsafe { (*record).key };
+                        self.cancel(key, Reason::Cpu);
+                    }
+                }
             }
         }
         // However it left the thread: the next one may already be refused what it asks for.
@@ -101,7 +113,7 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
-            Self::away(&self.local.tenure, key.id, (*record).limit.due, || host_call::woken(record))
+            Self::away(&self.local.tenure, key.id, Some((*record).limit.due), || host_call::woken(record))
         };
         self.note_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
@@ -121,7 +133,7 @@ impl<I: Interpreter> Worker<I> {
             return self.end_unbegun(key.index, reason);
         }
         // SAFETY: as in `woken`.
-        let go = unsafe { Self::away(&self.local.tenure, key.id, 0, || cancel::whole(record, reason)) };
+        let go = unsafe { Self::away(&self.local.tenure, key.id, Some(0), || cancel::whole(record, reason)) };
         self.set_limit(key.index);
         if go {
             self.enqueue(key.index);
