@@ -48,7 +48,7 @@ impl<G: Guest> Watched for Post<G> {
         let Some(tenure) = self.inbox.tenure() else { return false };
         let look = tenure.meanwhile(absence, |books| (books.look(&self.inbox, absence.fiber, Instant::now()), false));
         look.is_some_and(|look| {
-            tell(look.answers);
+            tell(look.answers, &self.inbox);
             look.gone
         })
     }
@@ -68,7 +68,7 @@ impl<G: Guest> Watched for Post<G> {
         self.inbox.left_behind().fetch_add(1, Ordering::AcqRel);
         self.losses.quarantined.fetch_add(1, Ordering::Relaxed);
         self.losses.count_abandoned(self.settings.abandoned);
-        tell(answers);
+        tell(answers, &self.inbox);
         let over = |at: Instant| at <= Instant::now();
         if last || ending.as_ref().is_some_and(|ending| ending.cancel_at.is_none_or(over)) {
             end(&self, ending);
@@ -80,8 +80,8 @@ impl<G: Guest> Watched for Post<G> {
 }
 
 /// Tells callers, whose wakers and drops may panic.
-pub(super) fn tell(answers: Answers) {
-    if let Err(Panicked(message)) = fence(|| answers.tell()) {
+pub(super) fn tell(answers: Answers, inbox: &Inbox) {
+    if let Err(Panicked(message)) = fence(|| answers.tell(&inbox.outcomes)) {
         tracing::error!(target: "sidestack", %message, "telling callers panicked");
     }
 }
