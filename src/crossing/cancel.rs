@@ -15,6 +15,7 @@ use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
 use crate::call::outcomes::Failure;
+use crate::call::tenure::store_deadline;
 use crate::error::Raise;
 use crate::host::record::{Cancel, Context, FiberRecord, LimitAt, Reason, Suspended};
 
@@ -160,7 +161,7 @@ pub unsafe fn publish_limit(record: *mut FiberRecord) {
             let over = local.clock.nanos(Instant::now() + cpu.left().unwrap_or_default());
             (nanos, due) = (nanos.min(over), due.min(over));
         }
-        (*(*record).thread).deadline = nanos;
+        store_deadline(&raw mut (*(*record).thread).deadline, nanos);
         local.tenure.activity.due.store(due, Ordering::Relaxed);
     }
 }

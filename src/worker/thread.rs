@@ -287,6 +287,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
         (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
+        tenure.attached(&raw mut (*thread).deadline);
     };
     let asked = interpreter.clone();
     let local = Rc::new(Local {

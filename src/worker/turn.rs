@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Worker;
 use super::fiber::{Enqueue, State};
 use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
+use crate::call::tenure::store_deadline;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
@@ -65,7 +66,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
-            (*thread).deadline = u64::MAX;
+            store_deadline(&raw mut (*thread).deadline, u64::MAX);
             (*record).set_alarm((*thread).alarm);
             // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
             (*thread).others_ready = 1;

@@ -85,7 +85,7 @@ macro_rules! matrix_engine {
         sidestack::Engine::builder($guest)
             .threads(1)
             .grace(matrix::GRACE)
-            .give_up_after(std::time::Duration::from_millis(100))
+            .give_up_after(std::time::Duration::from_secs(1))
             .module($settings.module)
             .fibers($settings.fibers)
             .build()
