@@ -3,5 +3,7 @@
 #[path = "../../../child/mod.rs"]
 mod child;
 
+mod allocations;
 mod incarnations;
+mod lua;
 mod schedules;
