@@ -6,4 +6,5 @@ mod child;
 mod allocations;
 mod incarnations;
 mod lua;
+mod memory;
 mod schedules;
