@@ -20,6 +20,8 @@ use crate::Error;
 use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
+use crate::call::outcomes::Outcomes;
+use crate::diagnosis::FiberInfo;
 use crate::error::refused;
 use crate::worker::thread::Losses;
 
@@ -40,6 +42,7 @@ pub(crate) struct Inner {
     next_script: AtomicU32,
     next_pick: AtomicUsize,
     losses: Arc<Losses>,
+    outcomes: Arc<Outcomes>,
     closing: AtomicBool,
     /// Interpreters that the last shutdown left behind.
     stuck: AtomicUsize,
@@ -123,6 +126,10 @@ pub struct Metrics {
     pub slow_host_calls: u64,
     /// The last of them, by name.
     pub last_slow_host_call: Option<String>,
+    /// How often calls were ended because nothing could wake them any more: [`Call::detect_deadlock`].
+    pub deadlocks: u64,
+    /// The fibers that waited the last time.
+    pub last_deadlock: Option<Arc<[FiberInfo]>>,
 }
 
 impl Engine {
@@ -178,10 +185,12 @@ impl Engine {
 
     /// As [`Engine::eval`], with arguments.
     pub fn eval_with<R: DeserializeOwned + Send + 'static>(&self, text: &str, args: impl Serialize) -> Call<R> {
-        self.run(Source { name: "eval".into(), folder: PathBuf::new(), text: text.into() }, args)
+        let source = Arc::new(Source { name: "eval".into(), folder: PathBuf::new(), text: text.into() });
+        Call::new(Target::Any(self.0.clone()), "eval", args, |args| Work::Eval { source, args })
     }
 
-    /// Runs a file once, on one interpreter, for its results.
+    /// Runs a file once, on one interpreter, as the main program: its results are the results (Lua), or its exit status is
+    /// (PHP).
     pub fn run_file<R: DeserializeOwned + Send + 'static>(
         &self,
         path: impl AsRef<Path>,
@@ -192,18 +201,14 @@ impl Engine {
             Ok(text) => {
                 let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
                 let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-                self.run(Source { name, folder, text }, args)
+                let source = Arc::new(Source { name, folder, text });
+                Call::new(Target::Any(self.0.clone()), "main", args, |args| Work::Main { source, args })
             }
             Err(source) => Call::failed(
                 Target::Any(self.0.clone()),
                 Error::System { what: format!("cannot read {}", path.display()), source },
             ),
         }
-    }
-
-    fn run<R: DeserializeOwned + Send + 'static>(&self, source: Source, args: impl Serialize) -> Call<R> {
-        let source = Arc::new(source);
-        Call::new(Target::Any(self.0.clone()), "eval", args, |args| Work::Eval { source, args })
     }
 
     /// Starts a call now instead of at its first poll.
@@ -223,6 +228,7 @@ impl Engine {
     /// Counts.
     pub fn metrics(&self) -> Metrics {
         let (slow_host_calls, last_slow_host_call) = self.0.watchdog.slow();
+        let (deadlocks, last_deadlock) = self.0.outcomes.deadlocks();
         Metrics {
             interpreters: self.0.inboxes.len(),
             fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
@@ -236,6 +242,8 @@ impl Engine {
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
             last_slow_host_call,
+            deadlocks,
+            last_deadlock,
         }
     }
 

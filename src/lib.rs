@@ -6,6 +6,7 @@
 mod abi;
 mod call;
 mod crossing;
+mod diagnosis;
 mod engine;
 pub mod error;
 pub mod export;
@@ -21,7 +22,8 @@ mod sys;
 pub mod value;
 mod worker;
 
-pub use call::{Call, FiberInfo, FiberState, Function};
+pub use call::{Call, Function};
+pub use diagnosis::{FiberInfo, FiberState};
 pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[doc(inline)]
@@ -29,6 +31,8 @@ pub use export::export;
 #[cfg(feature = "lua")]
 pub use guest::lua::Lua;
 pub use guest::native::Native;
+#[cfg(feature = "php")]
+pub use guest::php::Php;
 pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
 pub use value::{Bytes, Value};
 

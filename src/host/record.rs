@@ -19,6 +19,7 @@ use crate::Error;
 use crate::abi::{ss_call, ss_thread};
 use crate::call::job::{Extensions, Job};
 use crate::call::wake::{FiberKey, FiberWaker};
+use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
 use crate::fiber::Link;
 use crate::value::Flat;
@@ -54,6 +55,8 @@ pub struct Caller {
     pub label: Option<String>,
     /// Its call's extensions.
     pub extensions: Extensions,
+    /// Its call asked to be told of a deadlock.
+    pub detect_deadlock: bool,
 }
 
 /// Where a fiber is suspended.
@@ -80,6 +83,8 @@ pub enum Reason {
     Memory,
     /// A nested guest call was dropped by the host function that made it.
     Dropped,
+    /// Nothing could wake it any more.
+    Deadlock,
 }
 
 /// A cancel under way (rule 4, phases a and b).
@@ -151,6 +156,8 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// Who else waited when nothing could wake it any more.
+    pub deadlock: Option<Arc<[FiberInfo]>>,
     /// When the next thing happens to it by itself.
     pub limit: LimitAt,
 }
@@ -246,6 +253,7 @@ impl FiberRecord {
                 let deadline = self.job.as_ref().and_then(|job| job.settings.deadline);
                 Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
             }
+            Reason::Deadlock => Error::Deadlock { fibers: self.deadlock.clone().unwrap_or_default() },
             Reason::Memory => {
                 Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
             }

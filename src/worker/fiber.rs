@@ -135,6 +135,7 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                deadlock: None,
                 limit: LimitAt::NEVER,
             },
             run,
@@ -175,6 +176,7 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
+        self.record.deadlock = None;
         self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;

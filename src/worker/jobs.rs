@@ -120,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
         let deadline = job.settings.deadline.or(self.settings.deadline);
         // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
-        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. });
+        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. });
         let queue_timeout = self.settings.queue_timeout.filter(|_| queues);
         if deadline.is_some() || queue_timeout.is_some() {
             let waited = job.begun.elapsed();
@@ -168,7 +168,9 @@ impl<I: Interpreter> Worker<I> {
             memory: job.settings.memory,
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
+            detect_deadlock: job.settings.detect_deadlock,
         };
+        self.quiet.asking += usize::from(caller.detect_deadlock);
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
             self.local.inbox.roster.enter(key.id, label, job.begun);
@@ -246,6 +248,7 @@ impl<I: Interpreter> Worker<I> {
         self.free.push(index);
         self.limits.set(index, None);
         self.live -= 1;
+        self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
         if std::mem::take(&mut fiber.listed) {
             self.local.inbox.roster.leave(fiber.record.key.id);
@@ -349,6 +352,9 @@ fn task(work: &mut Work) -> Task<'_> {
         }
         Work::Eval { source, args } => {
             Task::Eval { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
+        }
+        Work::Main { source, args } => {
+            Task::Main { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
         }
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }
