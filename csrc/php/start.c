@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "memory.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -23,6 +24,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
   ssphp_interrupt_open();
+  ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
@@ -40,6 +42,8 @@ static const char defaults[] =
     "log_errors=1\n"
     "html_errors=0\n"
     "implicit_flush=0\n"
+    /* Calls have deadlines. */
+    "max_execution_time=0\n"
     "opcache.jit=disable\n"
     /* A thread must not wait for a lock that a fiber of its own holds. */
     "opcache.enable=1\n";

@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::c_api::{Callback, Pointer};
 use super::registry::Registry;
@@ -267,6 +267,11 @@ impl Clock {
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
         Clock { origin, nanos }
+    }
+
+    /// A time on CLOCK_MONOTONIC, in nanoseconds, as an `Instant`.
+    pub fn instant(&self, nanos: u64) -> Instant {
+        self.origin + Duration::from_nanos(nanos.saturating_sub(self.nanos))
     }
 
     /// `when` on CLOCK_MONOTONIC, in nanoseconds.
