@@ -157,16 +157,34 @@ static void in_request(ssphp_run *run) {
   ssphp_encode_end(&out.values);
 }
 
+/* Frees a slot of the context that the run has joined. [fiber; may suspend; no] */
+static void release_here(const ssphp_run *run, uint64_t slot) {
+  zend_first_try {
+    ssphp_ref_remove(run->home, slot);
+    if (EG(exception) != NULL) zend_clear_exception();
+  } zend_end_try();
+}
+
 /* Gives slots back, each in its context; the last one ends a request that has outlived its run. [fiber; may suspend; no] */
 static void release(ssphp_run *run) {
   for (size_t i = 0; i < run->nslots; i++) {
     ssphp_slot *slot = ssphp_ref(run->home, run->slots[i]);
     if (slot == NULL || !ssphp_request_join(run, slot->context)) continue;
-    zend_first_try {
-      ssphp_ref_remove(run->home, run->slots[i]);
-      if (EG(exception) != NULL) zend_clear_exception();
-    } zend_end_try();
+    release_here(run, run->slots[i]);
     ssphp_request_leave(run);
+  }
+}
+
+/* The host still refers to values of these, and will never ask for one again. [fiber; may suspend; no] */
+static void end_open_requests(ssphp_run *run) {
+  ssphp_context *context = run->home->contexts;
+  while (context != NULL) {
+    ssphp_context *next = context->next; /* it may be freed; destructors begin no request */
+    if (context->open && context->fibers == 0 && ssphp_request_join(run, context)) {
+      ssphp_refs_unclaim(context);
+      ssphp_request_leave(run);
+    }
+    context = next;
   }
 }
 
@@ -198,6 +216,7 @@ void ssphp_entry(void *argument) {
       ssphp_contexts_trim(run->home, 1);
       break;
     case SSPHP_STOP:
+      end_open_requests(run);
       ssphp_contexts_trim(run->home, 0);
       break;
     default:

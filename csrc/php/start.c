@@ -7,7 +7,9 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "library.h"
 #include "memory.h"
+#include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -23,6 +25,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
@@ -44,9 +47,7 @@ static const char defaults[] =
     "implicit_flush=0\n"
     /* Calls have deadlines. */
     "max_execution_time=0\n"
-    "opcache.jit=disable\n"
-    /* A thread must not wait for a lock that a fiber of its own holds. */
-    "opcache.enable=1\n";
+    "opcache.jit=disable\n";
 
 /* [PHP's thread; no; no] */
 const char *ssphp_startup(const char *settings, const char *file) {
@@ -60,5 +61,5 @@ const char *ssphp_startup(const char *settings, const char *file) {
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;
   if (ssphp_sapi.startup(&ssphp_sapi) == FAILURE) return "its modules do not start";
-  return NULL;
+  return ssphp_opcache_refuses();
 }

@@ -1,11 +1,16 @@
 //! The PHP guest through the public API. PHP is started once in the process: all tests use the same settings.
 
 mod basics;
+mod chaos;
+mod databases;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
+mod matrix;
+mod objects;
 mod requests;
+mod speed;
 mod stage;
 mod values;
 mod zend_fibers;
