@@ -1,21 +1,14 @@
 //! The C API with any arguments, in any order (csrc/c_api.c): each call gives a status, and nothing is left.
 #![no_main]
 
-use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use libfuzzer_sys::fuzz_target;
-use sidestack::guest::native::sidestack_results;
-use sidestack::guest::ss_value;
-use sidestack::{Bytes, Cx, Engine, Error, Function, HostObject, Members, Module, Native, Object, Rest, Script, Value};
-
-unsafe extern "C" {
-    fn fuzz_c_api(data: *mut c_void, args: *const ss_value, nargs: u32, results: *mut sidestack_results) -> c_int;
-}
+use sidestack::{Bytes, Cx, Engine, Error, Function, HostObject, Members, Module, Object, Rest, Script, Value};
+use sidestack_fuzz::c_api;
 
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
@@ -52,17 +45,17 @@ static SCRIPTS: LazyLock<(Engine, Script)> = LazyLock::new(|| {
             cx.sleep(Duration::ZERO).await;
             Ok(())
         });
-    // SAFETY: csrc/c_api.c passes what the header allows, and what it says is an error.
-    let native = unsafe { Native::new().callable("fuzz", fuzz_c_api, ptr::null_mut()) };
-    let engine = Engine::builder(native).threads(1).module(module).build().expect("an engine");
+    let engine = Engine::builder(c_api()).threads(1).module(module).build().expect("an engine");
     let script = block_on(engine.load_text("native", "")).expect("a script");
     (engine, script)
 });
 
 fuzz_target!(|bytes: &[u8]| {
     let (engine, script) = &*SCRIPTS;
-    match block_on(script.call::<Value>("fuzz", Bytes(bytes.to_vec()))) {
-        Ok(_) | Err(Error::Script { .. } | Error::Convert { .. } | Error::Refused { .. }) => {}
+    // Some functions wait for what nobody does.
+    let call = script.call::<Value>("fuzz", Bytes(bytes.to_vec())).deadline(Duration::from_millis(50));
+    match block_on(call) {
+        Ok(_) | Err(Error::Script { .. } | Error::Convert { .. } | Error::Refused { .. } | Error::Limit { .. }) => {}
         Err(error) => panic!("{error:?}"),
     }
     let begun = Instant::now();

@@ -76,10 +76,10 @@ impl Anything {
     }
 }
 
-/// Finds something behind every other key.
-struct Some;
+/// Finds something behind half of the keys.
+struct Half;
 
-impl Resolver for Some {
+impl Resolver for Half {
     fn object(&mut self, key: u64, _: u32) -> std::result::Result<Arc<dyn Any + Send + Sync>, String> {
         if key % 2 == 0 { Ok(Arc::new(key)) } else { Err("no such object".into()) }
     }
@@ -97,12 +97,12 @@ fn decode<T: DeserializeOwned>(anything: &Anything) {
     // SAFETY: as many entries as the heads announce; strings point into `text`; nobody else has it.
     let mut all = unsafe { Run::new(run.as_mut_ptr(), anything.count) };
     while all.left() > 0 {
-        drop(all.next::<T>(&mut Some));
+        drop(all.next::<T>(&mut Half));
     }
     let mut run = anything.run();
-    let mut some = Some;
+    let mut half = Half;
     // SAFETY: as above.
-    drop(unsafe { Results::new(run.as_mut_ptr(), anything.count, &mut some) }.decode::<T>());
+    drop(unsafe { Results::new(run.as_mut_ptr(), anything.count, &mut half) }.decode::<T>());
 }
 
 fn first(anything: &Anything) -> std::result::Result<Value, String> {

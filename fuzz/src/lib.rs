@@ -3,8 +3,23 @@
 // The C code calls the bridge, which is linked only if the crate is named.
 use sidestack as _;
 
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
 use arbitrary::{Arbitrary, Result, Unstructured};
-use sidestack::{Bytes, Value};
+use sidestack::guest::native::sidestack_results;
+use sidestack::guest::ss_value;
+use sidestack::{Bytes, Native, Value};
+
+unsafe extern "C" {
+    fn fuzz_c_api(data: *mut c_void, args: *const ss_value, nargs: u32, results: *mut sidestack_results) -> c_int;
+}
+
+/// The guest of csrc/c_api.c: `fuzz` takes bytes.
+pub fn c_api() -> Native {
+    // SAFETY: csrc/c_api.c passes what the header allows, and what it says is an error.
+    unsafe { Native::new().callable("fuzz", fuzz_c_api, ptr::null_mut()) }
+}
 
 /// How deep arbitrary values are nested; the limit of values is 128.
 const DEPTH: u32 = 140;
@@ -44,6 +59,17 @@ pub fn depth(value: &Value) -> u32 {
         Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
         Value::Map(pairs) => 1 + pairs.iter().map(|(key, value)| depth(key).max(depth(value))).max().unwrap_or(0),
         _ => 0,
+    }
+}
+
+/// All keys of maps are scalars.
+pub fn has_plain_keys(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().all(has_plain_keys),
+        Value::Map(pairs) => pairs
+            .iter()
+            .all(|(key, value)| !matches!(key, Value::Nil | Value::List(_) | Value::Map(_)) && has_plain_keys(value)),
+        _ => true,
     }
 }
 
