@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "declare.h"
 #include "errors.h"
-#include "host.h"
 #include "interrupt.h"
 #include "library.h"
 #include "memory.h"
+#include "object.h"
 #include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
@@ -25,6 +26,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_objects_open();
   ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();

@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "errors.h"
-#include "host.h"
+#include "object.h"
 #include "refs.h"
 #include "zend_closures.h"
 #include "zend_enum.h"
