@@ -19,7 +19,7 @@ fn main() {
     shared("WAYS", "csrc/loaded/ways.cc", c::dependent().cpp(true).std("c++17"));
     println!("cargo:rustc-link-arg-tests=-rdynamic");
     // For allocations that fail: csrc/failing.c.
-    for name in ["malloc", "calloc", "realloc"] {
+    for name in ["malloc", "calloc", "realloc", "sslua_heap_calloc", "sslua_heap_realloc"] {
         println!("cargo:rustc-link-arg-tests=-Wl,--wrap={name}");
     }
 }

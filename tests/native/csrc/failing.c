@@ -10,6 +10,9 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *block, size_t size);
+/* Of csrc/lua/heap.h. */
+void *__real_sslua_heap_calloc(void *heap, size_t count, size_t size);
+void *__real_sslua_heap_realloc(void *heap, void *block, size_t size);
 
 /* The first that fails and the first that does not again, from 1; and how many there were. */
 static long first, last, count, failed;
@@ -38,4 +41,10 @@ static int fails(void) {
 
 void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
 void *__wrap_calloc(size_t members, size_t size) { return fails() ? NULL : __real_calloc(members, size); }
+void *__wrap_sslua_heap_calloc(void *heap, size_t members, size_t size) {
+  return fails() ? NULL : __real_sslua_heap_calloc(heap, members, size);
+}
+void *__wrap_sslua_heap_realloc(void *heap, void *block, size_t size) {
+  return fails() ? NULL : __real_sslua_heap_realloc(heap, block, size);
+}
 void *__wrap_realloc(void *block, size_t size) { return fails() ? NULL : __real_realloc(block, size); }
