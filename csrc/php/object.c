@@ -37,22 +37,43 @@ static void object_free(zend_object *object) {
   if (key != 0) ss_object_release(key);
 }
 
+/* The getter of that name; NULL: there is none. [fiber; no; no] */
+static const ss_function_desc *getter_of(zend_object *object, zend_string *name) {
+  const ss_host_desc *desc = ssphp_here()->host;
+  uint32_t number = ssphp_object_of(object)->class;
+  if (number >= desc->nclasses) return NULL;
+  const ss_class_desc *class = &desc->classes[number];
+  for (uint32_t i = 0; i < class->ngetters; i++)
+    if (zend_string_equals_cstr(name, class->getters[i].name, strlen(class->getters[i].name))) return &class->getters[i];
+  return NULL;
+}
+
+/* [fiber; may suspend; may raise] */
+static void get(zend_object *object, const ss_function_desc *getter, zval *result) {
+  zval this;
+  ZVAL_OBJ(&this, object);
+  ZVAL_NULL(result);
+  ssphp_host_call(getter->id, getter->flags & SS_BY_REFERENCE, &this, NULL, 0, result);
+}
+
 /* Getters are read like properties. [fiber; may suspend; may raise] */
 static zval *object_read(zend_object *object, zend_string *name, int type, void **cache, zval *result) {
-  ssphp_object *host = ssphp_object_of(object);
-  const ss_host_desc *desc = ssphp_here()->host;
-  if (host->class < desc->nclasses) {
-    const ss_class_desc *class = &desc->classes[host->class];
-    for (uint32_t i = 0; i < class->ngetters; i++) {
-      if (!zend_string_equals_cstr(name, class->getters[i].name, strlen(class->getters[i].name))) continue;
-      zval this;
-      ZVAL_OBJ(&this, object);
-      ZVAL_NULL(result);
-      ssphp_host_call(class->getters[i].id, class->getters[i].flags & SS_BY_REFERENCE, &this, NULL, 0, result);
-      return result;
-    }
-  }
-  return zend_std_read_property(object, name, type, cache, result);
+  const ss_function_desc *getter = getter_of(object, name);
+  if (getter == NULL) return zend_std_read_property(object, name, type, cache, result);
+  get(object, getter, result);
+  return result;
+}
+
+/* isset() and empty(). [fiber; may suspend; may raise] */
+static int object_has(zend_object *object, zend_string *name, int mode, void **cache) {
+  const ss_function_desc *getter = getter_of(object, name);
+  if (getter == NULL) return zend_std_has_property(object, name, mode, cache);
+  if (mode == ZEND_PROPERTY_EXISTS) return 1;
+  zval value;
+  get(object, getter, &value);
+  int has = mode == ZEND_PROPERTY_NOT_EMPTY ? zend_is_true(&value) : Z_TYPE(value) != IS_NULL;
+  zval_ptr_dtor(&value);
+  return has;
 }
 
 /* [fiber; no; raises] */
@@ -100,6 +121,7 @@ void ssphp_objects_open(void) {
   ssphp_object_handlers.free_obj = object_free;
   ssphp_object_handlers.clone_obj = NULL;
   ssphp_object_handlers.read_property = object_read;
+  ssphp_object_handlers.has_property = object_has;
   ssphp_object_handlers.write_property = object_write;
   ssphp_object_handlers.compare = object_compare;
   ssphp_object_handlers.get_constructor = constructor;

@@ -34,12 +34,12 @@ static PHP_MINIT_FUNCTION(sidestack) {
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
 
-static zend_module_entry module = {
+zend_module_entry ssphp_module = {
     STANDARD_MODULE_HEADER, "sidestack", NULL, PHP_MINIT(sidestack), NULL, NULL, NULL, NULL, SIDESTACK_VERSION,
     STANDARD_MODULE_PROPERTIES};
 
 /* [PHP's thread; no; no] */
-int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
+int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &ssphp_module); }
 
 /* What holds unless php.ini or the program says otherwise. */
 static const char defaults[] =

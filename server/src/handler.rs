@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Response};
-use sidestack::{Call, Engine, Error, Limit, Script};
+use sidestack::{Call, CallStats, Engine, Error, Limit, Script};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -19,6 +19,7 @@ use crate::report;
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::sources::Sources;
+use crate::units::{count, show_time};
 
 /// How long a client may go on sending a body that is refused, so that it reads the refusal.
 const LINGER: Duration = Duration::from_secs(2);
@@ -76,14 +77,17 @@ pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: So
     };
     let request = Request { parts: &parts, body: &body, remote };
     let label = format!("{} {}", parts.method, parts.uri.path());
-    let outcome = queued(&app, app.script.call::<Answer>("default", request).label(label.as_str())).await;
+    let mut call = app.script.call::<Answer>("default", request).label(label.as_str());
+    let stats = call.stats();
+    let outcome = queued(&app, call).await;
     let mut response = match outcome {
         Ok(answer) => answer.into_response(parts.method == Method::HEAD).unwrap_or_else(|invalid| {
             let error = sidestack::Error::Convert { place: "response".into(), message: invalid.to_string() };
-            failed(&app, &error, &label, &mut line)
+            failed(&app, &error, &label, &stats, &mut line)
         }),
-        Err(error) => failed(&app, &error, &label, &mut line),
+        Err(error) => failed(&app, &error, &label, &stats, &mut line),
     };
+    line.add_stats(&stats);
     if app.draining.load(Ordering::Relaxed) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -150,13 +154,14 @@ async fn linger(mut body: Incoming) {
 }
 
 /// The answer to a call that failed, and a report where someone has to look at it.
-fn failed(app: &App, error: &sidestack::Error, label: &str, line: &mut Line<'_>) -> Response<Full<Bytes>> {
+fn failed(app: &App, error: &Error, label: &str, stats: &CallStats, line: &mut Line<'_>) -> Response<Full<Bytes>> {
     let failure = Failure::of(error);
     app.metrics.failed(error);
     let mut text = failure.message.to_string();
     if failure.reported {
         let id = new_id();
-        app.output.lines(&report::report(error, &format!("{label}   id {id}"), &app.sources, app.output.style()));
+        let about = format!("{label}   id {id}");
+        app.output.lines(&report::report(error, &about, Some(stats), &app.sources, app.output.style()));
         text = format!("{text} (id {id})");
     }
     if app.dev {
@@ -201,6 +206,21 @@ impl<'a> Line<'a> {
             status: 499,
             note: String::new(),
         }
+    }
+}
+
+impl Line<'_> {
+    /// What its call did, where it did anything.
+    fn add_stats(&mut self, stats: &CallStats) {
+        let calls = stats.host_calls();
+        if calls == 0 {
+            return;
+        }
+        let gap = if self.note.is_empty() { "" } else { "  " };
+        let waited = stats.waited();
+        let waited = if waited.is_zero() { String::new() } else { format!(", waited {}", show_time(waited)) };
+        let calls = count(usize::try_from(calls).unwrap_or(usize::MAX), "host call");
+        self.note.push_str(&format!("{gap}{calls}{waited}"));
     }
 }
 

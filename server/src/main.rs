@@ -18,6 +18,7 @@ mod response;
 mod run;
 mod serve;
 mod signals;
+mod socket;
 mod sources;
 mod units;
 

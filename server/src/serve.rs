@@ -19,7 +19,7 @@ use crate::output::{self, Output, Style, Writing};
 use crate::signals::{Signals, Stop};
 use crate::sources::Sources;
 use crate::units::{Deadline, show_size, show_time};
-use crate::{admin, fibers, guest, listen, report, signals};
+use crate::{admin, fibers, guest, listen, report, signals, socket};
 
 /// How long calls get to answer that they were cancelled.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -62,7 +62,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     let script = match load(&engine, &path).await {
         Ok(script) => script,
         Err(error) => {
-            output.lines(&report::report(&error, "while it was loaded", &sources, output.style()));
+            output.lines(&report::report(&error, "while it was loaded", None, &sources, output.style()));
             bail!("{} cannot be served", options.app.display());
         }
     };
@@ -97,8 +97,19 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     banner(output, &engine, options, address, admin_address);
     tokio::spawn(fibers::at_quit(quit, engine.clone(), output.clone()));
     if let Some(listener) = admin {
-        tokio::spawn(admin::serve(listener, app.clone()));
+        tokio::spawn(admin::serve(app.clone(), move |task| listener.poll_accept(task).map_ok(|(stream, _)| stream)));
     }
+    let _named = match socket::bind() {
+        Ok((listener, named)) => {
+            let app = app.clone();
+            tokio::spawn(admin::serve(app, move |task| listener.poll_accept(task).map_ok(|(stream, _)| stream)));
+            Some(named)
+        }
+        Err(error) => {
+            tracing::warn!(target: "sidestack", "no admin socket: {error}");
+            None
+        }
+    };
 
     let connections = Connections::new(app.clone(), options.client_timeout);
     let stop = tokio::select! {
