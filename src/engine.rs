@@ -2,6 +2,8 @@
 
 mod builder;
 mod fibers;
+#[cfg(feature = "php")]
+mod page;
 mod script;
 mod watchdog;
 
@@ -178,10 +180,12 @@ impl Engine {
 
     /// As [`Engine::eval`], with arguments.
     pub fn eval_with<R: DeserializeOwned + Send + 'static>(&self, text: &str, args: impl Serialize) -> Call<R> {
-        self.run(Source { name: "eval".into(), folder: PathBuf::new(), text: text.into() }, args)
+        let source = Arc::new(Source { name: "eval".into(), folder: PathBuf::new(), text: text.into() });
+        Call::new(Target::Any(self.0.clone()), "eval", args, |args| Work::Eval { source, args })
     }
 
-    /// Runs a file once, on one interpreter, for its results.
+    /// Runs a file once, on one interpreter, as the main program: its results are the results (Lua), or its exit status is
+    /// (PHP).
     pub fn run_file<R: DeserializeOwned + Send + 'static>(
         &self,
         path: impl AsRef<Path>,
@@ -192,18 +196,14 @@ impl Engine {
             Ok(text) => {
                 let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
                 let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-                self.run(Source { name, folder, text }, args)
+                let source = Arc::new(Source { name, folder, text });
+                Call::new(Target::Any(self.0.clone()), "main", args, |args| Work::Main { source, args })
             }
             Err(source) => Call::failed(
                 Target::Any(self.0.clone()),
                 Error::System { what: format!("cannot read {}", path.display()), source },
             ),
         }
-    }
-
-    fn run<R: DeserializeOwned + Send + 'static>(&self, source: Source, args: impl Serialize) -> Call<R> {
-        let source = Arc::new(source);
-        Call::new(Target::Any(self.0.clone()), "eval", args, |args| Work::Eval { source, args })
     }
 
     /// Starts a call now instead of at its first poll.

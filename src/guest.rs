@@ -20,6 +20,11 @@ pub trait Guest: Send + Sync + 'static {
     /// Name and version, for banners and logs: "Lua 5.4".
     fn name(&self) -> &'static str;
 
+    /// Bytes of a fiber's C stack, virtual, where the builder does not say.
+    fn stack(&self) -> usize {
+        256 << 10
+    }
+
     /// Makes an interpreter, on its thread. It runs no guest code: that is the work of [`Task::Start`], on a fiber.
     fn create(&self, setup: &Setup) -> Result<Self::Interpreter, Error>;
 }
@@ -157,6 +162,17 @@ pub enum Task<'a> {
         /// The text.
         source: &'a [u8],
         /// What the chunk gets as its arguments.
+        args: Values,
+    },
+    /// Run a file as the main program. Its result is the program's exit status, or what the guest gives for one.
+    Main {
+        /// The file's name.
+        name: &'a str,
+        /// The folder that it is in.
+        folder: &'a Path,
+        /// Its text.
+        source: &'a [u8],
+        /// The program's arguments.
         args: Values,
     },
     /// Forget these slots of the reference table.

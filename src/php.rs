@@ -25,13 +25,14 @@
 //! A worker script ([`Workers`]) boots once and answers pages in a loop, each worker on a fiber of its own.
 
 mod body;
+mod call;
 mod exchange;
 mod host;
 mod page;
 mod workers;
 
-pub use body::Body;
-pub(crate) use exchange::{Exchange, Seat};
+pub use body::{Body, BoxError};
+pub use call::PageCall;
 pub(crate) use host::module;
 pub use page::Page;
 pub use workers::{Workers, WorkersBuilder};

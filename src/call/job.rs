@@ -61,6 +61,8 @@ pub enum Work {
     Function { token: Arc<Reference>, args: Flat, by_reference: bool },
     /// A text, for its results.
     Eval { source: Arc<Source>, args: Flat },
+    /// A file, as the main program.
+    Main { source: Arc<Source>, args: Flat },
     /// A script, for its exports.
     Load { script: u32, source: Arc<Source> },
     /// An exported function, for a thread that waits and is no interpreter thread. Whatever the guest is: no guest code runs.
@@ -78,7 +80,10 @@ impl Work {
     /// The arguments, where there are any.
     pub fn args(&self) -> Option<&Flat> {
         match self {
-            Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
+            Work::Export { args, .. }
+            | Work::Function { args, .. }
+            | Work::Eval { args, .. }
+            | Work::Main { args, .. } => Some(args),
             Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }
@@ -86,7 +91,10 @@ impl Work {
     /// As [`Work::args`].
     pub fn args_mut(&mut self) -> Option<&mut Flat> {
         match self {
-            Work::Export { args, .. } | Work::Function { args, .. } | Work::Eval { args, .. } => Some(args),
+            Work::Export { args, .. }
+            | Work::Function { args, .. }
+            | Work::Eval { args, .. }
+            | Work::Main { args, .. } => Some(args),
             Work::Load { .. } | Work::Foreign { .. } => None,
         }
     }

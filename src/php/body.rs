@@ -1,7 +1,7 @@
 //! Bodies: of requests, as the host has them, and of responses, as they come.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,6 @@ use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
-use crate::Error;
 
 /// A body of a request or a response: a stream of bytes.
 ///
@@ -106,10 +105,7 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         self.poll_chunk(task).map(|chunk| chunk.map(|chunk| chunk.map(Frame::data)))
     }
 

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub struct Exchange {
     input: Mutex<Input>,
     stage: Mutex<Stage>,
     failure: Mutex<Option<Error>>,
+    taken: AtomicBool,
 }
 
 /// The request's body, and what has been taken from it and not yet been read.
@@ -52,12 +54,13 @@ impl Exchange {
     /// Of a request; the response, or why there is none, comes out of the receiver.
     pub fn new(mut page: Page) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (to, answer) = oneshot::channel();
-        let body = mem::take(&mut page.body);
+        let body = mem::take(page.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let exchange = Exchange {
             page,
             input: Mutex::new(Input { body, left: Bytes::new() }),
             stage: Mutex::new(Stage::Held { to, head: None }),
             failure: Mutex::default(),
+            taken: AtomicBool::new(false),
         };
         (Arc::new(exchange), answer)
     }
@@ -128,6 +131,16 @@ impl Exchange {
         }
     }
 
+    /// A worker has it now.
+    pub fn take(&self) {
+        self.taken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one had it.
+    pub fn taken(&self) -> bool {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Whether nobody waits for the response any more, and nothing of it has been made.
     pub fn unwanted(&self) -> bool {
         matches!(&*lock(&self.stage), Stage::Held { to, .. } if to.is_canceled())
@@ -186,9 +199,9 @@ impl Seat {
         lock(&self.page).clone()
     }
 
-    /// The next page, or none.
-    pub fn put(&self, page: Option<Arc<Exchange>>) {
-        *lock(&self.page) = page;
+    /// The next page, or none; returns the one before.
+    pub fn put(&self, page: Option<Arc<Exchange>>) -> Option<Arc<Exchange>> {
+        mem::replace(&mut *lock(&self.page), page)
     }
 }
 
@@ -256,7 +269,8 @@ mod tests {
         assert!(block_on(exchange.write(bytes("1"))) && block_on(exchange.write(bytes("2"))));
         let mut body = block_on(answer).expect("an answer").expect("a response").into_body();
         let writer = exchange.clone();
-        let third = std::thread::spawn(move || (block_on(writer.write(bytes("3"))), block_on(writer.write(bytes("4")))));
+        let third =
+            std::thread::spawn(move || (block_on(writer.write(bytes("3"))), block_on(writer.write(bytes("4")))));
         let chunk = |body: &mut Body| block_on(body.chunk()).expect("more").expect("whole");
         assert_eq!((chunk(&mut body), chunk(&mut body), chunk(&mut body)), (bytes("1"), bytes("2"), bytes("3")));
         drop(body);

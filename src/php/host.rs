@@ -9,7 +9,14 @@ use std::sync::Arc;
 pub(crate) fn module() -> Module {
     Module::new("sidestack.page")
         .hidden()
-        .function("request", |seat: Ext<Seat>| Ok(Rest(seat.page().map_or_else(Vec::new, |page| request(&page)))))
+        .function("request", |seat: Ext<Seat>| {
+            Ok(Rest(match (seat.page(), &seat.post) {
+                (Some(page), _) => request(&page),
+                // A place for pages, and none there yet.
+                (None, Some(_)) => vec![Value::Bool(true)],
+                (None, None) => Vec::new(),
+            }))
+        })
         .function("head", |seat: Ext<Seat>, status: u16, lines: Vec<Bytes>| {
             page(&seat)?.head(status, &lines);
             Ok(())

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
@@ -17,8 +18,7 @@ use super::body::Body;
 /// | `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL` | from the request line |
 /// | `SCRIPT_FILENAME`, `SCRIPT_NAME`, `DOCUMENT_ROOT` | what the page was made with; `SCRIPT_NAME` is the file's path below the root |
 /// | `PATH_INFO`, `PATH_TRANSLATED` | where there is a [path info](Page::path_info) |
-/// | `PHP_SELF` | `SCRIPT_NAME` and `PATH_INFO` |
-/// | `DOCUMENT_URI` | the request's path, decoded |
+/// | `PHP_SELF`, `DOCUMENT_URI` | `SCRIPT_NAME` and `PATH_INFO` |
 /// | `CONTENT_TYPE`, `CONTENT_LENGTH` | as sent, `""` if not |
 /// | `HTTP_*` | the headers; those with `_` in their names are left out, as they could pose as others |
 /// | `PHP_AUTH_USER`, `PHP_AUTH_PW`, `PHP_AUTH_DIGEST` | from `Authorization` |
@@ -31,7 +31,8 @@ pub struct Page {
     root: Option<PathBuf>,
     path_info: String,
     pub(super) parts: Parts,
-    pub(super) body: Body,
+    /// Behind a lock only because a host's stream need not be `Sync`.
+    pub(super) body: Mutex<Body>,
     remote: SocketAddr,
     local: SocketAddr,
     https: bool,
@@ -47,7 +48,7 @@ impl Page {
             root: None,
             path_info: String::new(),
             parts,
-            body,
+            body: Mutex::new(body),
             remote: ([127, 0, 0, 1], 0).into(),
             local: ([127, 0, 0, 1], 80).into(),
             https: false,
@@ -131,7 +132,6 @@ impl Page {
     pub(super) fn variables(&self) -> Vec<(String, Vec<u8>)> {
         let mut all = Variables(Vec::with_capacity(32 + self.parts.headers.keys_len()));
         let uri = &self.parts.uri;
-        let path = percent_encoding::percent_decode_str(uri.path()).collect::<Vec<u8>>();
         let root = self.root.as_deref().or(self.script.parent()).unwrap_or(Path::new("")).as_os_str();
         let script = self.script.as_os_str().as_encoded_bytes();
         let name = self.script_name();
@@ -141,7 +141,7 @@ impl Page {
         all.set("CONTENT_LENGTH", self.header(&CONTENT_LENGTH).unwrap_or_default());
         all.set("SCRIPT_NAME", name.clone());
         all.set("REQUEST_URI", uri.path_and_query().map_or(uri.path(), |target| target.as_str()));
-        all.set("DOCUMENT_URI", path);
+        all.set("DOCUMENT_URI", [&name, self.path_info.as_bytes()].concat());
         all.set("DOCUMENT_ROOT", root.as_encoded_bytes());
         all.set("SERVER_PROTOCOL", format!("{:?}", self.parts.version));
         all.set("REQUEST_SCHEME", if self.https { "https" } else { "http" });
@@ -183,7 +183,7 @@ impl Page {
         let root = self.root.as_deref().or(self.script.parent());
         let below = root.and_then(|root| self.script.strip_prefix(root).ok());
         let name = below.map_or_else(|| self.script.file_name().unwrap_or_default(), Path::as_os_str);
-        [b"/", name.as_encoded_bytes()].concat()
+        [&b"/"[..], name.as_encoded_bytes()].concat()
     }
 
     fn server_name(&self) -> String {

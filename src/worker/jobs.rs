@@ -120,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
         let deadline = job.settings.deadline.or(self.settings.deadline);
         // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
-        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. });
+        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. });
         let queue_timeout = self.settings.queue_timeout.filter(|_| queues);
         if deadline.is_some() || queue_timeout.is_some() {
             let waited = job.begun.elapsed();
@@ -349,6 +349,9 @@ fn task(work: &mut Work) -> Task<'_> {
         }
         Work::Eval { source, args } => {
             Task::Eval { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
+        }
+        Work::Main { source, args } => {
+            Task::Main { name: &source.name, folder: &source.folder, source: &source.text, args: values(args) }
         }
         Work::Load { script, source } => {
             Task::Load { script: *script, name: &source.name, folder: &source.folder, source: &source.text }

@@ -142,7 +142,7 @@ unsafe impl Interpreter for Universe {
                 run.by_reference = c_int::from(by_reference);
                 c::SSLUA_CALL_FUNCTION
             }
-            Task::Eval { name, folder, source, args } => {
+            Task::Eval { name, folder, source, args } | Task::Main { name, folder, source, args } => {
                 set_text(&mut run.name, &mut run.name_len, name.as_bytes());
                 set_folder(run, folder);
                 set_text(&mut run.source, &mut run.source_len, source);
