@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 #[path = "build/c.rs"]
 mod c;
+#[cfg(feature = "php")]
+#[path = "build/php.rs"]
+mod php;
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
@@ -16,6 +19,8 @@ fn main() {
     hooks(&csrc);
     #[cfg(feature = "lua")]
     lua(&csrc);
+    #[cfg(feature = "php")]
+    php::build(&csrc);
     // Read by the build scripts of crates that compile C against our headers (DEP_SIDESTACK_INCLUDE). Last, because
     // lua-src says the same of its own and the last one counts.
     println!("cargo:include={}", csrc.display());
@@ -44,6 +49,12 @@ mod bindings {
                 .raw_line("use crate::abi::*;");
             keep(lua, "lua.rs", "src/guest/lua/bindings.rs");
         }
+        // Needs nothing of PHP's own.
+        let php = builder("csrc/php/ssphp.h")
+            .allowlist_item("ssphp.*|SSPHP.*")
+            .blocklist_item("ss_.*|SS_.*|sidestack_.*|SIDESTACK_.*")
+            .raw_line("use crate::abi::*;");
+        keep(php, "php.rs", "src/guest/php/bindings.rs");
     }
 
     fn builder(header: &str) -> bindgen::Builder {

@@ -11,6 +11,8 @@ pub use crate::abi::{ss_call, ss_host_desc, ss_value};
 #[cfg(feature = "lua")]
 pub mod lua;
 pub mod native;
+#[cfg(feature = "php")]
+pub mod php;
 
 /// A kind of guest, with its settings: what [`Engine::builder`](crate::Engine::builder) takes.
 pub trait Guest: Send + Sync + 'static {

@@ -31,6 +31,8 @@ pub use export::export;
 #[cfg(feature = "lua")]
 pub use guest::lua::Lua;
 pub use guest::native::Native;
+#[cfg(feature = "php")]
+pub use guest::php::Php;
 pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
 pub use value::{Bytes, Value};
 

@@ -4,9 +4,11 @@
 mod suspension;
 mod web;
 
-use sidestack::{Engine, Lua};
-use suspension::Expected::{Gives, Inapplicable, Refused};
-use suspension::{Counts, Matrix, Point, Way, check_docs, module};
+use std::path::Path;
+
+use sidestack::{Call, Engine, Error, Lua, Script};
+use suspension::Expected::{Inapplicable, Refused};
+use suspension::{Cell, Counts, FIBERS, Guest, Point, Way, check_docs, module};
 
 fn points() -> Vec<Point> {
     vec![
@@ -47,7 +49,7 @@ fn n(n: i64) -> String {
 }
 
 fn ways() -> Vec<Way> {
-    let way = |name, text, gives: fn(i64) -> String| Way { name, text, expected: Gives(gives) };
+    let way = Way::new;
     vec![
         way("plain call", "return P(n)", n),
         way(
@@ -190,22 +192,41 @@ fn ways() -> Vec<Way> {
 
 const HEAD: &str = "local points, ss = require 'points', require 'sidestack'\n";
 
-fn matrix() -> Matrix {
-    Matrix {
-        guest: "Lua",
-        ending: "lua",
-        points: points(),
-        ways: ways(),
-        script: |point, way| {
-            format!(
-                "{HEAD}{point}\nreturn function(n)\nlocal function cell()\n{way}\nend\nreturn tostring(cell())\nend"
-            )
-        },
-        modules: |point, n| {
-            vec![(format!("wait_{}_{n}.lua", point.name), format!("{HEAD}{}\nreturn P({n})", point.text))]
-        },
-        loader: "module loader",
-        export: "default",
+/// The row whose cells load modules of their own.
+const LOADER: &str = "module loader";
+
+struct OfLua;
+
+impl Guest for OfLua {
+    const WHO: &'static str = "Lua scripts";
+
+    fn points(&self) -> Vec<Point> {
+        points()
+    }
+
+    fn ways(&self) -> Vec<Way> {
+        ways()
+    }
+
+    async fn load(&self, engine: &Engine, folder: &Path, cell: Cell<'_>) -> Result<Script, Error> {
+        let (point, way) =
+            (cell.point.text.replace("@KEY@", cell.key), cell.way.text.replace("@POINT@", cell.point.name));
+        if cell.way.name == LOADER {
+            for n in 0..FIBERS {
+                let module = folder.join(format!("wait_{}_{n}.lua", cell.point.name));
+                std::fs::write(module, format!("{HEAD}{point}\nreturn P({n})")).expect("a module");
+            }
+        }
+        let path = folder.join(format!("{}.lua", cell.file));
+        let text = format!(
+            "{HEAD}{point}\nreturn function(n)\nlocal function cell()\n{way}\nend\nreturn tostring(cell())\nend"
+        );
+        std::fs::write(&path, text).expect("a script");
+        engine.load(&path).await
+    }
+
+    fn call(&self, script: &Script, _: Cell<'_>, n: i64) -> Call<String> {
+        script.call("default", n)
     }
 }
 
@@ -217,7 +238,7 @@ async fn every_way_in_waits_for_everything() {
         .module(module(&counts, web::serve()))
         .build()
         .expect("an engine");
-    let (table, wrong) = matrix().run(&engine, &counts).await;
+    let (table, wrong) = suspension::run(&OfLua, &engine, &counts).await;
     assert!(wrong.is_empty(), "{}\n{table}", wrong.join("\n"));
     // The interpreter is as good as before, the collector too.
     let kib: f64 = engine.eval("collectgarbage() return collectgarbage('count')").await.expect("the next call");

@@ -108,36 +108,36 @@ static int take(ssphp_page *page, const ss_value *values) {
   return 1;
 }
 
-/* Asks for the request of the page that the call has now. [fiber; no; no] */
+/* Asks for the request of the page that the call has now; 0: the call is no page's, -1: it cannot be answered.
+   [fiber; no; no] */
 static int ask(ssphp_page *page) {
   ss_call call;
-  int status = cross(REQUEST, NULL, 0, &call);
-  int found = status == SS_OK ? call.count > LISTS && take(page, call.values) : status == SS_KILL ? -1 : 0;
+  int status = cross(REQUEST, NULL, 0, &call), found = status == SS_KILL ? -1 : 0;
+  if (status == SS_OK && call.count == 1) {
+    found = page->worker = 1;
+  } else if (status == SS_OK && call.count > LISTS) {
+    found = take(page, call.values) ? 1 : -1;
+  }
   ss_host_end(&call);
   return found;
 }
 
-int ssphp_page_open(int worker) {
+void ssphp_page_open(void) {
   ssphp_page *page = malloc(sizeof *page);
-  if (!page) return -1;
+  if (!page) return;
   memset(page, 0, offsetof(ssphp_page, buffer));
-  page->worker = worker;
   page->idle = 1;
-  int found = worker ? 1 : ask(page);
-  if (found != 1) {
-    free(page);
-    return found;
-  }
-  if (worker) memset(&SG(request_info), 0, sizeof SG(request_info));
-  SG(server_context) = page;
-  return 1;
+  if (ask(page) == 1)
+    ssphp_current()->page = page;
+  else
+    free(page); /* a page's call that is being cancelled ends when it first looks up */
 }
 
 void ssphp_page_close(void) {
   ssphp_page *page = ssphp_page_here();
   if (!page) return;
   ssphp_page_forget(page);
-  SG(server_context) = NULL;
+  ssphp_current()->page = NULL;
   free(page);
 }
 

@@ -2,8 +2,8 @@
  * Web pages: what a request says, and the way of its response to the host (src/php). The SAPI (sapi.c) and the functions of
  * worker scripts (worker.c) are built on it.
  *
- * A page belongs to PHP's request: SG(server_context) points to it from ssphp_page_open() to ssphp_page_close(). Without one
- * (a script that `sidestack run` runs, a function that the host calls) output goes to the process's own.
+ * A page belongs to PHP's request, and so to its context, from ssphp_page_open() to ssphp_page_close(). Without one (a script
+ * that `sidestack run` runs, a function that the host calls) output goes to the process's own.
  */
 #ifndef SIDESTACK_PHP_PAGE_H
 #define SIDESTACK_PHP_PAGE_H
@@ -38,15 +38,17 @@ typedef struct ssphp_page {
   char buffer[SSPHP_PAGE_BUFFER];
 } ssphp_page;
 
-/* The page of this request, or NULL. [fiber; no; no] */
-static inline ssphp_page *ssphp_page_here(void) { return SG(server_context); }
+/* The page of this request, or NULL. [fiber, or PHP's thread; no; no] */
+static inline ssphp_page *ssphp_page_here(void) {
+  ssphp *home = ssphp_here();
+  return home && home->loaded ? home->loaded->page : NULL;
+}
 
 /*
- * Before php_request_startup(): asks the host whether this call is a page's, or (`worker`) gives it a place for pages, and
- * tells PHP what the request says. 1: it has one; 0: it has none; -1: the call is being cancelled, or memory is short.
- * [fiber; no; no]
+ * Before php_request_startup(): asks the host whether this call is a page's or a worker's, and tells PHP what the request
+ * says. [fiber; no; no]
  */
-int ssphp_page_open(int worker);
+void ssphp_page_open(void);
 
 /* After php_request_shutdown(). [fiber; no; no] */
 void ssphp_page_close(void);
@@ -77,9 +79,6 @@ void ssphp_page_finish(ssphp_page *page);
 
 /* Reads the request's body: as many bytes as there are, up to `length`. [fiber; may suspend; no] */
 size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length);
-
-/* The SAPI: sapi.c. */
-extern sapi_module_struct ssphp_sapi;
 
 /* What scripts get besides PHP's own functions: functions.c. */
 extern const zend_function_entry ssphp_page_functions[];

@@ -1,5 +1,8 @@
 /* The SAPI: how PHP reaches its host. Pages cross (page.c); a script that is no page has the process's own output and log. */
+#include "sapi.h"
+
 #include "page.h"
+#include "start.h"
 
 #include <errno.h>
 #include <string.h>
@@ -36,7 +39,8 @@ static size_t write_output(const char *bytes, size_t length) {
 
 /* [fiber; may suspend; bails out where the client is gone] */
 static void flush_output(void *context) {
-  ssphp_page *page = context;
+  (void)context;
+  ssphp_page *page = ssphp_page_here();
   if (!page || page->idle) return;
   /* As other SAPIs: what is flushed has its head before it. */
   sapi_send_headers();
@@ -123,6 +127,8 @@ static void activate_folders(const char *root, size_t length, const char *script
 
 static int activate(void) {
   ssphp_page *page = ssphp_page_here();
+  /* What is no page has no head. */
+  if (!page) SG(headers_sent) = SG(request_info).no_headers = 1;
   const char *script = SG(request_info).path_translated;
   const char *root = page && !page->idle ? get_variable("DOCUMENT_ROOT", sizeof "DOCUMENT_ROOT" - 1) : NULL;
   if (root && script) activate_folders(root, strlen(root), script);
@@ -143,9 +149,9 @@ static void log_message(const char *message, int level) {
 }
 
 sapi_module_struct ssphp_sapi = {
-    .name = "fpm-fcgi",
+    .name = "fpm-fcgi", /* one that opcache knows: PHP is served here much as FPM serves it */
     .pretty_name = "Sidestack",
-    .startup = NULL, /* who starts PHP has its own */
+    .startup = ssphp_module_startup,
     .shutdown = php_module_shutdown_wrapper,
     .activate = activate,
     .deactivate = deactivate,
@@ -158,5 +164,20 @@ sapi_module_struct ssphp_sapi = {
     .read_cookies = read_cookies,
     .register_server_variables = register_variables,
     .log_message = log_message,
-    .phpinfo_as_text = 0,
+    .additional_functions = ssphp_page_functions,
 };
+
+/* [fiber; no; no] */
+void ssphp_sapi_begin(ssphp_run *run) {
+  /* Anything but NULL: there is a request. */
+  SG(server_context) = run;
+  memset(&SG(request_info), 0, sizeof SG(request_info));
+  if (run->task == SSPHP_MAIN) ssphp_page_open();
+}
+
+/* [fiber; no; no] */
+void ssphp_sapi_end(ssphp_run *run) {
+  (void)run;
+  ssphp_page_close();
+  SG(server_context) = NULL;
+}

@@ -133,6 +133,10 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size, env = "SIDESTACK_MAX_BODY")]
     pub max_body: ByteSize,
 
+    /// How long a client may keep its connection waiting: for a request's head, or to take some of an answer
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, env = "SIDESTACK_CLIENT_TIMEOUT")]
+    pub client_timeout: Duration,
+
     /// How long requests may take to end after SIGTERM or SIGINT
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "SIDESTACK_DRAIN")]
     pub drain: Duration,

@@ -12,12 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::handler::{App, answer};
-
-/// How long a client may take to send a request's head, and how long a connection is kept without one.
-const HEAD: Duration = Duration::from_secs(60);
 
 /// How long connections without a request are kept when the server ends: what is on its way arrives.
 const IDLE: Duration = Duration::from_millis(200);
@@ -25,13 +23,16 @@ const IDLE: Duration = Duration::from_millis(200);
 /// All connections of a server.
 pub struct Connections {
     app: Arc<App>,
+    /// How long a client may take to send a request's head, how long a connection is kept without one, and how long it is
+    /// kept while the client takes nothing of what is sent to it.
+    patience: Duration,
     all: GracefulShutdown,
 }
 
 impl Connections {
     /// None yet.
-    pub fn new(app: Arc<App>) -> Self {
-        Connections { app, all: GracefulShutdown::new() }
+    pub fn new(app: Arc<App>, patience: Duration) -> Self {
+        Connections { app, patience, all: GracefulShutdown::new() }
     }
 
     /// Serves whoever comes; ends only by being dropped.
@@ -53,6 +54,8 @@ impl Connections {
     fn serve(&self, stream: TcpStream, remote: SocketAddr) {
         // Without it small responses wait for acknowledgements. A connection that is gone shows that soon enough.
         let _ = stream.set_nodelay(true);
+        // The kernel's own timeout, for a client that does not read: it also holds for what is left when we have closed.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.patience));
         let app = self.app.clone();
         let service = service_fn(move |request| {
             let app = app.clone();
@@ -60,8 +63,7 @@ impl Connections {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
-            .pipeline_flush(true)
+            .header_read_timeout(self.patience)
             .serve_connection(TokioIo::new(stream), service);
         let connection = self.all.watch(connection);
         tokio::spawn(async move {

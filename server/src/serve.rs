@@ -100,7 +100,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         tokio::spawn(admin::serve(listener, app.clone()));
     }
 
-    let connections = Connections::new(app.clone());
+    let connections = Connections::new(app.clone(), options.client_timeout);
     let stop = tokio::select! {
         never = connections.accept(&listener) => match never {},
         stop = signals.next() => stop,

@@ -30,6 +30,7 @@ pub struct Builder<G> {
 
 impl<G: Guest> Builder<G> {
     pub(super) fn new(guest: G) -> Self {
+        let stack = guest.stack();
         Builder {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -37,7 +38,7 @@ impl<G: Guest> Builder<G> {
             modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).chain(page_module()).collect(),
             states: Extensions::default(),
             settings: Settings {
-                stack: 256 << 10,
+                stack,
                 fibers: 10_000,
                 memory: 256 << 20,
                 fiber_memory: 0,

@@ -16,6 +16,7 @@ fn main() {
     shared("REGISTERS", "csrc/loaded/registers.c", &mut c::dependent());
     shared("PLUGIN", "csrc/loaded/plugin.c", &mut c::dependent());
     shared("THROWS", "csrc/loaded/throws.cc", c::dependent().cpp(true).std("c++17"));
+    shared("WAYS", "csrc/loaded/ways.cc", c::dependent().cpp(true).std("c++17"));
     println!("cargo:rustc-link-arg-tests=-rdynamic");
 }
 

@@ -1,26 +1,30 @@
 //! The suspension matrix, for any guest: everywhere that guest code can be entered, it waits for everything it can wait for.
 //!
-//! A guest's test gives *points* (what is waited for: script text that defines `P(n)`, which waits and returns n), *ways in*
-//! (where that happens: the body of a function of n) and what each way gives. The harness makes a script of each cell, runs
-//! it on many fibers at once, compares, and keeps the table in docs/ true: `SIDESTACK_WRITE_DOCS=1` writes it anew.
+//! A guest's test gives *points* (what is waited for: `P(n)` waits and returns n), *ways in* (where that happens: in a
+//! function of n), what each way gives, and how a cell of the two is loaded and called ([`Guest`]). The harness calls each cell on
+//! many fibers at once, compares, and keeps the table in docs/ true: `SIDESTACK_WRITE_DOCS=1` writes it anew.
 //!
 //! The host's part of the points is [`module`]: a SQL query, a request's address, and counters that tell whether the fibers of a
 //! cell really waited side by side.
+//!
+//! A test includes it by path; what else it needs is `tests/web`.
+#![allow(dead_code, reason = "each guest's test uses its part")]
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::future::Future;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sidestack::{Cx, Engine, Function, Module, Script};
+use sidestack::{Call, Cx, Engine, Error, Function, Module, Script};
 
 /// Something to wait for.
 pub struct Point {
     /// The column.
     pub name: &'static str,
-    /// Defines `P(n)`, which calls `points.enter(key)` before it waits and `points.leave(key)` after it.
+    /// What the guest knows it by. Its `P(n)` calls `points.enter(key)` before it waits and `points.leave(key)` after it.
     pub text: &'static str,
 }
 
@@ -28,41 +32,54 @@ pub struct Point {
 pub struct Way {
     /// The row.
     pub name: &'static str,
-    /// The body of a function of `n`.
+    /// What the guest knows it by.
     pub text: &'static str,
     /// What the function gives.
     pub expected: Expected,
+}
+
+impl Way {
+    /// Each fiber gets what `gives` says.
+    pub fn new(name: &'static str, text: &'static str, gives: fn(i64) -> String) -> Way {
+        Way { name, text, expected: Expected::Gives(gives) }
+    }
 }
 
 /// What a cell gives.
 pub enum Expected {
     /// Its value, as text, by n.
     Gives(fn(i64) -> String),
-    /// The code of the error that refuses, which the script itself catches and returns.
+    /// The code of the error that refuses, which the guest itself catches and returns.
     Refused(&'static str),
     /// There is no such thing in this guest: why.
     Inapplicable(&'static str),
 }
 
+/// A point and a way.
+#[derive(Clone, Copy)]
+pub struct Cell<'a> {
+    /// Names it everywhere: "sleep × plain call".
+    pub key: &'a str,
+    /// For a file of its own: "cell_3_1".
+    pub file: &'a str,
+    /// What is waited for.
+    pub point: &'a Point,
+    /// Where.
+    pub way: &'a Way,
+}
+
 /// What a guest's test gives.
-pub struct Matrix {
-    /// The guest, for the table's heading.
-    pub guest: &'static str,
-    /// The ending of script files, without the dot.
-    pub ending: &'static str,
+pub trait Guest {
+    /// Who waits, for the table's heading: "Lua scripts".
+    const WHO: &'static str;
     /// The columns.
-    pub points: Vec<Point>,
+    fn points(&self) -> Vec<Point>;
     /// The rows.
-    pub ways: Vec<Way>,
-    /// Makes a script that exports the cell as a function of n, from P's text and the way's. The text may contain
-    /// `@KEY@`, the cell's name.
-    pub script: fn(point: &str, way: &str) -> String,
-    /// Other files beside the scripts: name and text, by point and n.
-    pub modules: fn(point: &Point, n: i64) -> Vec<(String, String)>,
-    /// The row whose cells load those.
-    pub loader: &'static str,
-    /// The export's name.
-    pub export: &'static str,
+    fn ways(&self) -> Vec<Way>;
+    /// Loads a cell, whose files may be in `folder`.
+    fn load(&self, engine: &Engine, folder: &Path, cell: Cell<'_>) -> impl Future<Output = Result<Script, Error>>;
+    /// Calls it with n: the result is text.
+    fn call(&self, script: &Script, cell: Cell<'_>, n: i64) -> Call<String>;
 }
 
 /// Fibers that run each cell at once.
@@ -126,108 +143,107 @@ pub fn module(counts: &Counts, server: std::net::SocketAddr) -> Module {
         })
 }
 
-impl Matrix {
-    /// Runs every cell on many fibers at once; what differs is returned, a line each, with the table as it is.
-    pub async fn run(&self, engine: &Engine, counts: &Counts) -> (String, Vec<String>) {
-        let folder = tempfile::tempdir().expect("a folder");
-        for point in &self.points {
-            for n in 0..FIBERS {
-                for (name, text) in (self.modules)(point, n) {
-                    let text = text.replace("@KEY@", &format!("{} × {}", point.name, self.loader));
-                    std::fs::write(folder.path().join(name), text).expect("a module");
-                }
-            }
-        }
-        let mut wrong = Vec::new();
-        let mut cells = Vec::new();
-        for (row, way) in self.ways.iter().enumerate() {
-            for (column, point) in self.points.iter().enumerate() {
-                if let Expected::Inapplicable(_) = way.expected {
-                    continue;
-                }
-                let key = format!("{} × {}", point.name, way.name);
-                let text = (self.script)(point.text, way.text).replace("@KEY@", &key).replace("@POINT@", point.name);
-                let path = folder.path().join(format!("cell_{row}_{column}.{}", self.ending));
-                std::fs::write(&path, text).expect("a script");
-                match engine.load(&path).await {
-                    Ok(script) => cells.push(Cell { row, column, key, script }),
-                    Err(error) => wrong.push(format!("{key}: it does not load: {error}")),
-                }
-            }
-        }
-        // All cells at once, each on many fibers: whatever waits waits beside everything else.
-        let outcomes = join_all(cells.iter().map(|cell| self.cell(cell))).await;
-        let mut table = vec![vec![String::from("**wrong**"); self.points.len()]; self.ways.len()];
-        for (cell, outcome) in cells.iter().zip(outcomes) {
-            let outcome = outcome.and_then(|shown| match self.ways[cell.row].expected {
-                Expected::Gives(_) if counts.most(&cell.key) < 2 => {
-                    Err("no two of its fibers waited at the same time".to_string())
-                }
-                _ => Ok(shown),
-            });
-            match outcome {
-                Ok(shown) => table[cell.row][cell.column] = shown,
-                Err(message) => wrong.push(format!("{}: {message}", cell.key)),
-            }
-        }
-        (self.render(&table), wrong)
-    }
-
-    async fn cell(&self, cell: &Cell) -> Result<String, String> {
-        let calls = (0..FIBERS).map(|n| cell.script.call::<String>(self.export, n).deadline(Duration::from_secs(60)));
-        let mut shown = String::new();
-        for (n, outcome) in (0..FIBERS).zip(join_all(calls).await) {
-            let got = outcome.map_err(|e| format!("n = {n}: {e}"))?;
-            let expected;
-            (expected, shown) = match &self.ways[cell.row].expected {
-                Expected::Gives(value) => (value(n), "value".to_string()),
-                Expected::Refused(code) => ((*code).to_string(), format!("`{code}`")),
-                Expected::Inapplicable(_) => unreachable!("not run"),
-            };
-            if got != expected {
-                return Err(format!("n = {n}: {got:?} instead of {expected:?}"));
-            }
-        }
-        Ok(shown)
-    }
-
-    fn render(&self, table: &[Vec<String>]) -> String {
-        let mut out = format!(
-            "# Where {} scripts may wait\n\nWritten by tests/suspension (SIDESTACK_WRITE_DOCS=1). Each cell was run on {FIBERS} fibers at once: \
-             \"value\" is the right value after the wait, a code is the error that refuses to wait.\n\n| way in |",
-            self.guest
-        );
-        for point in &self.points {
-            write!(out, " {} |", point.name).expect("a string");
-        }
-        out.push_str("\n| --- |");
-        self.points.iter().for_each(|_| out.push_str(" --- |"));
-        out.push('\n');
-        for (way, cells) in self.ways.iter().zip(table) {
-            write!(out, "| {} |", way.name).expect("a string");
-            for cell in cells {
-                match way.expected {
-                    Expected::Inapplicable(why) => write!(out, " none: {why} |").expect("a string"),
-                    _ => write!(out, " {cell} |").expect("a string"),
-                }
-            }
-            out.push('\n');
-        }
-        out
-    }
-}
-
-struct Cell {
+struct Loaded {
     row: usize,
     column: usize,
     key: String,
-    script: Script,
+    file: String,
+    script: Result<Script, Error>,
+}
+
+/// Runs every cell on many fibers at once; what differs is returned, a line each, with the table as it is.
+pub async fn run<G: Guest>(guest: &G, engine: &Engine, counts: &Counts) -> (String, Vec<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (points, ways) = (guest.points(), guest.ways());
+    let mut cells = Vec::new();
+    for (row, way) in ways.iter().enumerate().filter(|(_, way)| !matches!(way.expected, Expected::Inapplicable(_))) {
+        for (column, point) in points.iter().enumerate() {
+            let (key, file) = (format!("{} × {}", point.name, way.name), format!("cell_{row}_{column}"));
+            let cell = Cell { key: &key, file: &file, point, way };
+            let script = guest.load(engine, folder.path(), cell).await;
+            cells.push(Loaded { row, column, script, key, file });
+        }
+    }
+    // All cells at once, each on many fibers: whatever waits waits beside everything else.
+    let outcomes = join_all(cells.iter().map(|loaded| {
+        let cell = Cell { key: &loaded.key, file: &loaded.file, point: &points[loaded.column], way: &ways[loaded.row] };
+        all_of_a_cell(guest, loaded.script.as_ref(), cell, counts)
+    }))
+    .await;
+    let mut table = vec![vec![String::from("**wrong**"); points.len()]; ways.len()];
+    let mut wrong = Vec::new();
+    for (loaded, outcome) in cells.iter().zip(outcomes) {
+        match outcome {
+            Ok(shown) => table[loaded.row][loaded.column] = shown,
+            Err(message) => wrong.push(format!("{}: {message}", loaded.key)),
+        }
+    }
+    (render(G::WHO, &points, &ways, &table), wrong)
+}
+
+/// Runs a cell on many fibers.
+async fn all_of_a_cell<G: Guest>(
+    guest: &G,
+    script: Result<&Script, &Error>,
+    cell: Cell<'_>,
+    counts: &Counts,
+) -> Result<String, String> {
+    let script = script.map_err(|error| format!("it does not load: {error}"))?;
+    let calls = (0..FIBERS).map(|n| guest.call(script, cell, n).deadline(Duration::from_secs(60)));
+    let shown = compare(cell, join_all(calls).await)?;
+    match cell.way.expected {
+        Expected::Gives(_) if counts.most(cell.key) < 2 => Err("no two of its fibers waited at the same time".into()),
+        _ => Ok(shown),
+    }
+}
+
+/// What a cell's fibers gave, as the table shows it.
+fn compare(cell: Cell<'_>, outcomes: Vec<Result<String, Error>>) -> Result<String, String> {
+    let mut shown = String::new();
+    for (n, outcome) in (0..FIBERS).zip(outcomes) {
+        let got = outcome.map_err(|e| format!("n = {n}: {e}"))?;
+        let expected;
+        (expected, shown) = match &cell.way.expected {
+            Expected::Gives(value) => (value(n), "value".to_string()),
+            Expected::Refused(code) => ((*code).to_string(), format!("`{code}`")),
+            Expected::Inapplicable(_) => unreachable!("not run"),
+        };
+        if got != expected {
+            return Err(format!("n = {n}: {got:?} instead of {expected:?}"));
+        }
+    }
+    Ok(shown)
+}
+
+fn render(who: &str, points: &[Point], ways: &[Way], table: &[Vec<String>]) -> String {
+    let mut out = format!(
+        "# Where {who} may wait\n\nWritten by tests/suspension (SIDESTACK_WRITE_DOCS=1). Each cell was run on {FIBERS} fibers at once: \
+         \"value\" is the right value after the wait, a code is the error that refuses to wait.\n\n| way in |"
+    );
+    for point in points {
+        write!(out, " {} |", point.name).expect("a string");
+    }
+    out.push_str("\n| --- |");
+    points.iter().for_each(|_| out.push_str(" --- |"));
+    out.push('\n');
+    for (way, cells) in ways.iter().zip(table) {
+        write!(out, "| {} |", way.name).expect("a string");
+        for cell in cells {
+            match way.expected {
+                Expected::Inapplicable(why) => write!(out, " none: {why} |").expect("a string"),
+                _ => write!(out, " {cell} |").expect("a string"),
+            }
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// Compares a table with the committed one, or writes it.
 #[track_caller]
 pub fn check_docs(file: &str, table: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("docs"));
+    let path = folders.into_iter().find(|docs| docs.is_dir()).expect("docs").join(file);
     if std::env::var_os("SIDESTACK_WRITE_DOCS").is_some() {
         return std::fs::write(&path, table).expect("docs can be written");
     }

@@ -60,15 +60,14 @@ impl Server {
     }
 
     pub fn start_at(path: &Path, flags: &[&str], folder: Folder) -> Server {
-        let mut child = sidestack()
-            .arg("serve")
-            .arg(path)
-            .args(["--listen", "127.0.0.1:0"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary");
+        let mut command = sidestack();
+        command.arg("serve").arg(path).args(["--listen", "127.0.0.1:0"]).args(flags);
+        Server::spawn(command, folder)
+    }
+
+    /// Starts what is to be a server.
+    pub fn spawn(mut command: Command, folder: Folder) -> Server {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary");
         let stderr = Arc::new(Mutex::new(String::new()));
         let pipe = child.stderr.take().expect("piped");
         let all = stderr.clone();
@@ -132,6 +131,17 @@ impl Server {
         let status = wait(&mut self.child, LONG);
         std::thread::sleep(Duration::from_millis(50));
         (status, self.stderr())
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process").count()
+    }
+
+    /// Its resident memory in bytes.
+    pub fn resident(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("a process");
+        text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
     }
 
     pub fn is_running(&mut self) -> bool {

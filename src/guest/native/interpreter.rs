@@ -146,7 +146,9 @@ unsafe impl Interpreter for NativeInterpreter {
                 SS_NATIVE_RELEASE
             }
             Task::Stop => SS_NATIVE_STOP,
-            Task::Start | Task::Load { .. } | Task::Eval { .. } | Task::Main { .. } | Task::Collect => SS_NATIVE_NOTHING,
+            Task::Start | Task::Load { .. } | Task::Eval { .. } | Task::Main { .. } | Task::Collect => {
+                SS_NATIVE_NOTHING
+            }
         };
     }
 

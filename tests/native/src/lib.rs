@@ -7,4 +7,6 @@ pub mod engine_storm;
 pub mod faults;
 pub mod guests;
 pub mod public;
+pub mod schedule;
 pub mod signals;
+pub mod ways;

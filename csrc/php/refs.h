@@ -1,0 +1,23 @@
+/* The interpreter's reference table: PHP values that the host refers to. */
+#ifndef SIDESTACK_PHP_REFS_H
+#define SIDESTACK_PHP_REFS_H
+
+#include "inner.h"
+
+/* A slot of the loaded context for a value; 0: no memory. [fiber; no; no] */
+uint64_t ssphp_ref_add(ssphp *home, zval *value);
+
+/* The slot, if it is one; else NULL. [fiber; no; no] */
+ssphp_slot *ssphp_ref(ssphp *home, uint64_t slot);
+
+/* Frees a slot; its context is loaded. Destructors may run. [fiber; may suspend; may raise] */
+void ssphp_ref_remove(ssphp *home, uint64_t slot);
+
+/* The call that had the values is over: references that the host took are its own now, the others go.
+   [fiber; may suspend; may raise] */
+void ssphp_refs_settle(ssphp *home, ss_value *values, uint32_t entries);
+
+/* The request ends: nothing refers to its values any more. [fiber; no; no] */
+void ssphp_refs_sweep(ssphp_context *context);
+
+#endif

@@ -1,0 +1,112 @@
+/*
+ * Requests.
+ *
+ * A request begins with a run, and ends when no fiber runs in its context any more and the host holds none of its values:
+ * usually at the end of that run, else at the end of whichever run or release was the last to need it. Its shutdown
+ * functions and destructors run there, on that fiber.
+ *
+ * All that calls PHP has a base frame of its own below it, because the engine takes an exception without any frame for the
+ * end of the request.
+ */
+#include "request.h"
+
+#include "context.h"
+#include "refs.h"
+#include "sapi.h"
+#include "swap.h"
+#include "php_main.h"
+
+static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
+
+/* [fiber; no; may raise: memory] */
+static void push_base(void) {
+  zend_execute_data *frame = zend_vm_stack_push_call_frame(ZEND_CALL_TOP_FUNCTION, &base_function, 0, NULL);
+  frame->opline = NULL;
+  frame->return_value = NULL;
+  frame->call = NULL;
+  frame->prev_execute_data = NULL;
+  EG(current_execute_data) = frame;
+}
+
+/* What one request may hold: what php.ini says, at most what the call may. [fiber; no; no] */
+static void limit_memory(size_t most) {
+  if (PG(memory_limit) < 0 || (size_t)PG(memory_limit) > most) zend_set_memory_limit(most);
+}
+
+/* [fiber; may suspend; no] */
+bool ssphp_request_begin(ssphp_run *run) {
+  ssphp_context *context = ssphp_context_take(run->home);
+  if (context == NULL) return false;
+  run->context = context;
+  context->occupant = run;
+  context->largest = run->fiber;
+  context->fibers = 1;
+  context->open = 1;
+  EG(bailout) = NULL;
+  ssphp_stack_bounds();
+  ssphp_sapi_begin(run);
+  if (php_request_startup() == FAILURE) {
+    ssphp_request_leave(run);
+    return false;
+  }
+  PG(during_request_startup) = 0;
+  limit_memory(run->memory);
+  volatile bool good = true;
+  zend_first_try {
+    push_base();
+  } zend_catch {
+    good = false;
+  } zend_end_try();
+  if (!good) ssphp_request_leave(run);
+  return good;
+}
+
+/* [fiber; no; no] */
+bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
+  volatile bool good = true;
+  ssphp_load(run->home, context);
+  run->context = context;
+  context->fibers++;
+  ssphp_occupy_anew(run);
+  zend_first_try {
+    zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
+    EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
+    EG(current_fiber_context)->status = ZEND_FIBER_STATUS_RUNNING;
+    push_base();
+  } zend_catch {
+    good = false;
+  } zend_end_try();
+  if (!good) ssphp_request_leave(run);
+  return good;
+}
+
+/* [fiber; may suspend; no] */
+static void request_end(ssphp_run *run) {
+  ssphp_context *context = run->context;
+  php_request_shutdown(NULL);
+  ssphp_sapi_end(run);
+  /* Shutdown functions may have started what shares the heap that is gone now: there is nothing left to run. */
+  ssphp_refs_sweep(context);
+  run->home->used -= context->memory;
+  context->memory = 0;
+  context->open = 0;
+  context->references = 0;
+  ssphp_vacate(run);
+  ssphp_context_give(context);
+}
+
+/* [fiber; may suspend; no] */
+void ssphp_request_leave(ssphp_run *run) {
+  ssphp_context *context = run->context;
+  if (context->fibers == 1 && context->references == 0) {
+    request_end(run);
+    context->fibers = 0;
+    return;
+  }
+  context->fibers--;
+  zend_first_try {
+    if (EG(vm_stack) != NULL) zend_vm_stack_destroy();
+    if (EG(main_fiber_context) != NULL) efree(EG(main_fiber_context));
+  } zend_end_try();
+  ssphp_vacate(run);
+}

@@ -1,0 +1,105 @@
+/*
+ * The PHP guest as Rust sees it: what src/guest/php/bindings.rs is generated from. Nothing of PHP's own headers is here.
+ *
+ * PHP is started once in a process, on a thread of its own that never ends. An interpreter (ssphp) is what one interpreter
+ * thread has of it: a pool of contexts, each with all that PHP calls a thread. A request gets one; PHP code runs only in
+ * ssphp_entry(), on a fiber. The rest works on plain C memory, from the interpreter thread's own stack, and neither
+ * allocates from PHP's heap nor raises.
+ */
+#ifndef SIDESTACK_PHP_SSPHP_H
+#define SIDESTACK_PHP_SSPHP_H
+
+#include <stddef.h>
+
+#include "../crossing.h"
+
+typedef struct ssphp ssphp;
+typedef struct ssphp_context ssphp_context;
+
+enum ssphp_task {
+  SSPHP_START,
+  SSPHP_LOAD,
+  SSPHP_CALL,
+  SSPHP_CALL_FUNCTION,
+  SSPHP_EVAL,
+  SSPHP_MAIN,
+  SSPHP_RELEASE,
+  SSPHP_COLLECT,
+  SSPHP_STOP,
+};
+
+/* What each fiber of a context has of the executor's state; see swap.c. */
+#define SSPHP_EXECUTOR_WORDS 20
+
+/* One run: what a fiber is to do, and the shim's own record of it. It stays at its address while the run lasts. */
+typedef struct ssphp_run {
+  ssphp *home;
+  int task; /* enum ssphp_task */
+  int by_reference;
+  uint32_t script;
+  uint32_t nargs;
+  const ss_value *args;
+  const char *name; /* of the script, or of the export */
+  size_t name_len;
+  const char *folder;
+  size_t folder_len;
+  const char *source;
+  size_t source_len;
+  uint64_t slot; /* CALL_FUNCTION */
+  const uint64_t *slots; /* RELEASE */
+  size_t nslots;
+
+  /* The shim's. */
+  uint64_t fiber;
+  size_t memory;              /* the most that its request may hold, in bytes */
+  ssphp_context *context;     /* where it runs; NULL: nowhere yet, or no more */
+  int returned;               /* ss_return() has been called */
+  int killed;                 /* the host has killed it */
+  uintptr_t executor[SSPHP_EXECUTOR_WORDS]; /* its words while another fiber of its context has them */
+} ssphp_run;
+
+/*
+ * Starts PHP with these settings ("name=value\n"...), and `file`, a php.ini, or NULL. NULL, or what is wrong. The calling
+ * thread must never end. Once in a process. [any thread but an interpreter's; no; no]
+ */
+const char *ssphp_startup(const char *settings, const char *file);
+
+/* An interpreter of no contexts; NULL: no memory. `host` outlives it. `memory`: bytes for all requests together.
+   [interpreter thread; no; no] */
+ssphp *ssphp_new(const ss_host_desc *host, size_t memory);
+
+/* Frees what SSPHP_STOP leaves. [interpreter thread; no; no] */
+void ssphp_free(ssphp *home);
+
+/* Makes `run` an empty record for a new fiber. [interpreter thread; no; no] */
+void ssphp_run_begin(ssphp *home, ssphp_run *run, uint64_t fiber, size_t memory);
+
+/* Its fiber is gone; `returned` is 0 if it was abandoned. [interpreter thread; no; no] */
+void ssphp_run_end(ssphp_run *run, int returned);
+
+/* What a fiber starts in; `run` is a ssphp_run. [fiber; may suspend; no] */
+void ssphp_entry(void *run);
+
+/* Before `run`'s fiber gets the thread. [interpreter thread; no; no] */
+void ssphp_enter(ssphp_run *run);
+
+/* After a fiber gave the thread up. [interpreter thread; no; no] */
+void ssphp_leave(ssphp *home);
+
+/* Makes running PHP code call ss_poll() soon. [signal handler on the interpreter thread; no; no] */
+void ssphp_interrupt(void);
+
+/* Writes "file:line" of the code that runs, terminated, or nothing. PHP's structures may be in any state.
+   [interpreter thread, also in a signal handler; no; no] */
+void ssphp_where(char *text, size_t size);
+
+/* As ssphp_where(), of a suspended fiber; without a terminator. Returns the bytes written. [interpreter thread; no; no] */
+size_t ssphp_position(const ssphp_run *run, char *text, size_t size);
+
+/* The fiber to cancel since the interpreter's memory was used up; 0: none. Told once. [interpreter thread; no; no] */
+uint64_t ssphp_over_memory(ssphp *home);
+
+/* Bytes that the contexts' heaps hold. [interpreter thread; no; no] */
+size_t ssphp_memory_used(const ssphp *home);
+
+#endif

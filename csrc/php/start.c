@@ -1,0 +1,65 @@
+/* PHP's start: TSRM, the server interface, the modules; ours among them, which brings opcache in. */
+#include "start.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "errors.h"
+#include "host.h"
+#include "interrupt.h"
+#include "sapi.h"
+#include "php_main.h"
+#include "zend_extensions.h"
+
+/* Places in TSRM's table of threads, which are lists: a context is looked for when it is made and freed. */
+enum { EXPECTED_THREADS = 1024 };
+
+/* opcache's, which is linked in. */
+extern zend_extension zend_extension_entry;
+
+/* [PHP's thread; no; no] */
+static PHP_MINIT_FUNCTION(sidestack) {
+  (void)type, (void)module_number;
+  ssphp_reserved = zend_get_resource_handle("sidestack");
+  ssphp_errors_register();
+  ssphp_interrupt_open();
+  zend_register_extension(&zend_extension_entry, NULL);
+  return ssphp_reserved < 0 ? FAILURE : SUCCESS;
+}
+
+static zend_module_entry module = {
+    STANDARD_MODULE_HEADER, "sidestack", NULL, PHP_MINIT(sidestack), NULL, NULL, NULL, NULL, SIDESTACK_VERSION,
+    STANDARD_MODULE_PROPERTIES};
+
+/* [PHP's thread; no; no] */
+int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
+
+/* What holds unless php.ini or the program says otherwise. */
+static const char *const defaults[][2] = {
+    {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
+    {"implicit_flush", "0"}, {"opcache.jit", "disable"},  {"opcache.enable", "1"},
+};
+
+/* [PHP's thread; no; no] */
+static void ini_defaults(HashTable *configuration) {
+  for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
+    zval value;
+    ZVAL_NEW_STR(&value, zend_string_init(defaults[i][1], strlen(defaults[i][1]), 1));
+    zend_hash_str_update(configuration, defaults[i][0], strlen(defaults[i][0]), &value);
+  }
+}
+
+/* [PHP's thread; no; no] */
+const char *ssphp_startup(const char *settings, const char *file) {
+  char *entries = strdup(settings);
+  if (entries == NULL) return "not enough memory";
+  if (!php_tsrm_startup_ex(EXPECTED_THREADS)) return "TSRM does not start";
+  zend_signal_startup();
+  sapi_startup(&ssphp_sapi);
+  ssphp_sapi.ini_defaults = ini_defaults;
+  ssphp_sapi.ini_entries = entries;
+  ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
+  ssphp_sapi.php_ini_ignore = file == NULL;
+  if (ssphp_sapi.startup(&ssphp_sapi) == FAILURE) return "its modules do not start";
+  return NULL;
+}

@@ -1,0 +1,3 @@
+//! The bindings of this build (feature `bindgen`).
+
+include!(concat!(env!("OUT_DIR"), "/php.rs"));

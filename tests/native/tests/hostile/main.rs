@@ -1,0 +1,7 @@
+//! C code that does its worst, at random and in turn.
+
+#[path = "../../../child/mod.rs"]
+mod child;
+
+mod incarnations;
+mod schedules;

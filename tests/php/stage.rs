@@ -1,0 +1,42 @@
+//! What the tests share.
+
+use std::time::Duration;
+
+use futures_executor::block_on;
+use serde::de::DeserializeOwned;
+use sidestack::{Builder, Engine, Error, Module, Php};
+
+/// The one PHP of this process.
+pub fn php() -> Php {
+    Php::new().ini("memory_limit", "64M")
+}
+
+/// An engine of one interpreter, to be changed.
+pub fn builder() -> Builder<Php> {
+    Engine::builder(php()).threads(1).grace(Duration::from_millis(100))
+}
+
+/// The module that scripts of these tests have.
+pub fn app() -> Module {
+    Module::new("app")
+        .function("nap", async |seconds: f64| {
+            futures_timer(seconds).await;
+            Ok(format!("slept {seconds} s"))
+        })
+        .function("add", |a: i64, b: i64| Ok(a + b))
+}
+
+async fn futures_timer(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Runs a text for what a test looks at.
+#[track_caller]
+pub fn gives<R: DeserializeOwned + Send + 'static>(engine: &Engine, text: &str) -> R {
+    run(engine, text).unwrap_or_else(|error| panic!("{error}\n{error:?}"))
+}
+
+/// Runs a text.
+pub fn run<R: DeserializeOwned + Send + 'static>(engine: &Engine, text: &str) -> Result<R, Error> {
+    block_on(engine.eval(text).deadline(Duration::from_secs(20)))
+}
