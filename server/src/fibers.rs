@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,6 +21,7 @@ use tokio::signal::unix::Signal;
 use crate::cli::Fibers;
 use crate::listen;
 use crate::output::{Output, printable};
+use crate::site::Live;
 use crate::units::show_time;
 
 /// How long a server may take to answer.
@@ -118,9 +120,9 @@ fn count(number: usize, what: &str) -> String {
 }
 
 /// Prints the table whenever the signal comes.
-pub async fn at_quit(mut quit: Signal, engine: Engine, output: Output) {
+pub async fn at_quit(mut quit: Signal, live: Arc<Live>, output: Output) {
     while quit.recv().await.is_some() {
-        output.lines(&Report::of(&engine).await.table());
+        output.lines(&Report::of(&live.engine()).await.table());
     }
 }
 
