@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "memory.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -23,6 +24,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
   ssphp_interrupt_open();
+  ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
@@ -37,7 +39,8 @@ int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(s
 /* What holds unless php.ini or the program says otherwise. */
 static const char *const defaults[][2] = {
     {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
-    {"implicit_flush", "0"}, {"opcache.jit", "disable"},  {"opcache.enable", "1"},
+    {"implicit_flush", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
+    {"opcache.enable", "1"}, {"opcache.jit", "disable"},
 };
 
 /* [PHP's thread; no; no] */
