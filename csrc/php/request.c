@@ -10,12 +10,16 @@
  */
 #include "request.h"
 
+#include <string.h>
+
 #include "context.h"
 #include "memory.h"
+#include "opcache.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
 #include "timer.h"
+#include "told.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
@@ -42,6 +46,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
+  ssphp_opcache_enter();
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
@@ -82,13 +87,18 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
 /* [fiber; may suspend; no] */
 static void request_end(ssphp_run *run) {
   ssphp_context *context = run->context;
+  zend_first_try {
+    ssphp_told_forget(context);
+  } zend_end_try();
   php_request_shutdown(NULL);
+  memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
   ssphp_sapi_end(run);
   /* Shutdown functions may have started what shares the heap that is gone now: there is nothing left to run. */
   ssphp_refs_sweep(context);
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
+  ssphp_opcache_leave();
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

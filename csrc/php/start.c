@@ -7,7 +7,9 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "library.h"
 #include "memory.h"
+#include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -23,6 +25,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
@@ -40,7 +43,7 @@ int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(s
 static const char *const defaults[][2] = {
     {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
     {"implicit_flush", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
-    {"opcache.enable", "1"}, {"opcache.jit", "disable"},
+    {"opcache.jit", "disable"},
 };
 
 /* [PHP's thread; no; no] */
@@ -64,5 +67,5 @@ const char *ssphp_startup(const char *settings, const char *file) {
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;
   if (ssphp_sapi.startup(&ssphp_sapi) == FAILURE) return "its modules do not start";
-  return NULL;
+  return ssphp_opcache_refuses();
 }
