@@ -138,7 +138,8 @@ static int activate(void) {
 
 static int deactivate(void) {
   ssphp_page *page = ssphp_page_here();
-  if (page) ssphp_page_finish(page);
+  /* A worker's call goes on. */
+  if (page) ssphp_page_finish(page, !page->worker);
   return SUCCESS;
 }
 

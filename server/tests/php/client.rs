@@ -89,7 +89,7 @@ fn parse(all: &[u8]) -> Got {
     let mut got = Got { status: status.expect("a status"), headers, body: all[end + 4..].to_vec(), whole: true };
     if got.header("transfer-encoding") == Some("chunked") {
         (got.body, got.whole) = dechunked(&got.body);
-    } else if let Some(length) = got.header("content-length").and_then(|length| length.parse().ok()) {
+    } else if let Some(length) = got.header("content-length").and_then(|length| length.parse::<usize>().ok()) {
         got.whole = got.body.len() == length;
     }
     got

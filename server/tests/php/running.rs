@@ -86,7 +86,10 @@ fn a_client_that_leaves_ends_the_script_unless_it_goes_on() {
 #[test]
 fn a_slow_reader_makes_only_its_own_script_wait() {
     let server = serve(
-        &[("big.php", "<?php for ($i = 0; $i < 400; $i++) echo str_repeat('b', 1 << 16);"), ("a.php", "<?php echo 'quick';")],
+        &[
+            ("big.php", "<?php for ($i = 0; $i < 400; $i++) echo str_repeat('b', 1 << 16);"),
+            ("a.php", "<?php echo 'quick';"),
+        ],
         &[],
     );
     let mut stream = begin(&server, &request("GET", "/big.php", &[], b""));
@@ -100,7 +103,13 @@ fn a_slow_reader_makes_only_its_own_script_wait() {
 
 #[test]
 fn a_slow_body_makes_only_its_own_script_wait() {
-    let server = serve(&[("in.php", "<?php echo strlen(file_get_contents('php://input')), ' ', count($_POST);"), ("a.php", "<?php echo 'quick';")], &[]);
+    let server = serve(
+        &[
+            ("in.php", "<?php echo strlen(file_get_contents('php://input')), ' ', count($_POST);"),
+            ("a.php", "<?php echo 'quick';"),
+        ],
+        &[],
+    );
     let whole = request("POST", "/in.php", &[("Content-Type", "application/x-www-form-urlencoded")], &[b'x'; 600]);
     let mut stream = begin(&server, &whole[..whole.len() - 300]);
     std::thread::sleep(Duration::from_millis(200));
@@ -112,7 +121,10 @@ fn a_slow_body_makes_only_its_own_script_wait() {
 #[test]
 fn uploads_of_some_megabytes() {
     let server = serve(
-        &[("up.php", "<?php $f = $_FILES['f']; echo $f['error'], ' ', $f['size'], ' ', md5_file($f['tmp_name']);"), ("raw.php", "<?php echo md5_file('php://input');")],
+        &[
+            ("up.php", "<?php $f = $_FILES['f']; echo $f['error'], ' ', $f['size'], ' ', md5_file($f['tmp_name']);"),
+            ("raw.php", "<?php echo md5_file('php://input');"),
+        ],
         &["--max-body", "32MiB", "-d", "post_max_size=32M", "-d", "upload_max_filesize=32M"],
     );
     let bytes: Vec<u8> = (0..6 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -120,7 +132,10 @@ fn uploads_of_some_megabytes() {
     let sum = md5sum(&bytes);
     let head = b"--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"f\"\r\n\r\n";
     let form = [head.as_slice(), &bytes, b"\r\n--B--\r\n"].concat();
-    let got = fetch(server.address, &request("POST", "/up.php", &[("Content-Type", "multipart/form-data; boundary=B")], &form));
+    let got = fetch(
+        server.address,
+        &request("POST", "/up.php", &[("Content-Type", "multipart/form-data; boundary=B")], &form),
+    );
     assert_eq!(got.text(), format!("0 {} {sum}", bytes.len()));
     let got = fetch(server.address, &request("PUT", "/raw.php", &[], &bytes));
     assert_eq!(got.text(), sum);
@@ -142,11 +157,13 @@ fn a_body_beyond_the_limit_is_refused() {
 
 #[test]
 fn a_thousand_slow_pages_on_one_thread() {
-    let server = serve(&[("slow.php", "<?php usleep(500000); echo $_GET['n'];")], &["--queue-timeout", "none", "--memory", "4GiB"]);
+    let server = serve(
+        &[("slow.php", "<?php usleep(500000); echo $_GET['n'];")],
+        &["--queue-timeout", "none", "--memory", "4GiB"],
+    );
     let begun = Instant::now();
-    let streams: Vec<(usize, TcpStream)> = (0..1000)
-        .map(|n| (n, begin(&server, &request("GET", &format!("/slow.php?n={n}"), &[], b""))))
-        .collect();
+    let streams: Vec<(usize, TcpStream)> =
+        (0..1000).map(|n| (n, begin(&server, &request("GET", &format!("/slow.php?n={n}"), &[], b"")))).collect();
     for (n, mut stream) in streams {
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("a response");
@@ -158,7 +175,10 @@ fn a_thousand_slow_pages_on_one_thread() {
 
 #[test]
 fn a_deadline_is_504_and_a_crash_is_503_and_both_leave_the_server() {
-    let server = serve(&[("long.php", "<?php sleep(20);"), ("spin.php", "<?php while (true);"), ("a.php", "<?php echo 'fine';")], &["--deadline", "500ms"]);
+    let server = serve(
+        &[("long.php", "<?php sleep(20);"), ("spin.php", "<?php while (true);"), ("a.php", "<?php echo 'fine';")],
+        &["--deadline", "500ms"],
+    );
     for target in ["/long.php", "/spin.php"] {
         let begun = Instant::now();
         assert_eq!(get(&server, target).status, 504, "{target}");

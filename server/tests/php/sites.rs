@@ -2,7 +2,8 @@
 
 use crate::client::{fetch, get, request, serve, serve_folder, site};
 
-const INDEX: &str = "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';";
+const INDEX: &str =
+    "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';";
 
 #[test]
 fn files_scripts_folders_and_the_front_controller() {
@@ -46,7 +47,9 @@ fn files_have_types_validators_and_ranges() {
     assert_eq!(whole.header("content-type"), Some("text/css"));
     assert_eq!(get(&server, "/b.svg").header("content-type"), Some("image/svg+xml"));
     let tag = whole.header("etag").expect("a tag").to_string();
-    let ask = |method: &str, name: &str, value: &str| fetch(server.address, &request(method, "/a.css", &[(name, value)], b""));
+    let ask = |method: &str, name: &str, value: &str| {
+        fetch(server.address, &request(method, "/a.css", &[(name, value)], b""))
+    };
     let part = ask("GET", "range", "bytes=2-4");
     assert_eq!((part.status, part.text().as_str(), part.header("content-range")), (206, "234", Some("bytes 2-4/10")));
     assert_eq!(ask("GET", "range", "bytes=50-").status, 416);
@@ -61,7 +64,8 @@ fn files_have_types_validators_and_ranges() {
 
 #[test]
 fn one_file_answers_everything() {
-    let folder = site(&[("app.php", "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"), ("x.txt", "hidden")]);
+    let folder =
+        site(&[("app.php", "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"), ("x.txt", "hidden")]);
     let path = folder.path().join("app.php");
     let server = crate::common::Server::start_at(&path, &["--threads", "1"], folder);
     assert_eq!(get(&server, "/x.txt").text(), "/x.txt /app.php");
@@ -104,6 +108,10 @@ fn run_is_phps_own_command_line() {
     let ran = crate::common::ran(child);
     assert!(ran.stdout.starts_with("cli [\"one\",\"--two\"]3 \"one\" job.php\nout: line\n"), "{}", ran.stdout);
     assert!(ran.stdout.contains("Warning: Undefined variable $undefined"), "{}", ran.stdout);
-    assert!(ran.stderr.starts_with("err\n") && ran.stderr.contains("PHP Warning:  Undefined variable"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("err\n") && ran.stderr.contains("PHP Warning:  Undefined variable"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(ran.status, Some(7));
 }

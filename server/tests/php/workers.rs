@@ -38,8 +38,16 @@ for ($n = 0; !$max || $n < $max; ++$n) {
 "#;
 
 fn worker(flags: &[&str]) -> crate::common::Server {
-    let flags = [&["--workers", "1"], flags].concat();
-    serve(&[("index.php", WORKER), ("other.php", "<?php echo 'classic ', $GLOBALS['kept'] ?? 'fresh';"), ("a.css", "a{}")], &flags)
+    let one: &[&str] = if flags.contains(&"--workers") { &[] } else { &["--workers", "1"] };
+    let flags = [one, flags].concat();
+    serve(
+        &[
+            ("index.php", WORKER),
+            ("other.php", "<?php echo 'classic ', $GLOBALS['kept'] ?? 'fresh';"),
+            ("a.css", "a{}"),
+        ],
+        &flags,
+    )
 }
 
 fn count(server: &crate::common::Server) -> (String, u32) {
@@ -63,11 +71,19 @@ fn nothing_of_a_request_is_left_for_the_next() {
     let form = [("Cookie", "c=1"), ("Content-Type", "application/x-www-form-urlencoded")];
     let got = fetch(server.address, &request("POST", "/state?set=1", &form, b"p=1"));
     assert_eq!(got.status, 201);
-    assert!(got.text().starts_with(r#"[{"set":"1"},{"p":"1"},{"c":"1"},[],{"set":"1","p":"1","c":"1"},true,"#), "{}", got.text());
+    assert!(
+        got.text().starts_with(r#"[{"set":"1"},{"p":"1"},{"c":"1"},[],{"set":"1","p":"1","c":"1"},true,"#),
+        "{}",
+        got.text()
+    );
     assert!(got.text().ends_with(r#""1","p=1"]"#), "{}", got.text());
     let got = get(&server, "/state");
     assert_eq!((got.status, got.header("x-left")), (200, None));
-    assert_eq!(got.text(), r#"[[],[],[],[],[],false,["X-Powered-By: PHP/8.4.24"],200,"kept",0,true,"1",""]"#.replace("8.4.24", &version(&got)));
+    assert_eq!(
+        got.text(),
+        r#"[[],[],[],[],[],false,["X-Powered-By: PHP\/8.4.24"],200,"kept",0,true,"1",""]"#
+            .replace("8.4.24", &version(&got))
+    );
 }
 
 fn version(got: &crate::client::Got) -> String {
@@ -140,7 +156,10 @@ fn a_finished_response_leaves_the_worker_busy() {
 #[test]
 fn a_deadline_ends_the_request_and_its_worker_comes_back() {
     let server = serve(
-        &[("index.php", "<?php while (frankenphp_handle_request(function () { if ($_SERVER['REQUEST_URI'] === '/long') sleep(30); echo 'fine'; }));")],
+        &[(
+            "index.php",
+            "<?php while (frankenphp_handle_request(function () { if ($_SERVER['REQUEST_URI'] === '/long') sleep(30); echo 'fine'; }));",
+        )],
         &["--workers", "1", "--deadline", "500ms"],
     );
     let begun = Instant::now();
@@ -160,14 +179,21 @@ fn a_script_that_is_no_worker_is_told_so() {
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("does not start as a worker") && text.contains("ended before it asked"), "{text}");
-    let server = serve(&[("a.php", "<?php try { frankenphp_handle_request(fn () => 1); } catch (RuntimeException $e) { echo $e->getMessage(); }")], &[]);
+    let server = serve(
+        &[(
+            "a.php",
+            "<?php try { frankenphp_handle_request(fn () => 1); } catch (RuntimeException $e) { echo $e->getMessage(); }",
+        )],
+        &[],
+    );
     assert_eq!(get(&server, "/a.php").text(), "frankenphp_handle_request() is for worker scripts");
 }
 
 /// Changes a file while requests come; every one of them is answered, and after a while by the new code.
 #[test]
 fn watch_reloads_workers_and_loses_nothing() {
-    let code = |say: &str| format!("<?php while (frankenphp_handle_request(function () {{ usleep(2000); echo '{say}'; }}));");
+    let code =
+        |say: &str| format!("<?php while (frankenphp_handle_request(function () {{ usleep(2000); echo '{say}'; }}));");
     let folder = site(&[("index.php", &code("old"))]);
     let file = folder.path().join("index.php");
     let mut server = serve_folder(folder, &["--workers", "4", "--watch", "--quiet"]);
