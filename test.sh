@@ -100,6 +100,7 @@ step_php() {
   fi
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
+  SIDESTACK_TEST_JIT=function cargo test --no-default-features --features php,tokio --test php
 }
 
 # The real binary, also under wrk with 256 connections.

@@ -12,9 +12,17 @@ pub fn build(csrc: &Path) {
     let include = prefix.join("include");
     let mut shim = c::build("csrc");
     shim.flag("-std=gnu11").define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+    if env::var("PROFILE").is_ok_and(|profile| profile == "debug") {
+        shim.define("SSPHP_CHECKS", None);
+    }
     for folder in ["", "main", "Zend", "TSRM"] {
         // Not held to our warnings.
         shim.flag("-isystem").flag(include.join(folder));
+    }
+    for folder in
+        fs::read_to_string(prefix.join("includes")).expect("a file that build/php.sh wrote").split_whitespace()
+    {
+        shim.flag("-isystem").flag(folder);
     }
     let mut files: Vec<_> = fs::read_dir(csrc.join("php"))
         .expect("csrc/php")

@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "errors.h"
 #include "library.h"
@@ -119,9 +120,22 @@ static void give(const ss_call *call, zval *result) {
   }
 }
 
+/* PHP's checks of the stack mean the stack that this runs on. [fiber; no; no] */
+static void check_bounds(void) {
+#ifdef SSPHP_CHECKS
+  const char *here = __builtin_frame_address(0);
+  const char *limit = EG(stack_limit), *base = EG(stack_base);
+  if (limit == NULL || (here < base && here > limit - SSPHP_STACK_RESERVE)) return;
+  dprintf(STDERR_FILENO, "sidestack: PHP's stack is not %p to %p: %p\n", (const void *)limit, (const void *)base,
+          (const void *)here);
+  abort();
+#endif
+}
+
 /* [fiber; may suspend; may raise] */
 void ssphp_host_call(uint32_t id, int by_reference, zval *object, zval *args, uint32_t nargs, zval *result) {
   ssphp_encoded run;
+  check_bounds();
   ssphp_encode_begin(&run, by_reference, 0);
   bool fits = object == NULL || ssphp_encode(&run, object);
   for (uint32_t i = 0; fits && i < nargs; i++) fits = ssphp_encode(&run, &args[i]);

@@ -3,6 +3,7 @@
 #define SIDESTACK_PHP_INNER_H
 
 #include "ssphp.h"
+#include "xml.h"
 
 #include "php.h"
 #include "SAPI.h"
@@ -19,6 +20,7 @@ typedef struct ssphp_words {
   bool pcre_data_used;
   HashTable pcre_tables;
   uint32_t fiber_switch_blocking;
+  ssphp_xml xml; /* libxml2's */
 } ssphp_words;
 
 /* An exception that was told to the host, in case it comes back. */

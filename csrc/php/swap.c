@@ -3,7 +3,7 @@
  * variables. The list is the build's (build/php.sh fails where libphp has a thread-local variable that is not named there),
  * and each is one of
  *
- *   of a request     ssphp_words: saved and loaded with the context
+ *   of a request     ssphp_words: saved and loaded with the context; and so is what libxml2 keeps by thread (xml.c)
  *   of the thread    pcre's general context and JIT stack, buffers of crypt(): used and done with between two switches
  *
  * Fibers of one context share all that but the part of the executor's state that belongs to a C stack: what PHP itself
@@ -58,6 +58,7 @@ static void words_save(ssphp_words *words) {
   words->pcre_data_used = mdata_used;
   words->pcre_tables = char_tables;
   words->fiber_switch_blocking = zend_fiber_switch_blocking;
+  ssphp_xml_save(&words->xml);
 }
 
 /* [interpreter thread; no; no] */
@@ -70,11 +71,13 @@ static void words_load(const ssphp_words *words) {
   mdata_used = words->pcre_data_used;
   char_tables = words->pcre_tables;
   zend_fiber_switch_blocking = words->fiber_switch_blocking;
+  ssphp_xml_load(&words->xml);
 }
 
 /* [fiber; no; no] */
 void ssphp_words_clear(void) {
-  const ssphp_words none = {0};
+  ssphp_words none = {0};
+  ssphp_xml_fresh(&none.xml);
   words_load(&none);
 }
 

@@ -2,13 +2,16 @@
 
 mod basics;
 mod chaos;
+mod databases;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
 mod matrix;
+mod objects;
 mod pages;
 mod requests;
+mod speed;
 mod stage;
 mod values;
 mod zend_fibers;
