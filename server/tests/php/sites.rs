@@ -115,3 +115,19 @@ fn run_is_phps_own_command_line() {
     );
     assert_eq!(ran.status, Some(7));
 }
+
+#[test]
+fn the_example_runs_with_and_without_workers() {
+    for flags in [&[][..], &["--workers", "2"]] {
+        let folder = crate::common::Folder::new();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/php/public");
+        let server = crate::common::Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
+        assert!(get(&server, "/").text().contains("<h1>Hello from PHP 8.4."), "{flags:?}");
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        let hello = fetch(server.address, &request("POST", "/hello", &form, b"name=%3Cyou%3E"));
+        assert!(hello.text().contains("<h1>Hello &lt;you&gt;</h1>"), "{flags:?}: {}", hello.text());
+        assert_eq!(get(&server, "/style.css").header("content-type"), Some("text/css"));
+        assert_eq!(get(&server, "/none").status, 404);
+        assert!(get(&server, "/stream").text().ends_with("line 5\n"), "{flags:?}");
+    }
+}
