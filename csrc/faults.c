@@ -13,7 +13,8 @@
  * That is safe only if the code that is left behind holds no lock that others need. So these end the process, with a
  * report on stderr, by way of the handler that was there before:
  *
- * - a program counter inside the C library, the dynamic linker, the allocator or the C++ runtime. An overflow of the
+ * - a program counter inside the C library, the dynamic linker, the allocator or the C++ runtime, or while the allocator of
+ *   guests' own heaps runs, wherever that is linked to. An overflow of the
  *   fiber's stack there is stepped out of first: the guard is opened, and the thread goes on, one instruction at a time,
  *   until it is back in other code, where the fault is contained. So a function that overflows in printf() leaves no
  *   lock behind;
@@ -75,6 +76,11 @@ static void leave(ss_thread *thread) {
   __builtin_trap(); /* the worker never resumes it */
 }
 
+/* What may hold a lock, or be half done, where the thread is now; or NULL. [interpreter thread, in the handler; no; no] */
+static const char *locks_at(const ss_thread *thread, uintptr_t pc) {
+  return thread->allocating ? "the allocator of guests' heaps" : ss_fault_locks(pc);
+}
+
 /* ---- what was there before ---- */
 
 /* As the handler before ours would do. [any thread, in the handler; no; as it may] */
@@ -128,14 +134,12 @@ static uintptr_t register_of(const ucontext_t *context, int which) {
   return (uintptr_t)context->uc_mcontext.gregs[which];
 }
 
+/* [interpreter thread, also in a handler; no; no] */
 static void note(ss_fault *fault, const ss_thread *thread, int signo, uintptr_t address) {
   fault->signo = signo;
   fault->address = address;
-  fault->fiber = thread->fiber_id;
   fault->overflow = (signo == SIGSEGV || signo == SIGBUS) && address < thread->stack_limit &&
                     thread->stack_limit - address <= thread->stack_guard;
-  fault->place[0] = '\0';
-  if (thread->guest_where) thread->guest_where(fault->place, sizeof fault->place);
 }
 
 /* Opens the guard and goes on until the thread is out of the C library. [interpreter thread, in the handler; no; no] */
@@ -154,8 +158,8 @@ static int fault_of_guest(ss_thread *thread, ss_signals *signals, int signo, sig
   uintptr_t pc = register_of(context, REG_RIP), stack = register_of(context, REG_RSP);
   ss_fault *fault = signals->fault;
   note(fault, thread, signo, (uintptr_t)info->si_addr);
-  ss_fault_walk(fault, thread, pc, register_of(context, REG_RBP), stack);
-  const char *locks = ss_fault_locks(pc);
+  ss_snapshot_note(&fault->at, thread, pc, register_of(context, REG_RBP), stack);
+  const char *locks = locks_at(thread, pc);
   if (on_alternate_stack(signals, stack)) {
     ss_fault_report(fault, "in a signal handler of the guest's", NULL);
     return 0;
@@ -186,10 +190,10 @@ static void stepped(int signo, siginfo_t *info, void *context) {
   ss_signals *signals = &ss_signals_state;
   if (!thread->attached || !signals->steps) {
     hand_on(signo, info, context);
-  } else if (!ss_fault_locks(register_of(context, REG_RIP))) {
+  } else if (!locks_at(thread, register_of(context, REG_RIP))) {
     contain(thread, signals, context);
   } else if (++signals->steps > STEPS) {
-    ss_fault_report(signals->fault, "it does not come out of", ss_fault_locks(register_of(context, REG_RIP)));
+    ss_fault_report(signals->fault, "it does not come out of", locks_at(thread, register_of(context, REG_RIP)));
     ss_registration_reset(SIGABRT);
     syscall(SYS_tgkill, getpid(), gettid(), SIGABRT);
     set_mask_of(context, 0);
@@ -238,7 +242,7 @@ void abort(void) {
   if (ss_registration_read(SIGABRT, &action, &owner)) raise(SIGABRT);
   uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
   note(signals->fault, thread, SIGABRT, 0);
-  ss_fault_walk(signals->fault, thread, (uintptr_t)__builtin_return_address(0), *(uintptr_t *)frame, frame);
+  ss_snapshot_note(&signals->fault->at, thread, (uintptr_t)__builtin_return_address(0), *(uintptr_t *)frame, frame);
   if (on_alternate_stack(signals, frame)) {
     ss_fault_report(signals->fault, "in a signal handler of the guest's", NULL);
     thread->in_host = 1;

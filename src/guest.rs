@@ -64,8 +64,9 @@ pub unsafe trait Interpreter: 'static {
     /// guest code runs.
     fn interrupt(&self) -> Option<unsafe extern "C" fn()>;
 
-    /// What writes the place of the script that runs, terminated, into so many bytes, or nothing. Called from the handler of a
-    /// fault of guest code, with the guest's state broken perhaps.
+    /// What writes the stack of the script that runs, a line each ("app.lua:14: in function 'load'"), innermost first, terminated,
+    /// into so many bytes, or nothing. Called from signal handlers, that of a fault of guest code among them, with the
+    /// guest's state broken perhaps.
     fn place(&self) -> Option<unsafe extern "C" fn(*mut std::ffi::c_char, usize)> {
         None
     }
@@ -80,7 +81,7 @@ pub unsafe trait Interpreter: 'static {
     /// abandoned (`returned` is false) and none of its C frames will ever run again.
     fn ended(&mut self, run: &mut Self::Run, returned: bool);
 
-    /// The incarnation is lost: no fiber of it ever runs again, and nothing of it is given back. What others wait for is told.
+    /// The incarnation is lost: no fiber of it ever runs again. What others wait for is told. [`Interpreter::reclaim`] follows.
     fn lost(&mut self) {}
 
     /// Called after a fiber gave up the thread.
@@ -101,8 +102,24 @@ pub unsafe trait Interpreter: 'static {
         None
     }
 
+    /// The whole stack of a suspended fiber's script, in lines as [`Interpreter::place`] writes them. It only reads.
+    fn stack(&self, run: &Self::Run, saved: &Self::Saved) -> String {
+        self.position(run, saved).unwrap_or_default()
+    }
+
     /// Bytes that the guest's heap holds now.
     fn memory_used(&self) -> usize;
+
+    /// The incarnation is lost: gives back all that the guest has, whatever it was in the middle of, and runs nothing of it.
+    /// Called once, on the interpreter thread; afterwards the stacks of its fibers are unmapped and this is dropped. False: it
+    /// cannot, as C code in general cannot, and all of it is left as it is.
+    ///
+    /// # Safety
+    ///
+    /// Control has come back from every fiber, and none of their frames runs again.
+    unsafe fn reclaim(&mut self) -> bool {
+        false
+    }
 }
 
 /// What a run is told of its fiber.

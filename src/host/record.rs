@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::c_api::LastError;
 use super::cx::CallShared;
@@ -18,6 +18,8 @@ use super::reply::Reply;
 use crate::Error;
 use crate::abi::{ss_call, ss_thread};
 use crate::call::job::{Extensions, Job};
+use crate::call::outcomes::Failure;
+use crate::call::stats::Stats;
 use crate::call::wake::{FiberKey, FiberWaker};
 use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
@@ -57,6 +59,19 @@ pub struct Caller {
     pub extensions: Extensions,
     /// Its call asked to be told of a deadlock.
     pub detect_deadlock: bool,
+    /// Somebody wants to know what its call does.
+    pub stats: Option<Stats>,
+}
+
+/// How long a fiber waited in host calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waits {
+    /// In all.
+    pub total: Duration,
+    /// The last function, and how long it took.
+    pub last: Option<(u32, Duration)>,
+    /// It waits in this one since then.
+    pub since: Option<(u32, Instant)>,
 }
 
 /// Where a fiber is suspended.
@@ -75,8 +90,12 @@ pub enum Suspended {
 /// Why a fiber is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Its caller gave up, or a group ended, or the engine shuts down.
+    /// Its caller gave up, or a group ended.
     Cancelled,
+    /// The engine shuts down.
+    Shutdown,
+    /// Somebody asked for it: [`Engine::cancel`](crate::Engine::cancel).
+    Hand,
     /// Its deadline passed.
     Deadline,
     /// It held most of the memory when the interpreter's cap was reached.
@@ -96,6 +115,8 @@ pub struct Cancel {
     pub reason: Reason,
     /// The guest got its ordinary error (phase a).
     pub delivered: bool,
+    /// When it began.
+    pub since: Instant,
     /// The grace is over: nothing is caught any more (phase b).
     pub kill: bool,
     /// When it will be; `None`: never.
@@ -132,7 +153,7 @@ pub struct FiberRecord {
     pub context: Rc<Context>,
     /// The waker of its host futures.
     pub waker: Arc<FiberWaker>,
-    /// The call that it runs; `None` once its outcome went to the caller.
+    /// The call that it runs, from its beginning until its outcome went to the caller. Where that goes is in the books.
     pub job: Option<Box<Job>>,
     /// Host calls in flight, outermost first.
     pub calls: Vec<CallRecord>,
@@ -147,7 +168,7 @@ pub struct FiberRecord {
     /// A cancel under way.
     pub cancel: Option<Cancel>,
     /// How long after a cancel it is killed.
-    pub grace: std::time::Duration,
+    pub grace: Duration,
     /// The most memory it may hold, for messages.
     pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
@@ -156,6 +177,14 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// Host calls begun.
+    pub host_calls: u64,
+    /// How long it waited in them, where somebody wants to know.
+    pub waits: Waits,
+    /// Of its C stack: base and lowest usable address.
+    pub bounds: (usize, usize),
+    /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
+    pub frame: usize,
     /// When its guest wants to be woken from a host call, on CLOCK_MONOTONIC in nanoseconds; `u64::MAX`: never.
     pub alarm: u64,
     /// Who else waited when nothing could wake it any more.
@@ -171,13 +200,15 @@ pub struct LimitAt {
     pub at: Option<Instant>,
     /// The same on CLOCK_MONOTONIC in nanoseconds, for the tick; `u64::MAX`: never.
     pub nanos: u64,
+    /// When its cancel began, or its deadline comes, in the same way: for the watchdog.
+    pub due: u64,
     /// The worker has not written it down yet.
     pub changed: bool,
 }
 
 impl LimitAt {
     /// Nothing happens.
-    pub const NEVER: LimitAt = LimitAt { at: None, nanos: u64::MAX, changed: false };
+    pub const NEVER: LimitAt = LimitAt { at: None, nanos: u64::MAX, due: u64::MAX, changed: false };
 }
 
 /// More host errors than this on their way through one fiber are not kept: they were caught long ago.
@@ -199,6 +230,14 @@ impl FiberRecord {
     pub fn take_error(&mut self, id: u64) -> Option<anyhow::Error> {
         let at = self.errors.iter().position(|(kept, _)| *kept == id)?;
         Some(self.errors.remove(at).1)
+    }
+
+    /// It begins, with its job.
+    pub fn begin(&mut self, mut job: Box<Job>) {
+        if let Some(context) = Rc::get_mut(&mut self.context) {
+            context.caller.extensions = std::mem::take(&mut job.settings.extensions);
+        }
+        self.job = Some(job);
     }
 
     /// What host functions may borrow of the fiber while the record changes.
@@ -250,7 +289,7 @@ impl FiberRecord {
     /// The caller's error for a fiber that was cancelled as a whole.
     pub fn cancel_error(&self, reason: Reason) -> Error {
         match reason {
-            Reason::Cancelled | Reason::Dropped => Error::Cancelled,
+            Reason::Cancelled | Reason::Shutdown | Reason::Hand | Reason::Dropped => Error::Cancelled,
             Reason::Deadline => {
                 let deadline = self.job.as_ref().and_then(|job| job.settings.deadline);
                 Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
@@ -288,6 +327,10 @@ impl FiberRecord {
     pub fn kill(&mut self) {
         if let Some(cancel) = &mut self.cancel {
             cancel.kill = true;
+            let (Caller { id, label, .. }, reason) = (&self.context.caller, cancel.reason);
+            let label = label.as_deref();
+            tracing::warn!(target: "sidestack", fiber = id, label, ?reason, "a fiber that was cancelled does not end; it is killed");
+            self.context.local.inbox.outcomes.count(Failure::Killed);
         }
         self.renew_limit();
     }
@@ -295,8 +338,9 @@ impl FiberRecord {
     /// To be called when the deadline or the cancel has changed.
     pub fn renew_limit(&mut self) {
         let at = self.next_limit();
-        let nanos = at.map_or(u64::MAX, |at| self.context.local.clock.nanos(at));
-        self.limit = LimitAt { at, nanos, changed: true };
+        let nanos = |at: Option<Instant>| at.map_or(u64::MAX, |at| self.context.local.clock.nanos(at));
+        let due = self.cancel.map_or(self.context.caller.deadline, |cancel| Some(cancel.since));
+        self.limit = LimitAt { at, nanos: nanos(at), due: nanos(due), changed: true };
     }
 
     /// The time of the next thing that happens to the fiber by itself: its deadline, its kill, or its guest's alarm.

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Ending, Worker};
+use super::Worker;
 use crate::call::inbox::Message;
+use crate::call::ledger::Ending;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::drop_fenced;
 use crate::guest::Interpreter;
@@ -12,6 +13,7 @@ use crate::host::record::Reason;
 impl<I: Interpreter> Worker<I> {
     /// Acts on one message.
     pub(super) fn take(&mut self, message: Message) {
+        self.quiet.looked = false;
         match message {
             Message::Job(job) => self.accept(job),
             Message::Wake(key) => self.woken(key, Way::Channel),
@@ -35,22 +37,25 @@ impl<I: Interpreter> Worker<I> {
                 }
             }
             Message::Drain { cancel_at, done } => {
-                match &mut self.ending {
+                let books = self.books();
+                match &mut books.ending {
                     // The least patient decides; everybody is told.
                     Some(ending) => {
                         ending.cancel_at = ending.cancel_at.map(|earlier| earlier.min(cancel_at));
                         ending.done.push(done);
                     }
-                    None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
+                    None => books.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
                 }
             }
             // To be woken by it was all.
             Message::Look => {}
             // Whoever asked may have stopped waiting.
-            Message::Fibers(tell) => drop(tell.send(self.describe())),
+            Message::Fibers { stacks, tell } => drop(tell.send(self.describe(stacks))),
+            Message::CancelFiber { id, tell } => drop(tell.send(self.cancel_by_id(id))),
             Message::End => {
-                let done = self.ending.take().map_or_else(Vec::new, |ending| ending.done);
-                self.ending = Some(Ending { cancel_at: None, done });
+                let books = self.books();
+                let done = books.ending.take().map_or_else(Vec::new, |ending| ending.done);
+                books.ending = Some(Ending { cancel_at: None, done });
                 self.cancel_all();
             }
         }

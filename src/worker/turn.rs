@@ -21,6 +21,7 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         let fiber = std::ptr::from_mut(fiber);
+        self.quiet.looked = false;
         if let Err(error) = self.attached.arm(self.settings.tick) {
             tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
         }
@@ -31,7 +32,7 @@ impl<I: Interpreter> Worker<I> {
             let record = &raw mut (*fiber).record;
             (*thread).fiber = record.cast();
             (*thread).fiber_id = (*record).key.id;
-            ((*thread).stack_base, (*thread).stack_limit) = (*fiber).bounds;
+            ((*thread).stack_base, (*thread).stack_limit) = (*record).bounds;
             (*thread).epoch += 1;
             (*thread).interrupt = match (*record).cancel {
                 Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
@@ -42,19 +43,22 @@ impl<I: Interpreter> Worker<I> {
             (*fiber).state = State::Running;
             if !(*fiber).begun {
                 (*fiber).begun = true;
-                if let Some(job) = &mut (*record).job {
-                    job.started = true;
+                if let Some(job) = self.books().begin(index as usize) {
+                    (*record).begin(job);
                 }
             }
             (*record).suspended = Suspended::No;
+            end_wait(record);
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
-            self.local.activity.begin_turn((*record).key.id);
             self.attached.switch();
-            (*thread).place = SS_ON_FIBER as i32;
-            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
-            (*thread).place = SS_NO_FIBER as i32;
-            self.local.activity.end_turn();
+            let resumed = Self::away(&self.local.tenure, (*record).key.id, (*record).limit.due, || {
+                (*thread).place = SS_ON_FIBER as i32;
+                let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
+                (*thread).place = SS_NO_FIBER as i32;
+                resumed
+            });
             (*fiber).saved = (*self.interpreter.get()).save();
+            (*record).frame = (*thread).frame;
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
@@ -76,7 +80,10 @@ impl<I: Interpreter> Worker<I> {
                 match unsafe { (*record).suspended } {
                     Suspended::Call(_) => {
                         // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Waiting };
+                        unsafe {
+                            (*fiber).state = State::Waiting;
+                            begin_wait(record);
+                        }
                     }
                     suspended => {
                         // SAFETY: as above.
@@ -100,7 +107,7 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
-            host_call::woken(record)
+            Self::away(&self.local.tenure, key.id, (*record).limit.due, || host_call::woken(record))
         };
         self.note_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
@@ -120,11 +127,20 @@ impl<I: Interpreter> Worker<I> {
             return self.end_unbegun(key.index, reason);
         }
         // SAFETY: as in `woken`.
-        let go = unsafe { cancel::whole(record, reason) };
+        let go = unsafe { Self::away(&self.local.tenure, key.id, 0, || cancel::whole(record, reason)) };
         self.set_limit(key.index);
         if go {
             self.enqueue(key.index);
         }
+    }
+
+    /// Cancels the fiber of this id. Whether there is one.
+    pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
+        let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);
+        if let Some(key) = found {
+            self.cancel(key, Reason::Hand);
+        }
+        found.is_some()
     }
 
     /// Limits that have passed: deadlines, graces that are over, and guests' alarms.
@@ -150,7 +166,7 @@ impl<I: Interpreter> Worker<I> {
             self.set_limit(index);
         }
         self.run_backlog_deadlines(now);
-        let Some(ending) = &mut self.ending else { return };
+        let Some(ending) = &mut self.books().ending else { return };
         if ending.cancel_at.is_some_and(|at| now >= at) {
             ending.cancel_at = None;
             self.cancel_all();
@@ -196,5 +212,31 @@ impl<I: Interpreter> Worker<I> {
     fn record(&mut self, key: FiberKey) -> Option<*mut FiberRecord> {
         let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
         (fiber.record.key == key).then_some(&raw mut fiber.record)
+    }
+}
+
+/// A fiber waits, and somebody wants to know for how long it does.
+#[inline]
+unsafe fn begin_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record, of a suspended fiber.
+    unsafe {
+        if FiberRecord::context(record).caller.stats.is_some()
+            && let Suspended::Call(id) = (*record).suspended
+            && let Some(place) = (*record).find(id)
+        {
+            (*record).waits.since = Some(((*record).at(place).function, Instant::now()));
+        }
+    }
+}
+
+/// It goes on.
+#[inline]
+unsafe fn end_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record.
+    let waits = unsafe { &mut (*record).waits };
+    if let Some((function, since)) = waits.since.take() {
+        let took = since.elapsed();
+        waits.total += took;
+        waits.last = Some((function, took));
     }
 }

@@ -52,10 +52,12 @@ fn host_objects_have_methods_and_properties() {
     let text = "$a = counters\\make(40); $b = counters\\make(1);
                 $got = [$a->add(1), $a->wait(), $a->value, counters\\sum($a, $b), $a instanceof Counter, get_class($a)];
                 $got[] = counters\\same($a)->add(1) === 42 && $a->value === 42;
+                $got[] = isset($a->value) && !empty($a->value) && !isset($a->none) && ($a->none ?? 'no') === 'no';
+                $got[] = (fn (Counter $c): ?Counter => $c)($a) === $a && print_r($a, true) !== '' && (array)$a === [];
                 foreach (['$a->value = 3;', 'clone $a;', 'new Counter;', '$a->nothing();', 'serialize($a);', 'counters\\sum($a, 1);'] as $code)
                     try { eval($code); $got[] = 'allowed ' . $code; } catch (Throwable $e) {}
                 return json_encode($got);";
-    assert_eq!(gives::<String>(&engine, text), r#"[41,41,41,42,true,"Counter",true]"#);
+    assert_eq!(gives::<String>(&engine, text), r#"[41,41,41,42,true,"Counter",true,true,true]"#);
     assert_eq!(alive.load(Ordering::Relaxed), 0, "all were released with their request");
     // One that nobody frees goes with its request too.
     run::<()>(&engine, "$c = counters\\make(1); $d = [$c]; $d[] = &$d; exit(1);").expect_err("exit");
@@ -120,4 +122,25 @@ fn fibers_tell_their_script_line() {
     let fiber = fibers.iter().find(|fiber| fiber.label.as_deref() == Some("waits")).expect("the call");
     assert!(fiber.at.as_deref().is_some_and(|at| at == "where.php:3"), "{fiber:?}");
     block_on(call).expect("an answer");
+}
+
+/// The optimizer and reflection look at what a function or class belongs to.
+#[test]
+fn host_functions_and_classes_belong_to_an_extension() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let alive = Arc::default();
+    let engine = builder().module(app()).module(counters(&alive)).build().expect("an engine");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("s.php");
+    let text = "<?php return fn () => json_encode([function_exists('app\\add'), function_exists('app\\none'), class_exists('Counter'),
+        (new ReflectionFunction('app\\add'))->getExtensionName(), (new ReflectionClass('Counter'))->getExtensionName(),
+        (new ReflectionMethod('Counter', 'add'))->isInternal(), strlen((string)new ReflectionClass('Sidestack\\Channel')) > 100,
+        Closure::fromCallable('app\\add')(1, 2), array_map('app\\add', [1], [2]), (new ReflectionFunction('app\\add'))->isVariadic()]);";
+    std::fs::write(&file, text).expect("written");
+    let script = block_on(engine.load(&file)).expect("a script");
+    for _ in 0..3 {
+        let got = block_on(script.call::<String>("default", ())).expect("an answer");
+        assert_eq!(got, r#"[true,false,true,"sidestack","sidestack",true,true,3,[3],true]"#);
+    }
 }
