@@ -218,6 +218,7 @@ fn each_outcome_moves_its_counter_and_is_told_with_its_fiber() {
     let two = engine.spawn(call("sleep")).expect("begun");
     waiting(2);
     moves(&engine, &["queue_timeout"], || assert!(run("fine").is_err()));
+    event(&["a call fails", "label=\"label fine\"", "queue time limit of 100 ms"]);
     moves(&engine, &["queue_full", "cancelled"], || {
         let queued = engine.spawn(call("sleep")).expect("queued");
         let refused = engine.spawn(call("error"));

@@ -323,6 +323,7 @@ impl<I: Interpreter> Worker<I> {
 /// Tells a caller that its call did not start.
 pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
     local.inbox.outcomes.failed(&error);
+    tracing::debug!(target: "sidestack", label = job.settings.label.as_deref(), %error, "a call fails");
     local.unbind_args(&mut job);
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");

@@ -59,8 +59,11 @@ impl<G: Guest> Watched for Post<G> {
         let Some((answers, ending)) = closed else { return false };
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let function = function.and_then(|id| self.registry.name(id)).unwrap_or("none");
+        let listed = self.inbox.roster.list().into_iter().find(|(id, _)| *id == absence.fiber);
+        let label = listed.map(|(_, listed)| listed.label);
         tracing::error!(
-            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, host_function = function,
+            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, label = label.as_deref(),
+            host_function = function,
             "an interpreter's thread does not come back; it is left behind"
         );
         self.inbox.roster.clear();
