@@ -108,6 +108,13 @@ step_php() {
   fi
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
+  # The server: compared with Debian's PHP, and with a real application in a real browser.
+  need php php-cli
+  need chromium chromium
+  need chromedriver chromium-driver
+  need /usr/share/dokuwiki/doku.php dokuwiki
+  cargo clippy -p sidestack-server --features php --tests -- -D warnings
+  cargo test -p sidestack-server --features php
   SIDESTACK_TEST_JIT=function cargo test --no-default-features --features php,tokio --test php
 }
 
