@@ -107,7 +107,8 @@ step_php() {
     build/php.sh >/dev/null
   fi
   cargo clippy --features php,tokio --tests -- -D warnings
-  cargo test --no-default-features --features php,tokio --test php
+  # Ours, and PHP's own tests of Fibers and of its stack limit.
+  cargo test --no-default-features --features php,tokio --test php --test phpt
   # The server: compared with Debian's PHP, and with a real application in a real browser.
   need php php-cli
   need chromium chromium
