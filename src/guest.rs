@@ -90,12 +90,6 @@ pub unsafe trait Interpreter: 'static {
     /// Called before a fiber gets the thread (a first time with what `prepare` wants for it).
     fn restore(&mut self, run: &mut Self::Run, saved: &Self::Saved);
 
-    /// The fiber that `saved` is of is about to have the thread: what it goes on with may be asked for from memory. It is
-    /// called twice, a few fibers ahead, and with `near` when what was asked for first has come.
-    fn prefetch(&self, saved: &Self::Saved, near: bool) {
-        let _ = (saved, near);
-    }
-
     /// Whether the code that runs now is in a finalizer, where nothing may suspend.
     fn in_finalizer(&self) -> bool;
 

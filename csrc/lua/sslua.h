@@ -103,12 +103,6 @@ void sslua_enter(sslua_run *run, const sslua_saved *saved);
 /* After a fiber gave the thread up. [interpreter thread; no; no] */
 void sslua_leave(sslua *universe, sslua_saved *saved);
 
-/*
- * Asks for the memory that a suspended fiber goes on with: its Lua thread, then, with `near`, what that points to, which has
- * come by then. [interpreter thread; no; no]
- */
-void sslua_prefetch(const sslua_saved *saved, int near);
-
 /* Makes running guest code call ss_poll() soon. [signal handler on the interpreter thread; no; no] */
 void sslua_interrupt(void);
 

@@ -122,20 +122,6 @@ void sslua_leave(sslua *u, sslua_saved *saved) {
 }
 
 /* [interpreter thread; no; no] */
-void sslua_prefetch(const sslua_saved *saved, int near) {
-  const lua_State *L = saved->current;
-  if (L == NULL) return;
-  if (!near) {
-    for (size_t line = 0; line < sizeof *L; line += 64) __builtin_prefetch((const char *)L + line);
-    return;
-  }
-  /* The host function's frame, and the end of the Lua stack. */
-  __builtin_prefetch(L->ci);
-  __builtin_prefetch(L->top.p - 4);
-  __builtin_prefetch(L->top.p);
-}
-
-/* [interpreter thread; no; no] */
 int sslua_in_finalizer(const sslua *u) {
   /* What lua_gc(L, LUA_GCCOUNT) == -1 tells, without a call that could look up. */
   return u->L != NULL && (G(u->L)->gcstp & (GCSTPGC | GCSTPCLS)) != 0;

@@ -67,7 +67,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             Err(error) => plain(500, format!("{error}\n")),
         },
         "/fibers" => {
-            match serde_json::to_string(&Report::of(&app.engine, request.uri().query() == Some("stacks")).await) {
+            match serde_json::to_string(&Report::of(&app.live.engine(), request.uri().query() == Some("stacks")).await)
+            {
                 Ok(text) => typed("application/json", text + "\n"),
                 Err(error) => plain(500, format!("{error}\n")),
             }
@@ -85,7 +86,7 @@ async fn act(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let fiber = path.strip_prefix("/fibers/").and_then(|rest| rest.strip_suffix("/cancel")?.parse().ok());
     let Some(fiber) = fiber else { return plain(404, "there is /fibers/ID/cancel\n".into()) };
-    match app.engine.cancel(fiber).await {
+    match app.live.engine().cancel(fiber).await {
         Cancelled::Now => plain(200, "it is being ended\n".into()),
         Cancelled::NotFound => plain(404, "there is no such fiber\n".into()),
         _ => plain(202, "it ends as soon as its interpreter answers\n".into()),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,7 @@ use tokio::signal::unix::Signal;
 use crate::cli::Fibers;
 use crate::output::{Output, printable};
 use crate::report::own_name;
+use crate::site::Live;
 use crate::units::{count, show_time};
 use crate::{listen, socket};
 
@@ -129,9 +131,9 @@ impl Row {
 }
 
 /// Prints the table whenever the signal comes.
-pub async fn at_quit(mut quit: Signal, engine: Engine, output: Output) {
+pub async fn at_quit(mut quit: Signal, live: Arc<Live>, output: Output) {
     while quit.recv().await.is_some() {
-        output.lines(&Report::of(&engine, true).await.table());
+        output.lines(&Report::of(&live.engine(), true).await.table());
     }
 }
 

@@ -261,13 +261,39 @@ fn a_full_queue_is_a_503_with_retry_after() {
 fn a_body_over_the_limit_is_a_413() {
     let server = Server::start("return function(request) return tostring(#request.body) end", &["--max-body", "1MiB"]);
     assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 1 << 20]).body, (1 << 20).to_string());
-    assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 4 << 20]).status, 413);
+    let refused = server.connect().send("POST", "/", &[], &vec![b'x'; 4 << 20]);
+    assert_eq!(refused.status, 413);
+    assert!(refused.body.contains("the limit is 1048576 bytes (setting: max_body)"), "{}", refused.body);
     // Without a length beforehand.
     let mut client = server.connect();
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
     let text = format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
     std::io::Write::write_all(client.0.get_mut(), text.as_bytes()).expect("sent");
     assert_eq!(client.read("POST").status, 413);
+}
+
+#[test]
+fn a_response_over_the_limit_is_a_500_that_names_the_limit() {
+    let script = "return function(request) return ('x'):rep(tonumber(request.query.n)) end";
+    let server = Server::start(script, &["--max-response", "1KiB", "--dev"]);
+    let mut client = server.connect();
+    assert_eq!(client.send("GET", "/?n=1024", &[], b"").body.len(), 1024);
+    let refused = client.send("GET", "/?n=1025", &[], b"");
+    assert_eq!(refused.status, 500);
+    assert!(refused.body.contains("response limit of 1024 bytes reached (setting: max_response)"), "{}", refused.body);
+    assert_eq!(client.send("GET", "/?n=1", &[], b"").body, "x");
+}
+
+#[test]
+fn processor_time_over_the_limit_is_a_504_and_waiting_is_free() {
+    let script = "local ss = require 'sidestack'
+        return function(request) if request.path == '/spin' then while true do end end ss.sleep(0.3) return 'slept' end";
+    let server = Server::start(script, &["--cpu", "100ms", "--dev"]);
+    let mut client = server.connect();
+    assert_eq!(client.send("GET", "/sleep", &[], b"").body, "slept");
+    let refused = client.send("GET", "/spin", &[], b"");
+    assert_eq!(refused.status, 504);
+    assert!(refused.body.contains("cpu limit of 100 ms reached (setting: cpu)"), "{}", refused.body);
 }
 
 #[test]
@@ -394,7 +420,7 @@ fn what_is_wrong_at_the_start_is_said() {
         ("none.lua", "local x = 1", &["returns no function"]),
         ("table.lua", "return { greet = function() end }", &["returns no function"]),
         ("number.lua", "return 7", &["number"]),
-        ("app.php", "<?php", &["`.php`"]),
+        ("app.js", "1", &["`.js`"]),
     ] {
         let (status, stderr) = start(&folder.script(name, text), &[]);
         assert_eq!(status, Some(1), "{name}: {stderr}");
@@ -413,6 +439,17 @@ fn what_is_wrong_at_the_start_is_said() {
     ] {
         let (status, stderr) = start(&good, flags);
         assert!(status == Some(2) && stderr.contains(part), "{flags:?}: {stderr}");
+    }
+}
+
+#[cfg(not(feature = "php"))]
+#[test]
+fn a_build_without_php_says_how_to_get_one() {
+    let folder = Folder::new();
+    for path in [folder.script("app.php", "<?php"), folder.path().into()] {
+        let out = sidestack().args(["serve", "--listen", "127.0.0.1:0"]).arg(path).output().expect("a run");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(1) && stderr.contains("feature `php`"), "{stderr}");
     }
 }
 
@@ -454,4 +491,40 @@ fn help_has_examples_and_a_version() {
         let stdout = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && stdout.contains(part), "{stdout}");
     }
+}
+
+#[test]
+fn watch_loads_changed_files_and_loses_no_request() {
+    let code = |say: &str| {
+        format!(
+            "local ss = require 'sidestack'\nreturn function() ss.sleep(0.05) return '{say} ' .. require('words').last end"
+        )
+    };
+    let folder = Folder::new();
+    folder.script("words.lua", "return { last = 'one' }");
+    let path = folder.script("app.lua", &code("old"));
+    let words = path.with_file_name("words.lua");
+    let mut server = Server::start_at(&path, &["--watch", "--quiet", "--threads", "1"], folder);
+    let address = server.address;
+    let client = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        while !seen.ends_with(&["new two".to_string()]) {
+            let response = common::Client::to(address).send("GET", "/", &[], b"");
+            assert_eq!(response.status, 200, "{}", response.body);
+            seen.push(response.body);
+            assert!(begun.elapsed() < common::LONG, "{seen:?}");
+        }
+        seen
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    std::fs::write(&words, "return { last = 'two' }").expect("written");
+    std::fs::write(&path, code("new")).expect("written");
+    server.wait_for_text("reload ");
+    let seen = client.join().expect("a client");
+    assert_eq!(seen.first().map(String::as_str), Some("old one"));
+    // What is broken leaves the former program.
+    std::fs::write(&path, "return (").expect("written");
+    server.wait_for_text("not reloaded");
+    assert_eq!(server.get("/").body, "new two");
 }

@@ -73,6 +73,13 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         self
     }
 
+    /// Ends the call with [`Error::Limit`] ([`Limit::Cpu`](crate::Limit::Cpu)) after this much processor time of its fiber: of guest code,
+    /// and of host functions until they first wait. Tasks that it starts count for themselves.
+    pub fn cpu(mut self, limit: Duration) -> Self {
+        self.settings(|s| s.cpu = Some(limit));
+        self
+    }
+
     /// The most memory, in bytes, that may be charged to this call's fiber.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.settings(|s| s.memory = Some(bytes));
@@ -140,15 +147,21 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         let State::New { target, job } = std::mem::replace(&mut self.state, State::Over) else {
             unreachable!("just seen")
         };
-        let mut job = job.map_err(|error| *error)?;
-        let inbox = route(&target, &job.work)?;
+        let job = job.map_err(|error| *error)?;
         let slot = Arc::new(Slot::new());
-        job.begun = Instant::now();
-        job.completion = Some(slot.clone());
-        inbox.submit(job)?;
+        let inbox = submit(&target, job, slot.clone())?;
         self.state = State::Running { slot, inbox };
         Ok(())
     }
+}
+
+/// Sends a job on its way; its outcome goes to `completion`, unless it is refused here.
+pub fn submit(target: &Target, mut job: Box<Job>, completion: Arc<dyn Completion>) -> Result<Arc<Inbox>, Error> {
+    let inbox = route(target, &job.work)?;
+    job.begun = Instant::now();
+    job.completion = Some(completion);
+    inbox.submit(job)?;
+    Ok(inbox)
 }
 
 /// Bound values among the arguments decide where a call runs; two owners are an error before anything is queued.

@@ -119,15 +119,17 @@ impl Inbox {
         &self.left_behind
     }
 
-    /// Queues a job, or says at once why not.
-    pub fn submit(&self, job: Box<Job>) -> Result<(), Error> {
+    /// Queues a job, or says at once why not; its completion hears nothing of that.
+    pub fn submit(&self, mut job: Box<Job>) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
+            job.completion = None;
             return Err(shut_down());
         }
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             self.queued.fetch_sub(1, Ordering::Relaxed);
             self.outcomes.count(Failure::QueueFull);
             tracing::debug!(target: "sidestack", label = job.settings.label.as_deref(), capacity = self.capacity, "a call is refused: the queue is full");
+            job.completion = None;
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
         self.send(Message::Job(job));

@@ -36,7 +36,7 @@ impl<G: Guest> Builder<G> {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             queue: 65_536,
-            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
+            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).chain(page_module()).collect(),
             states: Extensions::default(),
             settings: Settings {
                 stack,
@@ -44,6 +44,7 @@ impl<G: Guest> Builder<G> {
                 memory: 256 << 20,
                 fiber_memory: 0,
                 deadline: None,
+                cpu: None,
                 queue_timeout: None,
                 max_calls: None,
                 grace: Duration::from_millis(250),
@@ -77,6 +78,12 @@ impl<G: Guest> Builder<G> {
     /// Wall time of a call, waiting and queueing included. Default: none.
     pub fn deadline(mut self, after: Duration) -> Self {
         self.settings.deadline = Some(after);
+        self
+    }
+
+    /// Processor time of a call, in total: see [`Call::cpu`](crate::Call::cpu). Default: no limit.
+    pub fn cpu(mut self, limit: Duration) -> Self {
+        self.settings.cpu = Some(limit);
         self
     }
 
@@ -261,4 +268,14 @@ impl<G: Guest> Builder<G> {
         settings.fiber_memory = self.fiber_memory.unwrap_or(settings.memory);
         Ok(Arc::new(settings))
     }
+}
+
+#[cfg(feature = "php")]
+fn page_module() -> Option<Module> {
+    Some(crate::php::module())
+}
+
+#[cfg(not(feature = "php"))]
+fn page_module() -> Option<Module> {
+    None
 }

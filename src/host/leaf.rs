@@ -127,8 +127,11 @@ impl ScalarResult for bool {}
 impl sealed::Scalar for bool {
     #[inline]
     fn read(entry: &ss_value) -> Option<Self> {
+        if entry.tag != SS_BOOL {
+            return None;
+        }
         // SAFETY: the tag says that the payload is 0 or 1.
-        (entry.tag == SS_BOOL).then(|| unsafe { entry.as_.integer } != 0)
+        Some(unsafe { entry.as_.integer } != 0)
     }
 }
 

@@ -36,26 +36,22 @@ impl<I: Interpreter> Worker<I> {
             };
             self.fibers.get(index as usize)?.as_deref()
         };
-        // SAFETY: this is the worker's loop: nobody else uses the interpreter now.
-        let interpreter = unsafe { &*self.interpreter.get() };
         if let Some(fiber) = fiber(FIBER) {
             prefetch::<LINES>(std::ptr::from_ref(fiber).addr());
         }
         if let Some(fiber) = fiber(PARTS) {
             fiber.record.link.prefetch();
             prefetch::<2>(fiber.record.calls.as_ptr().addr());
-            interpreter.prefetch(&fiber.saved, false);
         }
-        if let Some(fiber) = fiber(FUTURE) {
-            if let [.., call] = fiber.record.calls.as_slice() {
-                if let Some(future) = &call.future {
-                    future.prefetch();
-                }
-                if let Some(shared) = &call.shared {
-                    prefetch::<2>(Rc::as_ptr(shared).addr());
-                }
+        if let Some(fiber) = fiber(FUTURE)
+            && let [.., call] = fiber.record.calls.as_slice()
+        {
+            if let Some(future) = &call.future {
+                future.prefetch();
             }
-            interpreter.prefetch(&fiber.saved, true);
+            if let Some(shared) = &call.shared {
+                prefetch::<2>(Rc::as_ptr(shared).addr());
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ mod incarnations;
 mod limits;
 mod matrix;
 mod objects;
+mod pages;
 mod requests;
 mod speed;
 mod stage;

@@ -97,9 +97,6 @@ unsafe extern "C" {
     pub fn sslua_leave(universe: *mut sslua, saved: *mut sslua_saved);
 }
 unsafe extern "C" {
-    pub fn sslua_prefetch(saved: *const sslua_saved, near: ::core::ffi::c_int);
-}
-unsafe extern "C" {
     pub fn sslua_interrupt();
 }
 unsafe extern "C" {

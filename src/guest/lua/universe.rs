@@ -192,11 +192,6 @@ unsafe impl Interpreter for Universe {
         unsafe { c::sslua_enter(run, &saved.0) }
     }
 
-    fn prefetch(&self, saved: &Saved, near: bool) {
-        // SAFETY: `saved` is empty or what `save` gave for a fiber that is suspended: its Lua thread lives, and is only read.
-        unsafe { c::sslua_prefetch(&saved.0, c_int::from(near)) }
-    }
-
     fn in_finalizer(&self) -> bool {
         // SAFETY: the universe lives; two fields are read.
         unsafe { c::sslua_in_finalizer(self.raw.as_ptr()) != 0 }
