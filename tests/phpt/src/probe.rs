@@ -1,0 +1,30 @@
+//! What csrc has counted.
+
+mod c {
+    unsafe extern "C" {
+        pub safe fn phpt_install();
+        pub fn phpt_turns(out: *mut u64);
+        pub fn phpt_bounds(out: *mut u64);
+    }
+}
+
+/// Puts the sink and the functions that PHP's own tests call into PHP: before the process's first engine is built.
+pub fn install() {
+    c::phpt_install();
+}
+
+/// Writes to the sink, and those that came from another fiber than the one before.
+pub fn turns() -> [u64; 2] {
+    let mut out = [0; 2];
+    // SAFETY: room for both.
+    unsafe { c::phpt_turns(out.as_mut_ptr()) };
+    out
+}
+
+/// Upcalls made in requests, and those whose stack pointer lay outside of what the executor takes for its stack.
+pub fn bounds() -> [u64; 2] {
+    let mut out = [0; 2];
+    // SAFETY: room for both.
+    unsafe { c::phpt_bounds(out.as_mut_ptr()) };
+    out
+}
