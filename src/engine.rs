@@ -2,6 +2,8 @@
 
 mod builder;
 mod fibers;
+#[cfg(feature = "php")]
+mod page;
 mod script;
 mod watchdog;
 

@@ -15,6 +15,8 @@ mod handle;
 #[cfg_attr(not(feature = "hooks"), path = "hooks/off.rs")]
 pub mod hooks;
 mod host;
+#[cfg(feature = "php")]
+pub mod php;
 mod script;
 mod signal;
 mod sys;

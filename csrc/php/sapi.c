@@ -1,75 +1,183 @@
-/* The server interface of requests that are no pages: they read nothing, and write to the standard output. */
+/* The SAPI: how PHP reaches its host. Pages cross (page.c); a script that is no page has the process's own output and log. */
 #include "sapi.h"
 
-#include <string.h>
-#include <unistd.h>
-
-#include "php_main.h"
+#include "page.h"
 #include "start.h"
 
-/* [fiber; may suspend; no] */
-static size_t write_output(const char *bytes, size_t len) {
-  size_t written = 0;
-  while (written < len) {
-    ssize_t now = write(STDOUT_FILENO, bytes + written, len - written);
-    if (now < 0) break;
-    written += (size_t)now;
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "php_ini.h"
+#include "php_main.h"
+#include "php_variables.h"
+
+/* ---- output ---- */
+
+/* All of it to the process's stdout; 0: it cannot be written. [fiber; no; no] */
+static int write_out(int fd, const char *bytes, size_t length) {
+  while (length > 0) {
+    ssize_t some = write(fd, bytes, length);
+    if (some < 0 && errno == EINTR) continue;
+    if (some <= 0) return 0;
+    bytes += some;
+    length -= (size_t)some;
   }
-  return written;
+  return 1;
 }
 
-/* [fiber; no; no] */
-static void flush_output(void *server_context) { (void)server_context; }
+/* [fiber; may suspend; bails out where the client is gone] */
+static size_t write_output(const char *bytes, size_t length) {
+  ssphp_page *page = ssphp_page_here();
+  int written = !page        ? write_out(STDOUT_FILENO, bytes, length)
+                : page->idle ? write_out(STDERR_FILENO, bytes, length)
+                             : ssphp_page_write(page, bytes, length);
+  if (!written && (!page || page->gone)) php_handle_aborted_connection();
+  return length;
+}
 
-/* [fiber; no; no] */
+/* [fiber; may suspend; bails out where the client is gone] */
+static void flush_output(void *context) {
+  (void)context;
+  ssphp_page *page = ssphp_page_here();
+  if (!page || page->idle) return;
+  /* As other SAPIs: what is flushed has its head before it. */
+  sapi_send_headers();
+  if (!ssphp_page_flush(page) && page->gone) php_handle_aborted_connection();
+}
+
 static int send_headers(sapi_headers_struct *headers) {
-  (void)headers;
+  ssphp_page *page = ssphp_page_here();
+  if (page && !page->idle && !page->ended) ssphp_page_head(page, headers);
   return SAPI_HEADER_SENT_SUCCESSFULLY;
 }
 
-/* [fiber; no; no] */
-static size_t read_post(char *buffer, size_t len) {
-  (void)buffer, (void)len;
-  return 0;
+/* ---- input ---- */
+
+static size_t read_post(char *buffer, size_t length) {
+  ssphp_page *page = ssphp_page_here();
+  return page ? ssphp_page_read(page, buffer, length) : 0;
 }
 
-/* [fiber; no; no] */
-static char *read_cookies(void) { return NULL; }
+static char *read_cookies(void) {
+  ssphp_page *page = ssphp_page_here();
+  return page ? (char *)page->cookies.bytes : NULL;
+}
 
-/* [fiber; no; may raise: memory] */
-static void register_variables(zval *array) { (void)array; }
+static void register_variable(const char *name, const char *bytes, size_t length, zval *array) {
+  /* The filter may put another string into the place of this one. */
+  char *value = estrndup(bytes, length);
+  if (sapi_module.input_filter(PARSE_SERVER, name, &value, length, &length))
+    php_register_variable_safe(name, value, length, array);
+  efree(value);
+}
 
-/* [fiber; may suspend; no] */
+/* $_SERVER of a script that is no page: as the CLI has it. */
+static void register_script(zval *array) {
+  php_import_environment_variables(array);
+  const char *script = SG(request_info).path_translated;
+  if (!script) return;
+  static const char *const names[] = {"PHP_SELF", "SCRIPT_NAME", "SCRIPT_FILENAME", "PATH_TRANSLATED"};
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) register_variable(names[i], script, strlen(script), array);
+  register_variable("DOCUMENT_ROOT", "", 0, array);
+}
+
+static void register_variables(zval *array) {
+  ssphp_page *page = ssphp_page_here();
+  if (!page || page->idle) register_script(array);
+  if (!page) return;
+  for (uint32_t i = 0; i < page->nvariables; i++) {
+    const ssphp_pair *pair = &page->variables[i];
+    register_variable(pair->name.bytes, pair->value.bytes, pair->value.length, array);
+  }
+  /* The name under which worker scripts look for it. */
+  if (page->worker) register_variable("FRANKENPHP_WORKER", "1", 1, array);
+}
+
+/* getenv() sees the request's variables before the process's, as under FPM. */
+static char *get_variable(const char *name, size_t length) {
+  ssphp_page *page = ssphp_page_here();
+  for (uint32_t i = 0; page && i < page->nvariables; i++) {
+    const ssphp_pair *pair = &page->variables[i];
+    if (pair->name.length == length && memcmp(pair->name.bytes, name, length) == 0) return (char *)pair->value.bytes;
+  }
+  return NULL;
+}
+
+/* ---- the request's beginning and end ---- */
+
+/* Settings of the folders from the document root down to the script's: their `.user.ini`. Read anew for each request, so that
+   a change counts at once. */
+static void activate_folders(const char *root, size_t length, const char *script) {
+  const char *file = PG(user_ini_filename);
+  if (!file || !*file || strncmp(script, root, length) != 0 || (script[length] != '/' && script[length] != 0)) return;
+  HashTable settings;
+  zend_hash_init(&settings, 8, NULL, config_zval_dtor, 1);
+  char folder[MAXPATHLEN];
+  for (const char *slash = script + length; slash && (size_t)(slash - script) < sizeof folder;
+       slash = *slash ? strchr(slash + 1, '/') : NULL) {
+    memcpy(folder, script, (size_t)(slash - script));
+    folder[slash - script] = 0;
+    php_parse_user_ini_file(folder, file, &settings);
+  }
+  php_ini_activate_config(&settings, PHP_INI_PERDIR, PHP_INI_STAGE_HTACCESS);
+  zend_hash_destroy(&settings);
+}
+
+static int activate(void) {
+  ssphp_page *page = ssphp_page_here();
+  /* What is no page has no head. */
+  if (!page) SG(headers_sent) = SG(request_info).no_headers = 1;
+  const char *script = SG(request_info).path_translated;
+  const char *root = page && !page->idle ? get_variable("DOCUMENT_ROOT", sizeof "DOCUMENT_ROOT" - 1) : NULL;
+  if (root && script) activate_folders(root, strlen(root), script);
+  return SUCCESS;
+}
+
+static int deactivate(void) {
+  ssphp_page *page = ssphp_page_here();
+  if (page) ssphp_page_finish(page);
+  return SUCCESS;
+}
+
+/* ---- the log ---- */
+
 static void log_message(const char *message, int level) {
   (void)level;
-  dprintf(STDERR_FILENO, "%s\n", message);
+  fprintf(stderr, "%s\n", message);
 }
 
-/* The name is one that opcache knows: PHP is served here much as FPM serves it. */
 sapi_module_struct ssphp_sapi = {
-    .name = "fpm-fcgi",
+    .name = "fpm-fcgi", /* one that opcache knows: PHP is served here much as FPM serves it */
     .pretty_name = "Sidestack",
     .startup = ssphp_module_startup,
     .shutdown = php_module_shutdown_wrapper,
+    .activate = activate,
+    .deactivate = deactivate,
     .ub_write = write_output,
     .flush = flush_output,
+    .getenv = get_variable,
     .sapi_error = php_error,
     .send_headers = send_headers,
     .read_post = read_post,
     .read_cookies = read_cookies,
     .register_server_variables = register_variables,
     .log_message = log_message,
+    .additional_functions = ssphp_page_functions,
 };
 
 /* [fiber; no; no] */
 void ssphp_sapi_begin(ssphp_run *run) {
+  /* Anything but NULL: there is a request. */
   SG(server_context) = run;
-  SG(headers_sent) = 1;
-  SG(request_info).no_headers = 1;
+  memset(&SG(request_info), 0, sizeof SG(request_info));
+  if (run->task == SSPHP_MAIN) ssphp_page_open();
 }
 
 /* [fiber; no; no] */
 void ssphp_sapi_end(ssphp_run *run) {
   (void)run;
+  ssphp_page_close();
   SG(server_context) = NULL;
 }

@@ -35,23 +35,28 @@ static zend_module_entry module = {
 int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
 
 /* What holds unless php.ini or the program says otherwise. */
-static const char defaults[] =
-    "display_errors=0\n"
-    "log_errors=1\n"
-    "html_errors=0\n"
-    "implicit_flush=0\n"
-    "opcache.jit=disable\n"
-    /* A thread must not wait for a lock that a fiber of its own holds. */
-    "opcache.enable=1\n";
+static const char *const defaults[][2] = {
+    {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
+    {"implicit_flush", "0"}, {"opcache.jit", "disable"},  {"opcache.enable", "1"},
+};
+
+/* [PHP's thread; no; no] */
+static void ini_defaults(HashTable *configuration) {
+  for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
+    zval value;
+    ZVAL_NEW_STR(&value, zend_string_init(defaults[i][1], strlen(defaults[i][1]), 1));
+    zend_hash_str_update(configuration, defaults[i][0], strlen(defaults[i][0]), &value);
+  }
+}
 
 /* [PHP's thread; no; no] */
 const char *ssphp_startup(const char *settings, const char *file) {
-  char *entries = malloc(sizeof(defaults) + strlen(settings));
+  char *entries = strdup(settings);
   if (entries == NULL) return "not enough memory";
-  strcpy(stpcpy(entries, defaults), settings);
   if (!php_tsrm_startup_ex(EXPECTED_THREADS)) return "TSRM does not start";
   zend_signal_startup();
   sapi_startup(&ssphp_sapi);
+  ssphp_sapi.ini_defaults = ini_defaults;
   ssphp_sapi.ini_entries = entries;
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;

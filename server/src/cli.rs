@@ -80,7 +80,7 @@ Examples:
 /// `sidestack serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The script: it returns a function that answers a request
+    /// The script: it returns a function that answers a request. With PHP: a file, or the folder of a site
     #[arg(value_name = "APP")]
     pub app: PathBuf,
 
@@ -116,6 +116,19 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", env = "SIDESTACK_ADMIN")]
     pub admin: Option<String>,
 
+    /// Load changed files: look at APP's folder (PHP: and the worker's), and reload without losing a request
+    #[arg(long, env = "SIDESTACK_WATCH")]
+    pub watch: bool,
+
+    /// Look at this folder too (implies --watch)
+    #[arg(long, value_name = "FOLDER")]
+    pub watch_path: Vec<PathBuf>,
+
+    /// What is PHP's.
+    #[cfg(feature = "php")]
+    #[command(flatten)]
+    pub workers: Workers,
+
     /// The largest request body
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size, env = "SIDESTACK_MAX_BODY")]
     pub max_body: ByteSize,
@@ -135,6 +148,32 @@ pub struct Serve {
     /// No line per request
     #[arg(short, long, env = "SIDESTACK_QUIET")]
     pub quiet: bool,
+}
+
+/// Worker scripts.
+#[cfg(feature = "php")]
+#[derive(Debug, Args)]
+pub struct Workers {
+    /// PHP: the worker script, which boots once and answers in a loop; it stands in the front controller's place
+    #[arg(long, value_name = "FILE", env = "SIDESTACK_WORKER")]
+    pub worker: Option<PathBuf>,
+
+    /// PHP: workers, each a fiber; without --worker, APP (or its index.php) is the worker script [default: 4 per interpreter]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), env = "SIDESTACK_WORKERS")]
+    pub workers: Option<u16>,
+}
+
+/// Settings of PHP.
+#[cfg(feature = "php")]
+#[derive(Debug, Args)]
+pub struct Ini {
+    /// PHP: the php.ini to read [default: none]
+    #[arg(long, value_name = "FILE", env = "SIDESTACK_PHP_INI")]
+    pub php_ini: Option<PathBuf>,
+
+    /// PHP: one setting; it wins over php.ini
+    #[arg(short, value_name = "NAME=VALUE")]
+    pub define: Vec<String>,
 }
 
 /// `sidestack run`.
@@ -176,13 +215,13 @@ pub struct Fibers {
 /// What both commands give to their engine.
 #[derive(Debug, Args)]
 pub struct Limits {
-    /// Memory that one interpreter's scripts may hold together
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, env = "SIDESTACK_MEMORY")]
-    pub memory: ByteSize,
+    /// Memory that one interpreter's scripts may hold together [default: 64MiB; PHP: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "SIDESTACK_MEMORY")]
+    pub memory: Option<ByteSize>,
 
-    /// The C stack of a fiber; used as touched
-    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = size, env = "SIDESTACK_STACK")]
-    pub stack: ByteSize,
+    /// The C stack of a fiber; used as touched [default: 256KiB; PHP: 8MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "SIDESTACK_STACK")]
+    pub stack: Option<ByteSize>,
 
     /// Fibers alive at once in one interpreter
     #[arg(long, value_name = "N", default_value_t = 10_000, env = "SIDESTACK_FIBERS")]
@@ -191,6 +230,11 @@ pub struct Limits {
     /// What scripts may use beyond the safe libraries: any of io, exit, locale, debug, gc, collectgarbage, bytecode
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "SIDESTACK_ALLOW")]
     pub allow: Vec<Allowed>,
+
+    /// What is PHP's.
+    #[cfg(feature = "php")]
+    #[command(flatten)]
+    pub ini: Ini,
 
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info", env = "SIDESTACK_LOG")]

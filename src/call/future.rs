@@ -122,15 +122,21 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         let State::New { target, job } = std::mem::replace(&mut self.state, State::Over) else {
             unreachable!("just seen")
         };
-        let mut job = job.map_err(|error| *error)?;
-        let inbox = route(&target, &job.work)?;
+        let job = job.map_err(|error| *error)?;
         let slot = Arc::new(Slot::new());
-        job.begun = Instant::now();
-        job.completion = Some(slot.clone());
-        inbox.submit(job)?;
+        let inbox = submit(&target, job, slot.clone())?;
         self.state = State::Running { slot, inbox };
         Ok(())
     }
+}
+
+/// Sends a job on its way; its outcome goes to `completion`, unless it is refused here.
+pub fn submit(target: &Target, mut job: Box<Job>, completion: Arc<dyn Completion>) -> Result<Arc<Inbox>, Error> {
+    let inbox = route(target, &job.work)?;
+    job.begun = Instant::now();
+    job.completion = Some(completion);
+    inbox.submit(job)?;
+    Ok(inbox)
 }
 
 /// Bound values among the arguments decide where a call runs; two owners are an error before anything is queued.

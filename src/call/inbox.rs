@@ -72,13 +72,15 @@ impl Inbox {
         (Arc::new(inbox), receiver)
     }
 
-    /// Queues a job, or says at once why not.
-    pub fn submit(&self, job: Box<Job>) -> Result<(), Error> {
+    /// Queues a job, or says at once why not; its completion hears nothing of that.
+    pub fn submit(&self, mut job: Box<Job>) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
+            job.completion = None;
             return Err(shut_down());
         }
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             self.queued.fetch_sub(1, Ordering::Relaxed);
+            job.completion = None;
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
         self.sender.send(Message::Job(job)).map_err(|_| shut_down())

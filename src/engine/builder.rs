@@ -35,7 +35,7 @@ impl<G: Guest> Builder<G> {
             guest,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             queue: 65_536,
-            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).collect(),
+            modules: [crate::script::core()].into_iter().chain(crate::hooks::module()).chain(page_module()).collect(),
             states: Extensions::default(),
             settings: Settings {
                 stack,
@@ -251,4 +251,14 @@ impl<G: Guest> Builder<G> {
         settings.fiber_memory = self.fiber_memory.unwrap_or(settings.memory);
         Ok(Arc::new(settings))
     }
+}
+
+#[cfg(feature = "php")]
+fn page_module() -> Option<Module> {
+    Some(crate::php::module())
+}
+
+#[cfg(not(feature = "php"))]
+fn page_module() -> Option<Module> {
+    None
 }

@@ -59,7 +59,10 @@ impl Module {
     }
 
     /// Keeps it out of what scripts can `require`.
-    #[cfg_attr(not(feature = "hooks"), expect(dead_code, reason = "the hooks are the only ones so far"))]
+    #[cfg_attr(
+        not(any(feature = "hooks", feature = "php")),
+        expect(dead_code, reason = "hooks and pages are the only ones")
+    )]
     pub(crate) fn hidden(mut self) -> Self {
         self.hidden = true;
         self

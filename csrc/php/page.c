@@ -1,0 +1,250 @@
+/* See page.h. What crosses here goes to the host functions of src/php/host.rs. */
+#include "page.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ext/standard/head.h"
+#include "php_main.h"
+
+enum function { REQUEST, HEAD, WRITE, FINISH, READ, NEXT, FUNCTIONS };
+
+/* ---- crossing ---- */
+
+/* The host's number of a function; -1: it has none. [fiber; no; no] */
+static int64_t function_id(enum function which) {
+  /* An interpreter thread serves one engine, all its life. */
+  static __thread int64_t ids[FUNCTIONS];
+  static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.head", "sidestack.page.write",
+                                               "sidestack.page.finish",  "sidestack.page.read", "sidestack.page.next"};
+  if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
+  return ids[which] - 1;
+}
+
+/* A host call; whatever its status, ss_host_end() follows. [fiber; may suspend; no] */
+static int cross(enum function which, ss_value *args, uint32_t count, ss_call *call) {
+  ss_call_begin(call);
+  int64_t function = function_id(which);
+  if (function < 0) return SS_ERROR;
+  return ss_host_call((uint32_t)function, args, count, call);
+}
+
+static ss_value text_value(const char *bytes, size_t length) {
+  /* No string of PHP's or buffer of ours is that long; see ssphp_page_write(). */
+  return (ss_value){SS_BYTES, (uint32_t)length, {.bytes = bytes}};
+}
+
+/* ---- the request ---- */
+
+/* In the order of `request` in src/php/host.rs. */
+enum { METHOD, QUERY, CONTENT_TYPE, CONTENT_LENGTH, COOKIES, AUTHORIZATION, PROTOCOL, LISTS };
+
+/* Copies of a run's strings, in one block. */
+typedef struct room {
+  char *next;
+} room;
+
+static size_t string_size(const ss_value *value) {
+  return value->tag == SS_STRING || value->tag == SS_BYTES ? (size_t)value->len + 1 : 0;
+}
+
+static ssphp_text copy(room *room, const ss_value *value) {
+  if (string_size(value) == 0) return (ssphp_text){NULL, 0};
+  char *bytes = room->next;
+  memcpy(bytes, value->as.bytes, value->len);
+  bytes[value->len] = 0;
+  room->next += value->len + 1;
+  return (ssphp_text){bytes, value->len};
+}
+
+/* The pairs of a list at `list`; returns what follows it. */
+static const ss_value *copy_pairs(room *room, const ss_value *list, ssphp_pair *pairs) {
+  uint32_t count = list->len / 2;
+  for (uint32_t i = 0; i < count; i++) {
+    pairs[i].name = copy(room, &list[1 + 2 * i]);
+    pairs[i].value = copy(room, &list[2 + 2 * i]);
+  }
+  return list + 1 + list->len;
+}
+
+/* Takes the request out of the host's answer, and tells PHP. 0: memory is short. [fiber; no; no] */
+static int take(ssphp_page *page, const ss_value *values) {
+  const ss_value *variables = values + LISTS, *headers = variables + 1 + variables->len;
+  const ss_value *end = headers + 1 + headers->len;
+  size_t strings = 0, pairs = (size_t)variables->len / 2 + headers->len / 2;
+  for (const ss_value *value = values; value < end; value++) strings += string_size(value);
+  page->block = malloc(pairs * sizeof(ssphp_pair) + strings);
+  if (!page->block) return 0;
+  page->variables = page->block;
+  page->nvariables = variables->len / 2;
+  page->headers = page->variables + page->nvariables;
+  page->nheaders = headers->len / 2;
+  room room = {(char *)(page->headers + page->nheaders)};
+  sapi_request_info *info = &SG(request_info);
+  info->request_method = copy(&room, &values[METHOD]).bytes;
+  info->query_string = (char *)copy(&room, &values[QUERY]).bytes;
+  /* As FPM: "" where there is none. */
+  ssphp_text type = copy(&room, &values[CONTENT_TYPE]);
+  info->content_type = type.bytes ? type.bytes : "";
+  int64_t length = values[CONTENT_LENGTH].as.integer;
+  info->content_length = length < 0 ? 0 : length;
+  page->cookies = copy(&room, &values[COOKIES]);
+  ssphp_text authorization = copy(&room, &values[AUTHORIZATION]);
+  info->proto_num = (int)values[PROTOCOL].as.integer;
+  copy_pairs(&room, copy_pairs(&room, variables, page->variables), page->headers);
+  info->request_uri = NULL;
+  info->path_translated = NULL;
+  for (uint32_t i = 0; i < page->nvariables; i++) {
+    if (strcmp(page->variables[i].name.bytes, "SCRIPT_NAME") == 0)
+      info->request_uri = (char *)page->variables[i].value.bytes;
+    if (strcmp(page->variables[i].name.bytes, "SCRIPT_FILENAME") == 0)
+      info->path_translated = (char *)page->variables[i].value.bytes;
+  }
+  info->headers_only = info->no_headers = info->headers_read = 0;
+  php_handle_auth_data(authorization.bytes);
+  SG(sapi_headers).http_response_code = 200;
+  page->idle = page->ended = page->gone = 0;
+  page->used = 0;
+  return 1;
+}
+
+/* Asks for the request of the page that the call has now; 0: the call is no page's, -1: it cannot be answered.
+   [fiber; no; no] */
+static int ask(ssphp_page *page) {
+  ss_call call;
+  int status = cross(REQUEST, NULL, 0, &call), found = status == SS_KILL ? -1 : 0;
+  if (status == SS_OK && call.count == 1) {
+    found = page->worker = 1;
+  } else if (status == SS_OK && call.count > LISTS) {
+    found = take(page, call.values) ? 1 : -1;
+  }
+  ss_host_end(&call);
+  return found;
+}
+
+void ssphp_page_open(void) {
+  ssphp_page *page = malloc(sizeof *page);
+  if (!page) return;
+  memset(page, 0, offsetof(ssphp_page, buffer));
+  page->idle = 1;
+  if (ask(page) == 1)
+    ssphp_current()->page = page;
+  else
+    free(page); /* a page's call that is being cancelled ends when it first looks up */
+}
+
+void ssphp_page_close(void) {
+  ssphp_page *page = ssphp_page_here();
+  if (!page) return;
+  ssphp_page_forget(page);
+  ssphp_current()->page = NULL;
+  free(page);
+}
+
+void ssphp_page_forget(ssphp_page *page) {
+  sapi_request_info *info = &SG(request_info);
+  /* What points into the block. (What PHP made itself is freed by sapi_deactivate().) */
+  info->request_method = NULL;
+  info->query_string = info->request_uri = info->path_translated = info->cookie_data = NULL;
+  info->content_type = NULL;
+  info->content_length = 0;
+  free(page->block);
+  page->block = NULL;
+  page->variables = page->headers = NULL;
+  page->nvariables = page->nheaders = 0;
+  page->cookies = (ssphp_text){NULL, 0};
+  page->idle = 1;
+}
+
+int ssphp_page_next(ssphp_page *page) {
+  ss_call call;
+  int status = cross(NEXT, NULL, 0, &call);
+  int more = status == SS_OK ? call.values[0].as.integer != 0 : status == SS_KILL || page->worker ? -1 : -2;
+  ss_host_end(&call);
+  return more == 1 ? ask(page) : more;
+}
+
+/* ---- the response ---- */
+
+/* Sends the buffer and then `bytes`; `which`: WRITE or FINISH. [fiber; may suspend; no] */
+static int pass(ssphp_page *page, enum function which, const char *bytes, size_t length) {
+  ss_value value = text_value(bytes, length);
+  ss_call call;
+  int status = cross(which, &value, 1, &call);
+  /* The client is gone: the script learns it as it is its habit. Cancelled: it does when it next looks up. */
+  if (status == SS_OK && which == WRITE && call.values[0].as.integer == 0) page->gone = 1;
+  ss_host_end(&call);
+  if (status != SS_OK) zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
+  return status == SS_OK && !page->gone;
+}
+
+static int drain(ssphp_page *page) {
+  size_t used = page->used;
+  page->used = 0;
+  return pass(page, WRITE, page->buffer, used);
+}
+
+int ssphp_page_write(ssphp_page *page, const char *bytes, size_t length) {
+  if (page->ended) return 1;
+  if (page->gone) return 0;
+  if (length > sizeof page->buffer - page->used) {
+    if (page->used > 0 && !drain(page)) return 0;
+    /* Large output in pieces, so that a client that reads slowly makes its script wait. */
+    while (length >= sizeof page->buffer) {
+      size_t piece = length < 4 * sizeof page->buffer ? length : 4 * sizeof page->buffer;
+      if (!pass(page, WRITE, bytes, piece)) return 0;
+      bytes += piece;
+      length -= piece;
+    }
+  }
+  memcpy(page->buffer + page->used, bytes, length);
+  page->used += length;
+  return 1;
+}
+
+int ssphp_page_flush(ssphp_page *page) {
+  if (page->ended) return 1;
+  return !page->gone && drain(page);
+}
+
+void ssphp_page_head(ssphp_page *page, sapi_headers_struct *headers) {
+  size_t count = zend_llist_count(&headers->headers), at = 2;
+  ss_value *args = malloc((2 + count) * sizeof *args);
+  if (!args) return;
+  args[0] = (ss_value){SS_INT, 0, {.integer = headers->http_response_code}};
+  args[1] = (ss_value){SS_LIST, (uint32_t)count, {.integer = 0}};
+  zend_llist_position place;
+  for (sapi_header_struct *header = zend_llist_get_first_ex(&headers->headers, &place); header;
+       header = zend_llist_get_next_ex(&headers->headers, &place))
+    args[at++] = text_value(header->header, header->header_len);
+  ss_call call;
+  cross(HEAD, args, 2, &call);
+  ss_host_end(&call);
+  free(args);
+  (void)page;
+}
+
+void ssphp_page_finish(ssphp_page *page) {
+  if (page->idle || page->ended) return;
+  page->ended = 1;
+  size_t used = page->used;
+  page->used = 0;
+  pass(page, FINISH, page->buffer, used);
+}
+
+size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length) {
+  size_t got = 0;
+  if (page->idle || page->ended) return 0;
+  while (got < length) {
+    ss_value most = {SS_INT, 0, {.integer = (int64_t)(length - got)}};
+    ss_call call;
+    int status = cross(READ, &most, 1, &call);
+    size_t some = status == SS_OK && string_size(&call.values[0]) ? call.values[0].len : 0;
+    if (some) memcpy(buffer + got, call.values[0].as.bytes, some);
+    ss_host_end(&call);
+    if (status != SS_OK) zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
+    if (some == 0) break;
+    got += some;
+  }
+  return got;
+}

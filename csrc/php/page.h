@@ -1,0 +1,86 @@
+/*
+ * Web pages: what a request says, and the way of its response to the host (src/php). The SAPI (sapi.c) and the functions of
+ * worker scripts (worker.c) are built on it.
+ *
+ * A page belongs to PHP's request, and so to its context, from ssphp_page_open() to ssphp_page_close(). Without one (a script
+ * that `sidestack run` runs, a function that the host calls) output goes to the process's own.
+ */
+#ifndef SIDESTACK_PHP_PAGE_H
+#define SIDESTACK_PHP_PAGE_H
+
+#include "inner.h"
+
+/* Output that is gathered before it crosses. */
+#define SSPHP_PAGE_BUFFER 16384
+
+/* A string of the request; terminated, for PHP's sake. */
+typedef struct ssphp_text {
+  const char *bytes; /* NULL: there is none */
+  size_t length;
+} ssphp_text;
+
+typedef struct ssphp_pair {
+  ssphp_text name, value;
+} ssphp_pair;
+
+typedef struct ssphp_page {
+  int worker;  /* a worker script has it */
+  int idle;    /* no request: a worker that boots, or is between two of them */
+  int ended;   /* the response has: fastcgi_finish_request(), or all is over */
+  int gone;    /* the client */
+  ssphp_text cookies;
+  ssphp_pair *variables; /* $_SERVER */
+  uint32_t nvariables;
+  ssphp_pair *headers; /* as sent */
+  uint32_t nheaders;
+  void *block; /* where all strings and pairs are */
+  size_t used;
+  char buffer[SSPHP_PAGE_BUFFER];
+} ssphp_page;
+
+/* The page of this request, or NULL. [fiber, or PHP's thread; no; no] */
+static inline ssphp_page *ssphp_page_here(void) {
+  ssphp *home = ssphp_here();
+  return home && home->loaded ? home->loaded->page : NULL;
+}
+
+/*
+ * Before php_request_startup(): asks the host whether this call is a page's or a worker's, and tells PHP what the request
+ * says. [fiber; no; no]
+ */
+void ssphp_page_open(void);
+
+/* After php_request_shutdown(). [fiber; no; no] */
+void ssphp_page_close(void);
+
+/*
+ * Takes the next request for a worker's page. 1: there is one, and PHP is told of it; 0: the worker is to end; -1: the call is
+ * being cancelled; -2: this is no worker. [fiber; may suspend; no]
+ */
+int ssphp_page_next(ssphp_page *page);
+
+/* Forgets the request, not the place. [fiber; no; no] */
+void ssphp_page_forget(ssphp_page *page);
+
+/*
+ * Writes. What does not fit into the buffer crosses. 0: the client is gone, or the call is being cancelled.
+ * [fiber; may suspend; no]
+ */
+int ssphp_page_write(ssphp_page *page, const char *bytes, size_t length);
+
+/* Has the host send what there is, also if it is only the head. As ssphp_page_write(). [fiber; may suspend; no] */
+int ssphp_page_flush(ssphp_page *page);
+
+/* Status and headers. [fiber; no; no] */
+void ssphp_page_head(ssphp_page *page, sapi_headers_struct *headers);
+
+/* Ends the response. [fiber; may suspend; no] */
+void ssphp_page_finish(ssphp_page *page);
+
+/* Reads the request's body: as many bytes as there are, up to `length`. [fiber; may suspend; no] */
+size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length);
+
+/* What scripts get besides PHP's own functions: functions.c. */
+extern const zend_function_entry ssphp_page_functions[];
+
+#endif

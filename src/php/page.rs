@@ -1,0 +1,292 @@
+//! A request, as a PHP file gets it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
+use http::request::Parts;
+
+use super::body::Body;
+
+/// A request and the PHP file that answers it.
+///
+/// It becomes these variables of `$_SERVER`, beside `REQUEST_TIME` and `REQUEST_TIME_FLOAT`:
+///
+/// | variable | |
+/// | --- | --- |
+/// | `REQUEST_METHOD`, `REQUEST_URI`, `QUERY_STRING`, `SERVER_PROTOCOL` | from the request line |
+/// | `SCRIPT_FILENAME`, `SCRIPT_NAME`, `DOCUMENT_ROOT` | what the page was made with; `SCRIPT_NAME` is the file's path below the root |
+/// | `PATH_INFO`, `PATH_TRANSLATED` | where there is a [path info](Page::path_info) |
+/// | `PHP_SELF`, `DOCUMENT_URI` | `SCRIPT_NAME` and `PATH_INFO` |
+/// | `CONTENT_TYPE`, `CONTENT_LENGTH` | as sent, `""` if not |
+/// | `HTTP_*` | the headers; those with `_` in their names are left out, as they could pose as others |
+/// | `PHP_AUTH_USER`, `PHP_AUTH_PW`, `PHP_AUTH_DIGEST` | from `Authorization` |
+/// | `REMOTE_ADDR`, `REMOTE_PORT`, `SERVER_ADDR`, `SERVER_PORT`, `SERVER_NAME` | the connection; the name is the request's `Host` without its port |
+/// | `REQUEST_SCHEME`, `HTTPS` | `http`, or `https` and `on` |
+/// | `GATEWAY_INTERFACE`, `SERVER_SOFTWARE`, `REDIRECT_STATUS` | `CGI/1.1`, `Sidestack/…`, `200` |
+#[derive(Debug)]
+pub struct Page {
+    pub(super) script: PathBuf,
+    root: Option<PathBuf>,
+    path_info: String,
+    pub(super) parts: Parts,
+    /// Behind a lock only because a host's stream need not be `Sync`.
+    pub(super) body: Mutex<Body>,
+    remote: SocketAddr,
+    local: SocketAddr,
+    https: bool,
+    variables: Vec<(String, Vec<u8>)>,
+}
+
+impl Page {
+    /// A request for this file.
+    pub fn new(script: impl Into<PathBuf>, request: http::Request<Body>) -> Self {
+        let (parts, body) = request.into_parts();
+        Page {
+            script: script.into(),
+            root: None,
+            path_info: String::new(),
+            parts,
+            body: Mutex::new(body),
+            remote: ([127, 0, 0, 1], 0).into(),
+            local: ([127, 0, 0, 1], 80).into(),
+            https: false,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The folder that the site is in. Default: the script's own.
+    pub fn document_root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// What follows the script's name in the request's path, decoded: `/7` of `/index.php/7`. Default: nothing.
+    pub fn path_info(mut self, path: impl Into<String>) -> Self {
+        self.path_info = path.into();
+        self
+    }
+
+    /// The client's address. Default: `127.0.0.1:0`.
+    pub fn remote(mut self, address: SocketAddr) -> Self {
+        self.remote = address;
+        self
+    }
+
+    /// The server's address. Default: `127.0.0.1:80`.
+    pub fn local(mut self, address: SocketAddr) -> Self {
+        self.local = address;
+        self
+    }
+
+    /// Whether the client came by HTTPS. Default: no.
+    pub fn https(mut self, https: bool) -> Self {
+        self.https = https;
+        self
+    }
+
+    /// One more variable of `$_SERVER`; it wins over what the request says.
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// The PHP file.
+    pub fn script(&self) -> &Path {
+        &self.script
+    }
+
+    /// A header's value; several are joined as the standards say.
+    fn header(&self, name: &http::HeaderName) -> Option<Vec<u8>> {
+        let mut values = self.parts.headers.get_all(name).iter();
+        let mut joined = values.next()?.as_bytes().to_vec();
+        let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
+        for value in values {
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(value.as_bytes());
+        }
+        Some(joined)
+    }
+
+    /// What the SAPI needs before a script starts.
+    pub(super) fn basics(&self) -> Basics {
+        let http10 = self.parts.version < http::Version::HTTP_11;
+        Basics {
+            method: self.parts.method.to_string(),
+            query: self.parts.uri.query().unwrap_or_default().to_string(),
+            content_type: self.header(&CONTENT_TYPE),
+            content_length: self.length().unwrap_or(-1),
+            cookies: self.header(&COOKIE),
+            authorization: self.header(&AUTHORIZATION),
+            protocol: if http10 { 1000 } else { 1001 },
+        }
+    }
+
+    /// The body's length, where it is told.
+    fn length(&self) -> Option<i64> {
+        std::str::from_utf8(&self.header(&CONTENT_LENGTH)?).ok()?.parse().ok()
+    }
+
+    /// `$_SERVER`: names and values, in order.
+    pub(super) fn variables(&self) -> Vec<(String, Vec<u8>)> {
+        let mut all = Variables(Vec::with_capacity(32 + self.parts.headers.keys_len()));
+        let uri = &self.parts.uri;
+        let root = self.root.as_deref().or(self.script.parent()).unwrap_or(Path::new("")).as_os_str();
+        let script = self.script.as_os_str().as_encoded_bytes();
+        let name = self.script_name();
+        all.set("QUERY_STRING", uri.query().unwrap_or_default());
+        all.set("REQUEST_METHOD", self.parts.method.as_str());
+        all.set("CONTENT_TYPE", self.header(&CONTENT_TYPE).unwrap_or_default());
+        all.set("CONTENT_LENGTH", self.header(&CONTENT_LENGTH).unwrap_or_default());
+        all.set("SCRIPT_NAME", name.clone());
+        all.set("REQUEST_URI", uri.path_and_query().map_or(uri.path(), |target| target.as_str()));
+        all.set("DOCUMENT_URI", [&name, self.path_info.as_bytes()].concat());
+        all.set("DOCUMENT_ROOT", root.as_encoded_bytes());
+        all.set("SERVER_PROTOCOL", format!("{:?}", self.parts.version));
+        all.set("REQUEST_SCHEME", if self.https { "https" } else { "http" });
+        if self.https {
+            all.set("HTTPS", "on");
+        }
+        all.set("GATEWAY_INTERFACE", "CGI/1.1");
+        all.set("SERVER_SOFTWARE", concat!("Sidestack/", env!("CARGO_PKG_VERSION")));
+        all.set("REMOTE_ADDR", self.remote.ip().to_string());
+        all.set("REMOTE_PORT", self.remote.port().to_string());
+        all.set("SERVER_ADDR", self.local.ip().to_string());
+        all.set("SERVER_PORT", self.local.port().to_string());
+        all.set("SERVER_NAME", self.server_name());
+        all.set("REDIRECT_STATUS", "200");
+        all.set("SCRIPT_FILENAME", script);
+        if !self.path_info.is_empty() {
+            all.set("PATH_INFO", self.path_info.as_str());
+            all.set("PATH_TRANSLATED", [root.as_encoded_bytes(), self.path_info.as_bytes()].concat());
+        }
+        all.set("PHP_SELF", [&name, self.path_info.as_bytes()].concat());
+        for header in self.parts.headers.keys().filter(|name| !name.as_str().contains('_')) {
+            let variable = format!("HTTP_{}", header.as_str().to_ascii_uppercase().replace('-', "_"));
+            all.set(&variable, self.header(header).unwrap_or_default());
+        }
+        let mut all = all.0;
+        all.retain(|(name, _)| !self.variables.iter().any(|(own, _)| own == name));
+        all.extend(self.variables.iter().cloned());
+        all
+    }
+
+    /// The headers as sent, for `getallheaders()`: names with their words capitalised.
+    pub(super) fn headers(&self) -> Vec<(String, Vec<u8>)> {
+        let headers = self.parts.headers.keys();
+        headers.map(|name| (capitalised(name.as_str()), self.header(name).unwrap_or_default())).collect()
+    }
+
+    /// The script's path below the document root, with `/` before it; its file name if it lies elsewhere.
+    fn script_name(&self) -> Vec<u8> {
+        let root = self.root.as_deref().or(self.script.parent());
+        let below = root.and_then(|root| self.script.strip_prefix(root).ok());
+        let name = below.map_or_else(|| self.script.file_name().unwrap_or_default(), Path::as_os_str);
+        [&b"/"[..], name.as_encoded_bytes()].concat()
+    }
+
+    fn server_name(&self) -> String {
+        let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.or_else(|| self.parts.uri.host()).unwrap_or_default();
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        if name.is_empty() { self.local.ip().to_string() } else { name.to_string() }
+    }
+}
+
+/// See [`Page::basics`].
+pub(super) struct Basics {
+    pub method: String,
+    pub query: String,
+    pub content_type: Option<Vec<u8>>,
+    /// -1: not told.
+    pub content_length: i64,
+    pub cookies: Option<Vec<u8>>,
+    pub authorization: Option<Vec<u8>>,
+    /// As PHP counts: 1001 is HTTP/1.1.
+    pub protocol: i64,
+}
+
+struct Variables(Vec<(String, Vec<u8>)>);
+
+impl Variables {
+    fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
+        self.0.push((name.into(), value.into()));
+    }
+}
+
+/// `content-type` as `Content-Type`.
+fn capitalised(name: &str) -> String {
+    let mut first = true;
+    let letter = |c: char| {
+        let letter = if first { c.to_ascii_uppercase() } else { c };
+        first = c == '-';
+        letter
+    };
+    name.chars().map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(request: http::request::Builder) -> Page {
+        Page::new("/srv/www/app/index.php", request.body(Body::empty()).expect("a request")).document_root("/srv/www")
+    }
+
+    fn get(page: &Page, name: &str) -> Option<String> {
+        let all = page.variables();
+        let mut found = all.iter().filter(|(own, _)| own == name);
+        let value = found.next().map(|(_, value)| String::from_utf8(value.clone()).expect("text"));
+        assert!(found.next().is_none(), "{name} twice");
+        value
+    }
+
+    #[test]
+    fn the_paths_are_those_of_fpm() {
+        let page = page(http::Request::get("/app/index.php/caf%C3%A9?a=1&b")).path_info("/café");
+        for (name, value) in [
+            ("REQUEST_URI", "/app/index.php/caf%C3%A9?a=1&b"),
+            ("QUERY_STRING", "a=1&b"),
+            ("DOCUMENT_URI", "/app/index.php/café"),
+            ("SCRIPT_NAME", "/app/index.php"),
+            ("SCRIPT_FILENAME", "/srv/www/app/index.php"),
+            ("DOCUMENT_ROOT", "/srv/www"),
+            ("PATH_INFO", "/café"),
+            ("PATH_TRANSLATED", "/srv/www/café"),
+            ("PHP_SELF", "/app/index.php/café"),
+            ("CONTENT_LENGTH", ""),
+        ] {
+            assert_eq!(get(&page, name).as_deref(), Some(value), "{name}");
+        }
+        assert_eq!(get(&page, "HTTPS"), None);
+    }
+
+    #[test]
+    fn headers_become_variables_unless_they_could_pose_as_others() {
+        let request = http::Request::get("/")
+            .header("host", "example.org:8080")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("x-forwarded-for", "1.1.1.1")
+            .header("x_forwarded_for", "6.6.6.6");
+        let page = page(request).https(true).variable("HTTP_COOKIE", "mine").variable("APP", "x");
+        assert_eq!(get(&page, "SERVER_NAME").as_deref(), Some("example.org"));
+        assert_eq!(get(&page, "HTTP_HOST").as_deref(), Some("example.org:8080"));
+        assert_eq!(get(&page, "HTTP_X_FORWARDED_FOR").as_deref(), Some("1.1.1.1"));
+        assert_eq!(get(&page, "HTTP_COOKIE").as_deref(), Some("mine"));
+        assert_eq!((get(&page, "APP").as_deref(), get(&page, "HTTPS").as_deref()), (Some("x"), Some("on")));
+        assert_eq!(page.basics().cookies.as_deref(), Some(&b"a=1; b=2"[..]));
+        assert!(page.headers().iter().any(|(name, _)| name == "X-Forwarded-For"));
+    }
+
+    #[test]
+    fn names_of_hosts() {
+        for (host, name) in [("a.test", "a.test"), ("[::1]:80", "::1"), ("", "127.0.0.1")] {
+            assert_eq!(page(http::Request::get("/").header("host", host)).server_name(), name);
+        }
+    }
+}
