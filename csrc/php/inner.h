@@ -3,6 +3,7 @@
 #define SIDESTACK_PHP_INNER_H
 
 #include "ssphp.h"
+#include "xml.h"
 
 #include "php.h"
 #include "SAPI.h"
@@ -11,7 +12,7 @@
 
 TSRMLS_MAIN_CACHE_EXTERN()
 
-/* PHP's thread-local words that belong to a request, beside what TSRM keeps; see swap.c. */
+/* A request's thread-local words, PHP's and libxml2's, beside what TSRM keeps; see swap.c. */
 typedef struct ssphp_words {
   zend_string *spl_autoload_extensions;
   HashTable *spl_autoload_functions;
@@ -19,6 +20,7 @@ typedef struct ssphp_words {
   bool pcre_data_used;
   HashTable pcre_tables;
   uint32_t fiber_switch_blocking;
+  ssphp_xml xml;
 } ssphp_words;
 
 /* All that PHP calls a thread. One request at a time has it; idle ones wait in their interpreter's pool. */

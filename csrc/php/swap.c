@@ -57,6 +57,7 @@ static void words_save(ssphp_words *words) {
   words->pcre_data_used = mdata_used;
   words->pcre_tables = char_tables;
   words->fiber_switch_blocking = zend_fiber_switch_blocking;
+  ssphp_xml_save(&words->xml);
 }
 
 /* [interpreter thread; no; no] */
@@ -69,11 +70,14 @@ static void words_load(const ssphp_words *words) {
   mdata_used = words->pcre_data_used;
   char_tables = words->pcre_tables;
   zend_fiber_switch_blocking = words->fiber_switch_blocking;
+  ssphp_xml_load(&words->xml);
 }
 
 /* [fiber; no; no] */
 void ssphp_words_clear(void) {
-  const ssphp_words none = {0};
+  ssphp_words none = {0};
+  ssphp_xml_clear();
+  ssphp_xml_save(&none.xml);
   words_load(&none);
 }
 

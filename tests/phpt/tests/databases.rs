@@ -18,7 +18,7 @@ const REQUESTS: i64 = 50;
 fn together(at: &str, body: &str) {
     let engine = stage::builder().build().expect("an engine");
     let text = format!("<?php $at = '{at}'; return function (int $n) use ($at) {{ {body} }};");
-    let script = block_on(engine.load_text("database.php", &text)).expect("a script");
+    let script = block_on(engine.load_text("database.php", text)).expect("a script");
     let call = |n: i64| script.call::<i64>("default", n).deadline(Duration::from_secs(60));
     assert_eq!(block_on(call(7)).unwrap_or_else(|error| panic!("{error}")), 7);
     let begun = Instant::now();

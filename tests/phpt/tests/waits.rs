@@ -71,7 +71,7 @@ fn together(body: &str, each: Duration) {
     let bed = bed();
     let address = server();
     let text = format!("<?php $server = '{address}'; return function (int $n) use ($server) {{ {body} }};");
-    let script = block_on(bed.engine.load_text("waits.php", &text)).expect("a script");
+    let script = block_on(bed.engine.load_text("waits.php", text)).expect("a script");
     // The first one is not measured: it compiles.
     let call = |n: i64| script.call::<i64>("default", n).deadline(Duration::from_secs(60));
     assert_eq!(block_on(call(7)).unwrap_or_else(|error| panic!("{error}")), 7);
@@ -138,7 +138,7 @@ fn one_after_the_other(setup: &str, body: &str) {
     let bed = bed();
     let folder = tempfile::tempdir().expect("a folder");
     let text = format!("<?php $folder = '{}'; {setup} return function (int $n) use ($folder) {{ {body} }};", folder.path().display());
-    let script = block_on(bed.engine.load_text("holds.php", &text)).expect("a script");
+    let script = block_on(bed.engine.load_text("holds.php", text)).expect("a script");
     let calls = (0..REQUESTS).map(|n| script.call::<i64>("default", n).deadline(Duration::from_secs(60)));
     let mut values = block_on(try_join_all(calls)).unwrap_or_else(|error| panic!("{error}"));
     values.sort_unstable();
