@@ -75,6 +75,7 @@ int ss_signal_attach(void) {
   }
   memset(thread, 0, sizeof *thread);
   thread->deadline = UINT64_MAX;
+  thread->alarm = UINT64_MAX;
   thread->in_host = 1;
   SS_BARRIER(); /* a handler that finds `attached` finds the rest */
   thread->attached = 1;

@@ -37,6 +37,7 @@ typedef struct ss_thread {
   uintptr_t stack_guard;       /* bytes below it that fault when touched */
   volatile uint64_t epoch;     /* counts resumes: a tick that carries another epoch is stale */
   volatile uint64_t deadline;  /* of the current fiber, CLOCK_MONOTONIC nanoseconds; UINT64_MAX: none */
+  volatile uint64_t alarm;     /* the guest's, for the current fiber, as above: a host call that waits then fails with "alarm" */
   volatile int others_ready;   /* another fiber waits for this thread */
   volatile int deferred;       /* not 0: signals are queued, or a tick came in host code: ss_signal_switch is due */
   volatile uint32_t idle;      /* ticks in a row that found no fiber current */

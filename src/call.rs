@@ -1,14 +1,14 @@
 //! One guest call as it travels: the [`Job`](job::Job) that goes in, the [`Call`] that waits for it, the
 //! [`Inbox`](inbox::Inbox) between them, and the wakers that come back to it.
 
-pub mod fibers;
 pub mod future;
 pub mod inbox;
 pub mod job;
+pub mod outcomes;
 pub mod reference;
+pub mod roster;
 pub mod scheduled;
 pub mod wake;
 
-pub use fibers::{FiberInfo, FiberState};
 pub use future::Call;
 pub use reference::Function;

@@ -22,6 +22,8 @@ use crate::Error;
 use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
+use crate::call::outcomes::Outcomes;
+use crate::diagnosis::FiberInfo;
 use crate::error::refused;
 use crate::worker::thread::Losses;
 
@@ -42,6 +44,7 @@ pub(crate) struct Inner {
     next_script: AtomicU32,
     next_pick: AtomicUsize,
     losses: Arc<Losses>,
+    outcomes: Arc<Outcomes>,
     closing: AtomicBool,
     /// Interpreters that the last shutdown left behind.
     stuck: AtomicUsize,
@@ -125,6 +128,10 @@ pub struct Metrics {
     pub slow_host_calls: u64,
     /// The last of them, by name.
     pub last_slow_host_call: Option<String>,
+    /// How often calls were ended because nothing could wake them any more: [`Call::detect_deadlock`].
+    pub deadlocks: u64,
+    /// The fibers that waited the last time.
+    pub last_deadlock: Option<Arc<[FiberInfo]>>,
 }
 
 impl Engine {
@@ -223,6 +230,7 @@ impl Engine {
     /// Counts.
     pub fn metrics(&self) -> Metrics {
         let (slow_host_calls, last_slow_host_call) = self.0.watchdog.slow();
+        let (deadlocks, last_deadlock) = self.0.outcomes.deadlocks();
         Metrics {
             interpreters: self.0.inboxes.len(),
             fibers: self.0.inboxes.iter().map(|inbox| inbox.live()).sum(),
@@ -236,6 +244,8 @@ impl Engine {
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
             last_slow_host_call,
+            deadlocks,
+            last_deadlock,
         }
     }
 

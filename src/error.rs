@@ -1,7 +1,10 @@
 //! The one public error, and the way a host function raises an error that scripts can match on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::diagnosis::FiberInfo;
 
 /// What a host function returns: any error becomes an error in the script.
 pub type HostResult<T> = anyhow::Result<T>;
@@ -53,6 +56,12 @@ pub enum Error {
     InterpreterLost {
         /// Whether the call had begun: if so it may have had effects.
         started: bool,
+    },
+    /// Nothing is left that could wake the call: every fiber of its interpreter waits for another one. See
+    /// [`Call::detect_deadlock`](crate::Call::detect_deadlock).
+    Deadlock {
+        /// Those that wait, oldest first, with what they wait for and where in their scripts.
+        fibers: Arc<[FiberInfo]>,
     },
     /// A value could not be turned into what the other side wants.
     Convert {
@@ -170,11 +179,29 @@ impl fmt::Display for Error {
             Error::Crashed { fault, fiber, .. } => write!(f, "the guest crashed in fiber {fiber}: {fault}"),
             Error::InterpreterLost { started: true } => f.write_str("the interpreter was lost while it ran this call"),
             Error::InterpreterLost { started: false } => f.write_str("the interpreter was lost"),
+            Error::Deadlock { fibers } => deadlock(f, fibers),
             Error::Convert { place, message } => write!(f, "{place}: {message}"),
             Error::Refused { message, .. } => f.write_str(message),
             Error::System { what, source } => write!(f, "{what}: {source}"),
         }
     }
+}
+
+/// The first few of those that wait; a report of all is for who asks.
+fn deadlock(f: &mut fmt::Formatter<'_>, fibers: &[FiberInfo]) -> fmt::Result {
+    const SHOWN: usize = 4;
+    let count = fibers.len();
+    write!(
+        f,
+        "deadlock: {count} fiber{} wait{}",
+        if count == 1 { "" } else { "s" },
+        if count == 1 { "s" } else { "" }
+    )?;
+    f.write_str(" and nothing is left that could wake one")?;
+    for (at, fiber) in fibers.iter().take(SHOWN).enumerate() {
+        write!(f, "{} {}", if at == 0 { ":" } else { ";" }, fiber.parked())?;
+    }
+    if count > SHOWN { write!(f, "; and {} more", count - SHOWN) } else { Ok(()) }
 }
 
 impl std::error::Error for Error {
@@ -226,6 +253,7 @@ impl Error {
             Error::Cancelled => Some("cancelled"),
             Error::Crashed { .. } => Some("crashed"),
             Error::InterpreterLost { .. } => Some("interpreter_lost"),
+            Error::Deadlock { .. } => Some("deadlock"),
             Error::Convert { .. } => Some("convert"),
             Error::Refused { name, .. } => Some(name),
             Error::System { .. } => Some("system"),

@@ -9,6 +9,7 @@ pub mod future;
 pub mod local;
 pub mod module;
 pub mod object;
+pub mod parked;
 pub mod record;
 pub mod registry;
 pub mod reply;

@@ -6,6 +6,7 @@
 mod abi;
 mod call;
 mod crossing;
+mod diagnosis;
 mod engine;
 pub mod error;
 pub mod export;
@@ -23,7 +24,8 @@ mod sys;
 pub mod value;
 mod worker;
 
-pub use call::{Call, FiberInfo, FiberState, Function};
+pub use call::{Call, Function};
+pub use diagnosis::{FiberInfo, FiberState};
 pub use engine::{Builder, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[doc(inline)]

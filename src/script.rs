@@ -4,6 +4,7 @@
 //! language's habits (Lua: csrc/lua/prelude.lua). Guest values pass through them uncopied.
 
 mod channel;
+mod given_out;
 mod group;
 mod json;
 mod lock;
@@ -26,7 +27,7 @@ pub fn core() -> Module {
     let module = lock::add(module);
     let module = json::add(module);
     let module = log::add(module);
-    add_http(module)
+    add_http(module.own())
 }
 
 #[cfg(feature = "tokio")]

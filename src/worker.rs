@@ -6,13 +6,15 @@
 //!   a ready fiber   → resume it for a slice
 //!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
-//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit
+//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit; after a moment, see whether
+//!                     the fibers wait for each other only
 //! ```
 //!
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
 mod backlog;
+mod deadlock;
 mod fault;
 mod fiber;
 mod jobs;
@@ -41,6 +43,7 @@ use crate::host::local::Local;
 use crate::signal::{Attached, Crash};
 
 use backlog::Backlog;
+use deadlock::Quiet;
 use fiber::{Fiber, Ids};
 use limits::Limits;
 use recycle::Recycle;
@@ -80,6 +83,8 @@ pub struct Worker<I: Interpreter> {
     held: Vec<Box<Job>>,
     /// When it is to be replaced.
     recycle: Recycle,
+    /// Whether fibers wait for each other only.
+    quiet: Quiet,
     /// Units of work left until the next intake.
     units: u32,
     ending: Option<Ending>,
@@ -176,13 +181,19 @@ impl<I: Interpreter> Worker<I> {
         let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
         let limits = [timer, self.limits.earliest(), self.backlog.earliest(), self.recycle.until(), ending];
         let until = limits.into_iter().flatten().min();
-        let message = match until {
+        let look = self.looks_for_deadlock();
+        let message = match [until, look].into_iter().flatten().min() {
             Some(until) => self.inbox.recv_deadline(until).ok(),
             None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),
         };
-        if let Some(message) = message {
-            self.take(message);
-            self.count_started();
+        match message {
+            Some(message) => {
+                self.quiet.looked = false;
+                self.take(message);
+                self.count_started();
+            }
+            None if look.is_some() && until.is_none_or(|until| look < Some(until)) => self.look_for_deadlock(),
+            None => self.quiet.looked = false,
         }
     }
 

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["sys"],
 ];
 /// Anyone may use these; they use nothing but each other.
-const LEAVES: &[&str] = &["abi", "error", "handle", "value"];
+const LEAVES: &[&str] = &["abi", "diagnosis", "error", "handle", "value"];
 
 fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
@@ -38,6 +38,7 @@ fn home(name: &str) -> &str {
     match name {
         "Error" | "HostResult" | "Limit" | "Raise" => "error",
         "Value" | "Bytes" => "value",
+        "FiberInfo" | "FiberState" => "diagnosis",
         "Call" | "Function" => "call",
         "Cx" | "Ext" | "FromCall" | "HostFn" | "HostObject" | "Members" | "Module" | "Object" | "Rest" | "State" => {
             "host"

@@ -60,8 +60,8 @@ int64_t ss_hooks_function(int which) {
 }
 
 int ss_hooks_refused(ss_call *call, int status) {
-  /* The codes of a cancel under way (src/error.rs). */
-  static const char *const cancelled[] = {"cancelled", "deadline", "memory"};
+  /* The codes of a cancel under way (src/error.rs), and of the guest's alarm. */
+  static const char *const cancelled[] = {"cancelled", "deadline", "memory", "alarm"};
   int refused = status == SS_ERROR;
   if (refused && call->count > 0 && call->values[0].tag == SS_STRING) {
     const ss_value *code = &call->values[0];

@@ -17,6 +17,7 @@
 
 #include "errors.h"
 #include "refs.h"
+#include "timer.h"
 #include "values.h"
 
 int ssphp_reserved;
@@ -147,6 +148,7 @@ void ssphp_host_call(uint32_t id, int by_reference, zval *object, zval *args, ui
   } else if (status == SS_OK) {
     give(&call, result);
   } else {
+    ssphp_timer_check();
     ssphp_throw_host(call.values);
   }
   ss_host_end(&call);

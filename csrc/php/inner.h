@@ -33,7 +33,7 @@ struct ssphp_context {
   uint32_t fibers;     /* that run in it now */
   uint32_t references; /* to its values that the host holds */
   int open;            /* a request was started, and not ended */
-  int unclean;         /* it was left by a bailout */
+  uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
   size_t memory;       /* bytes on its heap, when its last fiber gave up the thread */
   uint64_t largest;    /* the fiber that the request began with */
   struct ssphp_page *page; /* of the request, if it is a page's */

@@ -35,16 +35,3 @@ void ssphp_run_end(ssphp_run *run, int returned) {
   (void)returned;
   if (run->home != NULL && run->home->run == run) run->home->run = NULL;
 }
-
-/* The fiber whose request holds most. [interpreter thread; no; no] */
-uint64_t ssphp_over_memory(ssphp *home) {
-  if (!home->over) return 0;
-  home->over = 0;
-  const ssphp_context *largest = NULL;
-  for (const ssphp_context *context = home->contexts; context != NULL; context = context->next)
-    if (context->open && context->fibers > 0 && (largest == NULL || context->memory > largest->memory)) largest = context;
-  return largest != NULL ? largest->largest : 0;
-}
-
-/* [interpreter thread; no; no] */
-size_t ssphp_memory_used(const ssphp *home) { return home->used; }

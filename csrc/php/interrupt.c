@@ -7,24 +7,28 @@
 #include "interrupt.h"
 
 #include "errors.h"
+#include "timer.h"
 
 static void (*next_interrupt)(zend_execute_data *);
 
 /* [fiber; may suspend; may raise] */
 static void look_up(zend_execute_data *execute_data) {
   ss_thread *thread = &ss_thread_state;
+  ssphp_run *run = ssphp_here()->run;
   if (thread->interrupt != 0 && thread->place == SS_ON_FIBER && !thread->in_host) {
     ss_call call;
     ss_call_begin(&call);
     int status = ss_poll(&call, 0);
     if (status == SS_KILL) {
-      ssphp_here()->run->killed = 1;
+      run->killed = 1;
       ssphp_kill();
     } else if (status == SS_ERROR) {
       ssphp_throw_host(call.values);
     }
     ss_host_end(&call);
+    if (run != NULL && run->context != NULL) ssphp_timer_enter(run); /* the look-up has set the deadline anew */
   }
+  if (EG(exception) == NULL) ssphp_timer_check();
   if (next_interrupt != NULL) next_interrupt(execute_data);
 }
 

@@ -11,9 +11,11 @@
 #include "request.h"
 
 #include "context.h"
+#include "memory.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
+#include "timer.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
@@ -28,11 +30,6 @@ static void push_base(void) {
   EG(current_execute_data) = frame;
 }
 
-/* What one request may hold: what php.ini says, at most what the call may. [fiber; no; no] */
-static void limit_memory(size_t most) {
-  if (PG(memory_limit) < 0 || (size_t)PG(memory_limit) > most) zend_set_memory_limit(most);
-}
-
 /* [fiber; may suspend; no] */
 bool ssphp_request_begin(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -42,6 +39,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->largest = run->fiber;
   context->fibers = 1;
   context->open = 1;
+  context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
   ssphp_sapi_begin(run);
@@ -50,7 +48,7 @@ bool ssphp_request_begin(ssphp_run *run) {
     return false;
   }
   PG(during_request_startup) = 0;
-  limit_memory(run->memory);
+  ssphp_memory_limit();
   volatile bool good = true;
   zend_first_try {
     push_base();
@@ -68,6 +66,7 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
   run->context = context;
   context->fibers++;
   ssphp_occupy_anew(run);
+  ssphp_timer_enter(run);
   zend_first_try {
     zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
     EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));

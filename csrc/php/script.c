@@ -264,7 +264,10 @@ void ssphp_script_main(ssphp_run *run, zval *result) {
   command_line(run, path);
   zend_stream_init_filename(&file, path);
   file.primary_script = 1;
+  zend_execute_data *base = EG(current_execute_data);
+  EG(current_execute_data) = NULL; /* as in execute(); and what nobody catches is PHP's to report */
   php_execute_script(&file);
+  EG(current_execute_data) = base;
   zend_destroy_file_handle(&file);
   efree(path);
   ZVAL_LONG(result, EG(exit_status));

@@ -55,6 +55,7 @@ typedef struct ssphp_run {
   ssphp_context *context;     /* where it runs; NULL: nowhere yet, or no more */
   int returned;               /* ss_return() has been called */
   int killed;                 /* the host has killed it */
+  int timed_out;              /* it had the error that its request's time is over */
   uintptr_t executor[SSPHP_EXECUTOR_WORDS]; /* its words while another fiber of its context has them */
 } ssphp_run;
 

@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "memory.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -23,6 +24,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
   ssphp_interrupt_open();
+  ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
@@ -35,6 +37,7 @@ static zend_module_entry module = {
 int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
 
 /* What holds unless php.ini or the program says otherwise. */
+<<<<<<< HEAD
 static const char *const defaults[][2] = {
     {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
     {"implicit_flush", "0"}, {"opcache.jit", "disable"},  {"opcache.enable", "1"},
@@ -48,6 +51,18 @@ static void ini_defaults(HashTable *configuration) {
     zend_hash_str_update(configuration, defaults[i][0], strlen(defaults[i][0]), &value);
   }
 }
+=======
+static const char defaults[] =
+    "display_errors=0\n"
+    "log_errors=1\n"
+    "html_errors=0\n"
+    "implicit_flush=0\n"
+    /* Calls have deadlines. */
+    "max_execution_time=0\n"
+    "opcache.jit=disable\n"
+    /* A thread must not wait for a lock that a fiber of its own holds. */
+    "opcache.enable=1\n";
+>>>>>>> main
 
 /* [PHP's thread; no; no] */
 const char *ssphp_startup(const char *settings, const char *file) {

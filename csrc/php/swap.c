@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "timer.h"
 #include "zend_call_stack.h"
 
 /* Static in PHP's sources; build/php.sh makes them visible. */
@@ -193,13 +194,16 @@ void ssphp_enter(ssphp_run *run) {
   if (run->context == NULL) return;
   ssphp_load(home, run->context);
   ssphp_occupy(run);
+  ssphp_timer_enter(run);
+  /* What it is to be told did not reach it while another context was loaded. */
+  if (ss_thread_state.interrupt != 0) zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
 }
 
 /* [interpreter thread; no; no] */
 void ssphp_leave(ssphp *home) {
   ssphp_context *context = home->loaded;
   if (context == NULL || !context->open) return;
-  size_t used = zend_memory_usage(1);
+  size_t used = zend_memory_usage(0); /* not what is mapped: a chunk is 2 MiB, mostly untouched */
   home->used += used - context->memory;
   context->memory = used;
   if (home->used > home->memory) home->over = 1;

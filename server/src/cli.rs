@@ -68,7 +68,7 @@ Examples:
 
 const RUN_HELP: &str = "\
 The exit status is the script's own: the integer that it returns, 0 for true or nothing, 1 for false.
-An error is 1, the deadline 124, SIGINT 130, SIGTERM 143 where the script had to be stopped.
+An error is 1, also that nothing is left which could wake the script or its tasks; the deadline 124, SIGINT 130, SIGTERM 143 where the script had to be stopped.
 
 When the script has returned, the tasks that it started are waited for. SIGTERM gives all of it the time of --drain.
 
@@ -105,7 +105,7 @@ pub struct Serve {
     pub queue: usize,
 
     /// How long a request may wait for an interpreter, before 503; `none` for as long as its deadline lets it
-    #[arg(long, value_name = "TIME", default_value = "10s", env = "SIDESTACK_QUEUE_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "3s", env = "SIDESTACK_QUEUE_TIMEOUT")]
     pub queue_timeout: Deadline,
 
     /// Requests after which an interpreter is replaced by a new one; none is lost [default: never]

@@ -20,7 +20,8 @@ use tokio::signal::unix::Signal;
 use crate::cli::Fibers;
 use crate::listen;
 use crate::output::{Output, printable};
-use crate::units::show_time;
+use crate::report::own_name;
+use crate::units::{count, show_time};
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -103,18 +104,13 @@ impl Report {
 
 impl Row {
     fn waits_for(&self) -> String {
-        // What every script has is known without its module.
-        let name = self.waits_for.as_deref().map(|name| name.strip_prefix("sidestack.core.").unwrap_or(name));
+        let name = self.waits_for.as_deref().map(own_name);
         let name = printable(name.unwrap_or("-")).to_string();
         match self.held_ms {
             Some(held) => format!("{name} (held {})", show_time(Duration::from_millis(held))),
             None => name,
         }
     }
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints the table whenever the signal comes.

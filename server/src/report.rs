@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use sidestack::Error;
+use sidestack::{Error, FiberInfo};
 
 use crate::output::{Style, printable};
 use crate::sources::Sources;
+use crate::units::count;
 
 /// An error of a script, with the line where it happened:
 ///
@@ -18,7 +19,10 @@ use crate::sources::Sources;
 /// ```
 pub fn report(error: &Error, about: &str, sources: &Sources, style: Style) -> String {
     let Style { red, bold, dim, cyan, reset, .. } = style;
-    let text = error.to_string();
+    let text = match error {
+        Error::Deadlock { fibers } => format!("nothing is left that could wake {}", count(fibers.len(), "fiber")),
+        error => error.to_string(),
+    };
     let (traceback, given) = match error {
         Error::Script { traceback, .. } => (traceback.as_str(), kind(error)),
         _ => ("", kind(error)),
@@ -29,14 +33,19 @@ pub fn report(error: &Error, about: &str, sources: &Sources, style: Style) -> St
     frames.pop_if(|frame| *frame == "[C]: in ?");
     let (place, message) = match split_place(&text) {
         Some((place, message)) => (Some(place), message),
-        None => (frames.iter().find_map(|frame| split_place(frame)).map(|(place, _)| place), text.as_str()),
+        None => (where_it_was(error, &frames), text.as_str()),
     };
     let mut out = format!("  {red}error[{given}]{reset} {bold}{}{reset}\n", printable(message).replace('\n', "\n    "));
     let shown_place = place.map_or(String::new(), |Place { file, line }| format!("{file}:{line}   "));
     let _ = writeln!(out, "    {dim}┌{reset} {cyan}{}{reset}{}", printable(&shown_place), printable(about));
+    let parked = match error {
+        Error::Deadlock { fibers } => parked(fibers),
+        _ => Vec::new(),
+    };
     let source = place.and_then(|Place { file, line }| Some((line, sources.line(file, line)?)));
     let mut body: Vec<String> =
         source.into_iter().map(|(line, text)| format!("{dim}{line}{reset}   {}", printable(text.trim_end()))).collect();
+    body.extend(parked.iter().map(|line| printable(line).into_owned()));
     body.extend(frames.iter().map(|frame| format!("{dim}{}{reset}", printable(frame))));
     let last = body.len().saturating_sub(1);
     for (at, line) in body.iter().enumerate() {
@@ -51,6 +60,32 @@ pub fn plain(error: &Error) -> String {
         Error::Script { traceback, .. } if !traceback.is_empty() => format!("{error}\n{traceback}\n"),
         _ => format!("{error}\n"),
     }
+}
+
+/// The place of an error whose message has none.
+fn where_it_was<'a>(error: &'a Error, frames: &[&'a str]) -> Option<Place<'a>> {
+    match error {
+        Error::Deadlock { fibers } => fibers.iter().find_map(|fiber| place(fiber.at.as_deref()?)),
+        _ => frames.iter().find_map(|frame| split_place(frame)).map(|(place, _)| place),
+    }
+}
+
+/// Those that wait, a line each.
+fn parked(fibers: &[FiberInfo]) -> Vec<String> {
+    let line = |fiber: &FiberInfo| {
+        let id = fiber.id.map_or_else(|| "a call without a fiber".into(), |id| format!("fiber {id}"));
+        let at = fiber.at.as_deref().unwrap_or("-");
+        let function = fiber.waits_for.as_deref().unwrap_or("-");
+        let which = fiber.which.as_ref().map_or_else(String::new, |which| format!(" ({which})"));
+        let label = fiber.label.as_deref().unwrap_or_default();
+        format!("{id:<10} {at:<18} waits in {:<20} {label}", format!("{}{which}", own_name(function)))
+    };
+    fibers.iter().map(|fiber| line(fiber).trim_end().to_string()).collect()
+}
+
+/// A host function's name; what every script has is known without its module.
+pub fn own_name(function: &str) -> &str {
+    function.strip_prefix("sidestack.core.").unwrap_or(function)
 }
 
 fn kind(error: &Error) -> &str {
@@ -71,9 +106,14 @@ struct Place<'a> {
 /// `app.lua:14: message` in its parts.
 fn split_place(text: &str) -> Option<(Place<'_>, &str)> {
     let (head, message) = text.split_once(": ")?;
-    let (file, line) = head.rsplit_once(':')?;
+    Some((place(head)?, message))
+}
+
+/// `app.lua:14` in its parts.
+fn place(text: &str) -> Option<Place<'_>> {
+    let (file, line) = text.rsplit_once(':')?;
     let line = line.parse().ok()?;
-    (!file.is_empty() && !file.contains('\n')).then_some((Place { file, line }, message))
+    (!file.is_empty() && !file.contains('\n')).then_some(Place { file, line })
 }
 
 #[cfg(test)]

@@ -52,9 +52,14 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let engine = guest::engine(&guest::Capacity { threads: Some(1), ..Default::default() }, deadline, &options.limits)?;
     let mut work = std::pin::pin!(async {
-        let status = engine.run_file::<Status>(&path, Rest(args)).label(file.display().to_string()).await?;
+        let script = engine.run_file::<Status>(&path, Rest(args)).label(file.display().to_string());
+        // Nobody else calls.
+        let status = script.detect_deadlock().await?;
         tasks(&engine).await;
-        Ok::<_, Error>(status)
+        match engine.metrics().last_deadlock {
+            Some(fibers) => Err(Error::Deadlock { fibers }),
+            None => Ok(status),
+        }
     });
     let overdue = async {
         match deadline {

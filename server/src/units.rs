@@ -52,6 +52,11 @@ pub fn show_size(size: ByteSize) -> String {
     size.display().iec().to_string().replacen(".0 ", " ", 1)
 }
 
+/// `1 fiber`, `3 fibers`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// How long something took: `0.4ms`, `212ms`, `12.3s`.
 pub fn show_time(took: Duration) -> String {
     let ms = took.as_secs_f64() * 1000.0;

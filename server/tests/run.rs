@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::{Folder, ran, run, spawn_run};
+use common::{Folder, LONG, ran, run, spawn_run};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -44,6 +44,49 @@ fn an_error_prints_its_place_and_traceback() {
     for part in ["error[script] it broke", "job.lua:2", "error('it broke')", "job.lua:4: in main chunk"] {
         assert!(ran.stderr.contains(part), "no {part:?} in\n{}", ran.stderr);
     }
+}
+
+#[test]
+fn a_deadlock_ends_the_run_with_a_report() {
+    let script = "local ss = require 'sidestack'
+local a, b = ss.mutex(), ss.mutex()
+local function take(first, second)
+  local one <close> = first:lock()
+  ss.yield()
+  local two <close> = second:lock()
+end
+local t, u = ss.spawn(take, a, b), ss.spawn(take, b, a)
+t:join()";
+    let begun = Instant::now();
+    let ended = run(script, &[], &[]);
+    assert!(begun.elapsed() < LONG / 2);
+    assert_eq!(ended.status, Some(1), "{}", ended.stderr);
+    let report: Vec<&str> = ended.stderr.lines().skip_while(|line| !line.contains("error[deadlock]")).collect();
+    assert_eq!(report[0], "  error[deadlock] nothing is left that could wake 3 fibers", "{}", ended.stderr);
+    assert!(report[1].starts_with("    ┌ job.lua:9 ") && report[2] == "    │ 9   t:join()", "{}", ended.stderr);
+    for (line, place, wait) in
+        [(3, "job.lua:9", "Task.join (fiber "), (4, "job.lua:6", "Mutex.lock"), (5, "job.lua:6", "Mutex.lock")]
+    {
+        assert!(report[line].contains(place) && report[line].contains(wait), "{}", report[line]);
+    }
+    assert_eq!(report.len(), 6, "{}", ended.stderr);
+}
+
+#[test]
+fn so_does_one_of_the_tasks_that_a_script_leaves() {
+    let script = "local ss = require 'sidestack'
+local c = ss.channel()
+ss.background(function()
+  for _ in c:iter() do end
+end)
+print('returned')
+return 0";
+    let ended = run(script, &[], &[]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (Some(1), "returned\n"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("could wake 1 fiber\n") && ended.stderr.contains("job.lua:4"), "{}", ended.stderr);
+    // One that closes its channel leaves nobody behind.
+    let ended = run(&script.replace("print", "c:close() print"), &[], &[]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -317,6 +317,34 @@ fn a_script_requests_its_own_server_on_one_thread() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
+/// Scenario B4, where it cannot go on: the only fiber waits, or the only interpreter is held.
+#[test]
+fn a_request_that_nobody_can_answer_is_refused_in_time() {
+    let script = "local ss = require 'sidestack'
+         return function(request)
+           local url = 'http://' .. request.headers.host .. '/'
+           if request.path == '/waits' then
+             local answer = ss.http.get(url)
+             return answer.status .. ' ' .. answer.body
+           elseif request.path == '/holds' then
+             return io.popen(\"bash -c 'exec 3<>/dev/tcp/\" .. request.headers.host:gsub(':', '/')
+               .. \"; printf \\\"GET / HTTP/1.1\\r\\nhost: x\\r\\nconnection: close\\r\\n\\r\\n\\\" >&3; cat <&3'\"):read('a')
+           end
+           return 'ok'
+         end";
+    for (path, flags) in [("/waits", &["--fibers", "1"][..]), ("/holds", &["--allow", "io"])] {
+        let server = Server::start(script, &[&["--threads", "1", "--deadline", "none"], flags].concat());
+        let host = server.address.to_string();
+        let mut client = server.connect();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        std::io::Write::write_all(client.0.get_mut(), head.as_bytes()).expect("sent");
+        let begun = Instant::now();
+        let body = client.read("GET").body;
+        assert!(body.contains("503") && body.contains("no interpreter was free in time"), "{path}: {body:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{path}: {:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn what_is_wrong_at_the_start_is_said() {
     let folder = Folder::new();

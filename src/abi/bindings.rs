@@ -27,6 +27,7 @@ pub struct ss_thread {
     pub stack_guard: usize,
     pub epoch: u64,
     pub deadline: u64,
+    pub alarm: u64,
     pub others_ready: ::core::ffi::c_int,
     pub deferred: ::core::ffi::c_int,
     pub idle: u32,

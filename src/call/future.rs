@@ -92,6 +92,15 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         self
     }
 
+    /// Ends the call, and the tasks that it starts, with [`Error::Deadlock`] as soon as nothing is left that could wake them: each
+    /// fiber of the interpreter waits for another one (a channel, a lock, a task), no timer runs, no host function is
+    /// at work outside, and Rust holds no [`Function`](crate::Function) of the interpreter. Who asks so says that no *new*
+    /// call is going to help. Without it, that is told only of an engine that shuts down; else a deadline bounds the wait.
+    pub fn detect_deadlock(mut self) -> Self {
+        self.settings(|s| s.detect_deadlock = true);
+        self
+    }
+
     /// Whether it has got a fiber: if not, it waits in a queue, and dropping it leaves nothing begun.
     pub fn has_fiber(&self) -> bool {
         match &self.state {

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::fibers::{FiberInfo, Roster};
 use super::job::{Completion, Job};
+use super::outcomes::Outcomes;
+use super::roster::Roster;
 use super::wake::FiberKey;
 use crate::Error;
+use crate::diagnosis::FiberInfo;
 use crate::error::refused;
 
 /// What an interpreter thread is told.
@@ -28,6 +30,8 @@ pub enum Message {
     Release { incarnation: u32, slot: u64 },
     /// Take no new work; cancel what still runs at `cancel_at`; then end.
     Drain { cancel_at: Instant, done: Sender<()> },
+    /// One who could have called is gone: fibers may wait in vain now.
+    Look,
     /// Tell what your fibers are at.
     Fibers(Sender<Vec<FiberInfo>>),
     /// The engine is gone: cancel everything and end.
@@ -42,6 +46,8 @@ pub struct Inbox {
     pub incarnation: AtomicU32,
     /// Its labelled fibers.
     pub roster: Roster,
+    /// Its engine's counts.
+    pub outcomes: Arc<Outcomes>,
     sender: Sender<Message>,
     /// Jobs sent and not yet on a fiber.
     queued: AtomicUsize,
@@ -51,16 +57,19 @@ pub struct Inbox {
     capacity: usize,
     closed: AtomicBool,
     ended: AtomicBool,
+    /// How many tokens others hold that let them call: see [`Outside`].
+    outside: AtomicUsize,
 }
 
 impl Inbox {
     /// An inbox where at most `capacity` jobs may wait, and the end that the interpreter thread reads.
-    pub fn new(interpreter: u32, capacity: usize) -> (Arc<Inbox>, Receiver<Message>) {
+    pub fn new(interpreter: u32, capacity: usize, outcomes: &Arc<Outcomes>) -> (Arc<Inbox>, Receiver<Message>) {
         let (sender, receiver) = crossbeam_channel::unbounded();
         let inbox = Inbox {
             interpreter,
             incarnation: AtomicU32::new(0),
             roster: Roster::default(),
+            outcomes: outcomes.clone(),
             sender,
             queued: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
@@ -68,6 +77,7 @@ impl Inbox {
             capacity,
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            outside: AtomicUsize::new(0),
         };
         (Arc::new(inbox), receiver)
     }
@@ -148,9 +158,34 @@ impl Inbox {
         self.live.load(Ordering::Relaxed)
     }
 
+    /// Whether anybody outside of the interpreter holds what calls into it.
+    pub fn has_outside(&self) -> bool {
+        self.outside.load(Ordering::Acquire) > 0
+    }
+
     /// How busy the interpreter is: what a new call is routed by.
     pub fn load(&self) -> usize {
         self.queued() + self.live()
+    }
+}
+
+/// Counts one that is outside of the interpreter and may call into it at any time: fibers that wait for each other may be woken
+/// by what it calls.
+pub struct Outside(Arc<Inbox>);
+
+impl Outside {
+    /// One more.
+    pub fn new(inbox: &Arc<Inbox>) -> Outside {
+        inbox.outside.fetch_add(1, Ordering::AcqRel);
+        Outside(inbox.clone())
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        if self.0.outside.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.send(Message::Look);
+        }
     }
 }
 

@@ -88,6 +88,11 @@ impl Work {
         }
     }
 
+    /// Whether it is a task that a script started: its results stay among scripts.
+    pub fn is_task(&self) -> bool {
+        matches!(self, Work::Function { by_reference: true, .. })
+    }
+
     /// As [`Work::args`].
     pub fn args_mut(&mut self) -> Option<&mut Flat> {
         match self {
@@ -111,6 +116,8 @@ pub struct Settings {
     pub label: Option<String>,
     /// For [`Ext`](crate::Ext) extractors.
     pub extensions: Extensions,
+    /// It is told if nothing can wake it any more: see `worker::deadlock`.
+    pub detect_deadlock: bool,
 }
 
 /// Ends a job whose outcome is decoded, and gives it away; `None`: it is needed still, or gone.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::future::Call;
-use super::inbox::{Inbox, Message};
+use super::inbox::{Inbox, Message, Outside};
 use super::job::{Target, Work};
 use crate::Error;
 use crate::value::attach;
@@ -24,9 +24,17 @@ pub struct Reference {
     pub slot: u64,
     /// Whether the value is a function (or any other guest value, by reference).
     pub function: bool,
+    /// Rust code that is not the engine's may hold it, and call it.
+    _outside: Option<Outside>,
 }
 
 impl Reference {
+    /// A token of this slot, which the guest has given up to it; for the engine's `own` use or for others.
+    pub fn new(inbox: &Arc<Inbox>, incarnation: u32, slot: u64, function: bool, own: bool) -> Reference {
+        let outside = (!own).then(|| Outside::new(inbox));
+        Reference { inbox: inbox.clone(), incarnation, slot, function, _outside: outside }
+    }
+
     /// The slot, if the value still exists in the interpreter `inbox`.
     pub fn slot_in(&self, inbox: &Inbox) -> Result<u64, Error> {
         if !std::ptr::eq(&*self.inbox, inbox) {

@@ -13,6 +13,7 @@ use super::fence::drop_fenced;
 use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
+use crate::error::Raise;
 use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 
 /// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
@@ -71,7 +72,10 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
             }
             let future = call.future.take();
             if call.outcome.is_none() {
-                delivered |= waits_in == Some(call.id);
+                // A hook tells the C library's caller, not the script: that is told when it looks up.
+                let hooked = FiberRecord::context(record).local.registry.name(call.function);
+                let hooked = hooked.is_some_and(|name| name.starts_with("sidestack.hooks."));
+                delivered |= waits_in == Some(call.id) && !hooked;
                 call.outcome = Some(Err(error(record, reason).into()));
             }
             drop_fenced(future);
@@ -79,6 +83,26 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
         let kill_at = Instant::now().checked_add((*record).grace);
         (*record).cancel = Some(Cancel { target, reason, delivered, kill: false, kill_at });
         (*record).renew_limit();
+    }
+}
+
+/// The guest's alarm has come: the host call that the fiber waits in, if it does, fails. True if the fiber can go on now, with
+/// its status left in the record.
+///
+/// # Safety
+///
+/// As [`whole`].
+#[must_use]
+pub unsafe fn alarm(record: *mut FiberRecord) -> bool {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let Suspended::Call(id) = (*record).suspended else { return false };
+        let Some(at) = (*record).find(id) else { return false };
+        let call = (*record).at_mut(at);
+        let future = call.future.take();
+        call.outcome.get_or_insert_with(|| Err(Raise::new("alarm", "the guest's alarm has come").into()));
+        drop_fenced(future);
+        host_call::resumable(record)
     }
 }
 

@@ -39,6 +39,7 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             }
             return;
         };
+        let own = job.work.is_task();
         let mut job = Some(job);
         let mut over = || {
             let mut job = job.take()?;
@@ -48,7 +49,7 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             Some(job)
         };
         let completed = fence(|| {
-            let mut resolver = local.resolver();
+            let mut resolver = local.resolver(own);
             let outcome = match failed {
                 Some(error) => Err(error),
                 None => Ok(Results::new(values, count, &mut resolver)),
@@ -100,7 +101,7 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
     // SAFETY: the caller's contract.
     unsafe {
         let mut run = Run::new(values, count);
-        let mut resolver = FiberRecord::context(record).local.resolver();
+        let mut resolver = FiberRecord::context(record).local.resolver(true);
         let mut text = || -> Option<String> {
             let bytes: Option<Bytes> = run.next(&mut resolver).ok()?;
             bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

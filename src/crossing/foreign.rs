@@ -13,7 +13,7 @@ use crate::abi::{
     SS_FUNCTION, sidestack_host, sidestack_results, sidestack_results_set, ss_api_error, ss_value,
 };
 use crate::call::Call;
-use crate::call::inbox::Inbox;
+use crate::call::inbox::{Inbox, Outside};
 use crate::call::job::{Target, Work};
 use crate::call::reference::Reference;
 use crate::host::Rest;
@@ -27,12 +27,19 @@ pub struct Host {
     inbox: Arc<Inbox>,
     incarnation: u32,
     registry: Arc<Registry>,
+    /// As long as C has it, a thread may call.
+    _outside: Outside,
 }
 
 impl Host {
     /// The interpreter of this thread.
     pub fn of(local: &Local) -> Host {
-        Host { inbox: local.inbox.clone(), incarnation: local.incarnation, registry: local.registry.clone() }
+        Host {
+            inbox: local.inbox.clone(),
+            incarnation: local.incarnation,
+            registry: local.registry.clone(),
+            _outside: Outside::new(&local.inbox),
+        }
     }
 
     /// For C to keep, until `ss_foreign_host_free`.
@@ -196,6 +203,6 @@ impl Resolver for Bound<'_> {
         let Host { inbox, incarnation, .. } = self.0;
         // SAFETY: an entry with this tag holds a key (csrc/value.h).
         let slot = unsafe { entry.as_.key };
-        Ok(Arc::new(Reference { inbox: inbox.clone(), incarnation: *incarnation, slot, function: true }))
+        Ok(Arc::new(Reference::new(inbox, *incarnation, slot, true, false)))
     }
 }

@@ -185,7 +185,8 @@ pub unsafe fn answer(
             return KILL;
         }
         if (*record).at(at).outcome.is_none() {
-            let results = results(record, status, values, count);
+            let own = (*call).flags != 0;
+            let results = results(record, status, values, count, own);
             if let Some(shared) = (*record).at(at).shared.clone() {
                 let waker = waker_ref(&(*record).waker);
                 if let Err(Panicked(message)) = fence(|| shared.answer(results, &waker)) {
@@ -206,13 +207,14 @@ unsafe fn results(
     status: c_int,
     values: *mut ss_value,
     count: u32,
+    own: bool,
 ) -> Result<Box<Flat>, Error> {
     // SAFETY: passed on from `answer`.
     unsafe {
         match status as u32 {
             SS_OK => {
                 let mut flat = crate::host::reply::take();
-                match flat.copy_run(values, count, &mut FiberRecord::context(record).local.resolver()) {
+                match flat.copy_run(values, count, &mut FiberRecord::context(record).local.resolver(own)) {
                     Ok(()) => Ok(flat),
                     Err(e) => Err(Error::Convert { place: "result of a guest call".into(), message: e.to_string() }),
                 }

@@ -27,8 +27,8 @@ pub(super) unsafe fn begin(record: *mut FiberRecord) -> bool {
         if deadline.is_some_and(|deadline| now >= deadline) {
             // It runs, so there is nothing to resume; what waits further out has its futures dropped.
             let _ = cancel::whole(record, Reason::Deadline);
-            cancel::publish_limit(record);
         }
+        cancel::publish_limit(record);
         if (*record).grace_over(now) {
             (*record).kill();
         }

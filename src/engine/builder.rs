@@ -10,6 +10,7 @@ use super::{Engine, Inner};
 use crate::Error;
 use crate::call::inbox::Inbox;
 use crate::call::job::Extensions;
+use crate::call::outcomes::Outcomes;
 use crate::error::refused;
 use crate::guest::Guest;
 use crate::host::Module;
@@ -181,10 +182,11 @@ impl<G: Guest> Builder<G> {
         let activities: Vec<Arc<Activity>> = (0..self.threads).map(|_| Arc::default()).collect();
         let watchdog = Watchdog::start(activities.clone(), registry.clone())
             .map_err(|source| Error::System { what: "cannot start the watchdog thread".into(), source })?;
+        let outcomes = Arc::<Outcomes>::default();
         let mut ends = Vec::new();
         let mut inboxes = Vec::new();
         for interpreter in 0..self.threads {
-            let (inbox, receiver) = Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue);
+            let (inbox, receiver) = Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue, &outcomes);
             inboxes.push(inbox.clone());
             ends.push((inbox, receiver));
         }
@@ -196,6 +198,7 @@ impl<G: Guest> Builder<G> {
             next_script: AtomicU32::new(1),
             next_pick: AtomicUsize::new(0),
             losses: losses.clone(),
+            outcomes,
             closing: AtomicBool::new(false),
             stuck: AtomicUsize::new(0),
             give_up_after: settings.grace + Duration::from_millis(500),

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{Engine, Inner};
-use crate::call::fibers::{FiberInfo, FiberState};
 use crate::call::inbox::Message;
+use crate::diagnosis::{FiberInfo, FiberState};
 
 /// How long interpreters get to answer.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -37,9 +37,6 @@ impl Engine {
             for (interpreter, told) in asked.into_iter().enumerate() {
                 found.extend(told.recv_deadline(until).unwrap_or_else(|_| engine.known(interpreter)));
             }
-            for fiber in &mut found {
-                fiber.guest = engine.guest;
-            }
             found.sort_by_key(|fiber| std::cmp::Reverse(fiber.age));
             found
         })
@@ -53,7 +50,7 @@ impl Inner {
         let inbox = &self.inboxes[interpreter];
         let running = self.watchdog.running(interpreter);
         let is_running = |id| running.as_ref().is_some_and(|(fiber, ..)| *fiber == id);
-        let blank = FiberInfo::blank(inbox.interpreter, FiberState::Unknown);
+        let blank = FiberInfo::blank(self.guest, inbox.interpreter, FiberState::Unknown);
         let mut found: Vec<FiberInfo> = inbox
             .roster
             .list()

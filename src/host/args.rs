@@ -86,7 +86,7 @@ impl<'a> Args<'a> {
     #[inline]
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         self.taken += 1;
-        match self.run.next(&mut self.context.local.resolver()) {
+        match self.run.next(&mut self.context.local.resolver(self.entry.own)) {
             Ok(value) => Ok(value),
             Err(e) => Err(self.error(&e)),
         }

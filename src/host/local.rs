@@ -7,7 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::c_api::{Callback, Pointer};
 use super::registry::Registry;
@@ -22,6 +22,8 @@ use crate::value::{Flat, Resolver};
 
 /// See the module. Lives in an `Rc`: it never leaves its thread.
 pub struct Local {
+    /// The guest's name.
+    pub guest: &'static str,
     /// The host functions.
     pub registry: Arc<Registry>,
     /// Values given to the builder.
@@ -72,10 +74,10 @@ impl Local {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// Turns handles and slots back into what they stand for.
+    /// Turns handles and slots back into what they stand for, for the engine's `own` use or for others.
     #[inline]
-    pub fn resolver(&self) -> LocalResolver<'_> {
-        LocalResolver(self)
+    pub fn resolver(&self, own: bool) -> LocalResolver<'_> {
+        LocalResolver { local: self, own }
     }
 
     /// Gives the attachments of a run that goes to the guest their handles and slots. [`Local::unbind`] has to follow, unless
@@ -169,14 +171,20 @@ impl<T> Drop for Borrowed<'_, T> {
 }
 
 /// See [`Local::resolver`].
-pub struct LocalResolver<'a>(&'a Local);
+pub struct LocalResolver<'a> {
+    local: &'a Local,
+    own: bool,
+}
 
 impl Resolver for LocalResolver<'_> {
     fn object(&mut self, key: u64, _class: u32) -> Result<Arc<dyn Any + Send + Sync>, String> {
-        let object = self.0.handles.borrow().get_any(key.into()).cloned().map_err(|e| e.to_string())?;
+        let object = self.local.handles.borrow().get_any(key.into()).cloned().map_err(|e| e.to_string())?;
         if object.is::<Pointer>() || object.is::<Callback>() {
             // It must not outlive its place in the table.
             return Err("wrong type of host object: it is C's own".into());
+        }
+        if !self.own {
+            self.local.registry.note_given_out(&*object);
         }
         Ok(object)
     }
@@ -187,7 +195,8 @@ impl Resolver for LocalResolver<'_> {
         entry.tag |= SS_CLAIMED;
         // SAFETY: an entry with this tag holds a key (csrc/value.h).
         let slot = unsafe { entry.as_.key };
-        Ok(Arc::new(Reference { inbox: self.0.inbox.clone(), incarnation: self.0.incarnation, slot, function }))
+        let Local { inbox, incarnation, .. } = self.local;
+        Ok(Arc::new(Reference::new(inbox, *incarnation, slot, function, self.own)))
     }
 }
 
@@ -258,6 +267,11 @@ impl Clock {
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
         let nanos = now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned();
         Clock { origin, nanos }
+    }
+
+    /// A time on CLOCK_MONOTONIC, in nanoseconds, as an `Instant`.
+    pub fn instant(&self, nanos: u64) -> Instant {
+        self.origin + Duration::from_nanos(nanos.saturating_sub(self.nanos))
     }
 
     /// `when` on CLOCK_MONOTONIC, in nanoseconds.

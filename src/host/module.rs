@@ -14,6 +14,8 @@ pub struct FunctionSpec {
     pub call: Arc<dyn HostCall>,
     /// Guest values cross uncopied (`SS_BY_REFERENCE`).
     pub by_reference: bool,
+    /// Only fibers and timers of its interpreter wake its future, which tells what it waits for (`parked`).
+    pub own: bool,
 }
 
 /// A named group of host functions, given to [`Builder::module`](crate::Builder::module).
@@ -74,8 +76,15 @@ impl Module {
         self.add(name, call, false)
     }
 
+    /// What it has so far is the engine's own: only fibers and timers wake its futures.
+    pub(crate) fn own(mut self) -> Self {
+        let members = self.classes.iter_mut().flat_map(|class| class.methods.iter_mut().chain(&mut class.getters));
+        members.chain(&mut self.functions).for_each(|function| function.own = true);
+        self
+    }
+
     fn add(mut self, name: impl Into<String>, call: Arc<dyn HostCall>, by_reference: bool) -> Self {
-        self.functions.push(FunctionSpec { name: name.into(), call, by_reference });
+        self.functions.push(FunctionSpec { name: name.into(), call, by_reference, own: false });
         self
     }
 }

@@ -25,29 +25,43 @@ pub trait HostObject: Send + Sync + Sized + 'static {
     fn members(members: &mut Members<Self>);
 }
 
+/// What runs when an object is given out.
+pub type GivenOut = Arc<dyn Fn(&(dyn Any + Send + Sync)) + Send + Sync>;
+
 /// Collects the members of a class.
 pub struct Members<T> {
     methods: Vec<FunctionSpec>,
     getters: Vec<FunctionSpec>,
+    given_out: Option<GivenOut>,
     class: PhantomData<fn(&T)>,
 }
 
 impl<T: HostObject> Members<T> {
     /// Adds a method: `object:name(…)` in Lua.
     pub fn method<M>(&mut self, name: &str, method: impl Method<T, M>) -> &mut Self {
-        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: false });
+        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: false, own: false });
         self
     }
 
     /// As `method`, with guest values passed uncopied, as references.
     pub(crate) fn method_by_reference<M>(&mut self, name: &str, method: impl Method<T, M>) -> &mut Self {
-        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: true });
+        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: true, own: false });
         self
     }
 
     /// Adds a field that scripts can read: `object.name` in Lua.
     pub fn get<M>(&mut self, name: &str, getter: impl Method<T, M>) -> &mut Self {
-        self.getters.push(FunctionSpec { name: name.into(), call: getter.erase(), by_reference: false });
+        self.getters.push(FunctionSpec { name: name.into(), call: getter.erase(), by_reference: false, own: false });
+        self
+    }
+
+    /// Runs whenever an object is given to Rust code that is not the engine's.
+    pub(crate) fn given_out(&mut self, note: impl Fn(&T) + Send + Sync + 'static) -> &mut Self {
+        self.given_out = Some(Arc::new(move |object| {
+            if let Some(object) = object.downcast_ref() {
+                note(object);
+            }
+        }));
         self
     }
 }
@@ -122,14 +136,18 @@ pub struct ClassSpec {
     pub methods: Vec<FunctionSpec>,
     /// Its readable fields.
     pub getters: Vec<FunctionSpec>,
+    /// See [`Members::given_out`].
+    pub given_out: Option<GivenOut>,
 }
 
 impl ClassSpec {
     /// The class of `T`.
     pub fn of<T: HostObject>() -> Self {
-        let mut members = Members::<T> { methods: Vec::new(), getters: Vec::new(), class: PhantomData };
+        let mut members =
+            Members::<T> { methods: Vec::new(), getters: Vec::new(), given_out: None, class: PhantomData };
         T::members(&mut members);
-        ClassSpec { type_id: TypeId::of::<T>(), name: T::NAME, methods: members.methods, getters: members.getters }
+        let Members { methods, getters, given_out, .. } = members;
+        ClassSpec { type_id: TypeId::of::<T>(), name: T::NAME, methods, getters, given_out }
     }
 }
 

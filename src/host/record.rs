@@ -19,6 +19,7 @@ use crate::Error;
 use crate::abi::{ss_call, ss_thread};
 use crate::call::job::{Extensions, Job};
 use crate::call::wake::{FiberKey, FiberWaker};
+use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
 use crate::fiber::Link;
 use crate::value::Flat;
@@ -54,6 +55,8 @@ pub struct Caller {
     pub label: Option<String>,
     /// Its call's extensions.
     pub extensions: Extensions,
+    /// Its call asked to be told of a deadlock.
+    pub detect_deadlock: bool,
 }
 
 /// Where a fiber is suspended.
@@ -80,6 +83,8 @@ pub enum Reason {
     Memory,
     /// A nested guest call was dropped by the host function that made it.
     Dropped,
+    /// Nothing could wake it any more.
+    Deadlock,
 }
 
 /// A cancel under way (rule 4, phases a and b).
@@ -151,11 +156,15 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// When its guest wants to be woken from a host call, on CLOCK_MONOTONIC in nanoseconds; `u64::MAX`: never.
+    pub alarm: u64,
+    /// Who else waited when nothing could wake it any more.
+    pub deadlock: Option<Arc<[FiberInfo]>>,
     /// When the next thing happens to it by itself.
     pub limit: LimitAt,
 }
 
-/// When a fiber's deadline or the end of its grace comes, as [`FiberRecord::renew_limit`] left it.
+/// When a fiber's deadline, the end of its grace or its alarm comes, as [`FiberRecord::renew_limit`] left it.
 #[derive(Debug, Clone, Copy)]
 pub struct LimitAt {
     /// The time.
@@ -246,6 +255,7 @@ impl FiberRecord {
                 let deadline = self.job.as_ref().and_then(|job| job.settings.deadline);
                 Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
             }
+            Reason::Deadlock => Error::Deadlock { fibers: self.deadlock.clone().unwrap_or_default() },
             Reason::Memory => {
                 Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
             }
@@ -255,6 +265,23 @@ impl FiberRecord {
     /// Whether it is to be killed now.
     pub fn grace_over(&self, now: Instant) -> bool {
         self.cancel.is_some_and(|cancel| !cancel.kill && cancel.kill_at.is_some_and(|at| now >= at))
+    }
+
+    /// Its guest has set another alarm, or none.
+    pub fn set_alarm(&mut self, nanos: u64) {
+        if self.alarm != nanos {
+            self.alarm = nanos;
+            self.renew_limit();
+        }
+    }
+
+    /// Whether its guest's alarm has come; it is over then.
+    pub fn take_alarm(&mut self, now: Instant) -> bool {
+        let due = self.alarm != u64::MAX && now >= self.context.local.clock.instant(self.alarm);
+        if due {
+            self.set_alarm(u64::MAX);
+        }
+        due
     }
 
     /// Phase b of its cancel begins.
@@ -272,16 +299,14 @@ impl FiberRecord {
         self.limit = LimitAt { at, nanos, changed: true };
     }
 
-    /// The time of the next thing that happens to the fiber by itself: its deadline, or its kill.
+    /// The time of the next thing that happens to the fiber by itself: its deadline, its kill, or its guest's alarm.
     fn next_limit(&self) -> Option<Instant> {
         let whole = match self.cancel {
             Some(Cancel { target: None, .. }) => None,
             _ => self.context.caller.deadline,
         };
         let kill = self.cancel.filter(|cancel| !cancel.kill).and_then(|cancel| cancel.kill_at);
-        match (whole, kill) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let alarm = (self.alarm != u64::MAX).then(|| self.context.local.clock.instant(self.alarm));
+        [whole, kill, alarm].into_iter().flatten().min()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Built once, before any interpreter starts, and never changed: interpreters share it without locks.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::exported;
 use super::function::HostCall;
 use super::module::{FunctionSpec, Module};
+use super::object::GivenOut;
 use crate::Error;
 use crate::abi::{SS_BY_REFERENCE, ss_class_desc, ss_function_desc, ss_host_desc, ss_module_desc};
 use crate::error::refused;
@@ -21,12 +22,15 @@ pub struct Entry {
     pub name: String,
     /// What it runs.
     pub call: Arc<dyn HostCall>,
+    /// See [`FunctionSpec::own`].
+    pub own: bool,
 }
 
 /// See the module.
 pub struct Registry {
     functions: Vec<Entry>,
     classes: HashMap<TypeId, u32>,
+    given_out: HashMap<TypeId, GivenOut>,
     desc: Desc,
 }
 
@@ -66,12 +70,14 @@ impl Registry {
             }
         }
         let mut classes = HashMap::new();
+        let mut given_out = HashMap::new();
         let mut class_descs = Vec::new();
         for class in modules.iter().flat_map(|m| &m.classes) {
             if classes.contains_key(&class.type_id) {
                 continue;
             }
             classes.insert(class.type_id, u32::try_from(classes.len()).expect("fewer classes than that"));
+            given_out.extend(class.given_out.clone().map(|note| (class.type_id, note)));
             let (methods, nmethods) = build.functions(class.name, &class.methods)?;
             let (getters, ngetters) = build.functions(class.name, &class.getters)?;
             class_descs.push(ss_class_desc { name: build.name(class.name)?, methods, nmethods, getters, ngetters });
@@ -84,7 +90,7 @@ impl Registry {
         });
         let desc =
             Desc { host, _modules: module_descs, _classes: class_descs, _functions: build.descs, _names: build.names };
-        Ok(Registry { functions: build.entries, classes, desc })
+        Ok(Registry { functions: build.entries, classes, given_out, desc })
     }
 
     /// The function of this id.
@@ -107,6 +113,13 @@ impl Registry {
     /// The class of a Rust type.
     pub fn class(&self, type_id: TypeId) -> Option<u32> {
         self.classes.get(&type_id).copied()
+    }
+
+    /// An object goes to Rust code that is not the engine's.
+    pub fn note_given_out(&self, object: &(dyn Any + Send + Sync)) {
+        if let Some(note) = self.given_out.get(&object.type_id()) {
+            note(object);
+        }
     }
 
     /// What guests read; valid while the registry lives.
@@ -137,7 +150,8 @@ impl Build {
                 return Err(bad(format!("{owner}.{} is defined twice", spec.name)));
             }
             let id = u32::try_from(self.entries.len()).expect("fewer functions than that");
-            self.entries.push(Entry { name: format!("{owner}.{}", spec.name), call: spec.call.clone() });
+            let name = format!("{owner}.{}", spec.name);
+            self.entries.push(Entry { name, call: spec.call.clone(), own: spec.own });
             let flags = if spec.by_reference { SS_BY_REFERENCE } else { 0 };
             descs.push(ss_function_desc { name: self.name(&spec.name)?, id, flags });
         }

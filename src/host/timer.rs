@@ -88,8 +88,7 @@ impl Timers {
     }
 
     /// Waits that are still to come.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.live
     }
 }

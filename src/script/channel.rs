@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender, TryRecvError, TrySendError};
+use async_channel::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use futures_util::future::{Either, select, select_all};
 
+use super::given_out::GivenOut;
 use super::time::duration;
 use crate::error::{HostResult, Raise};
+use crate::host::parked::telling;
 use crate::host::{Cx, HostObject, Members, Module, Object};
 use crate::value::Value;
 
@@ -25,11 +27,20 @@ pub fn add(module: Module) -> Module {
 struct Channel {
     sender: Sender<Value>,
     receiver: Receiver<Value>,
+    given_out: GivenOut,
 }
 
 impl Channel {
     fn of((sender, receiver): (Sender<Value>, Receiver<Value>)) -> Self {
-        Channel { sender, receiver }
+        Channel { sender, receiver, given_out: GivenOut::default() }
+    }
+
+    async fn send(&self, value: Value) -> Result<(), SendError<Value>> {
+        telling(self.sender.send(value), || self.given_out.wait()).await
+    }
+
+    async fn recv(&self) -> Result<Value, RecvError> {
+        telling(self.receiver.recv(), || self.given_out.wait()).await
     }
 }
 
@@ -50,14 +61,14 @@ impl HostObject for Channel {
     fn members(members: &mut Members<Self>) {
         members
             .method_by_reference("send", async |this: &Self, value: Value| {
-                this.sender.send(not_nil(value)?).await.map_err(|_| closed())
+                this.send(not_nil(value)?).await.map_err(|_| closed())
             })
             .method_by_reference("try_send", |this: &Self, value: Value| match this.sender.try_send(not_nil(value)?) {
                 Ok(()) => Ok(true),
                 Err(TrySendError::Full(_)) => Ok(false),
                 Err(TrySendError::Closed(_)) => Err(closed()),
             })
-            .method_by_reference("recv", async |this: &Self| Ok(this.receiver.recv().await.ok()))
+            .method_by_reference("recv", async |this: &Self| Ok(this.recv().await.ok()))
             .method_by_reference("try_recv", |this: &Self| match this.receiver.try_recv() {
                 Ok(value) => Ok((true, Some(value))),
                 Err(TryRecvError::Empty) => Ok((false, None)),
@@ -65,7 +76,8 @@ impl HostObject for Channel {
             })
             .method("close", |this: &Self| Ok(this.sender.close()))
             .get("closed", |this: &Self| Ok(this.sender.is_closed()))
-            .get("len", |this: &Self| Ok(this.receiver.len()));
+            .get("len", |this: &Self| Ok(this.receiver.len()))
+            .given_out(|this| this.given_out.note());
     }
 }
 
@@ -87,7 +99,7 @@ async fn first_of(
             Err(TryRecvError::Empty) => {}
         }
     }
-    let first = select_all(channels.iter().map(|channel| Box::pin(channel.receiver.recv())));
+    let first = select_all(channels.iter().map(|channel| Box::pin(channel.recv())));
     let after = seconds.map_or(Ok(Duration::MAX), duration)?;
     if after == Duration::MAX {
         let (value, at, _) = first.await;

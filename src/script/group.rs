@@ -6,10 +6,12 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::given_out::GivenOut;
 use super::task::{Outlives, Parent, State, Task};
 use crate::Error;
 use crate::call::Function;
 use crate::error::{HostResult, Raise};
+use crate::host::parked::tell;
 use crate::host::{Cx, HostObject, Members, Module, Object, Rest};
 use crate::value::{Many, Value};
 
@@ -19,7 +21,7 @@ pub fn add(module: Module) -> Module {
 
 /// Tasks that end together.
 #[derive(Default)]
-struct Group(Mutex<Tasks>);
+struct Group(Mutex<Tasks>, GivenOut);
 
 #[derive(Default)]
 struct Tasks {
@@ -53,12 +55,15 @@ impl HostObject for Group {
                 Ok(Object::new(task))
             },
         );
+        // Another interpreter's fibers may put tasks into it.
+        members.given_out(|this| this.1.note());
     }
 }
 
 impl Group {
     /// Takes out tasks that have ended well; the first error of any; pending while there are others.
     fn poll_tasks(&self, task: &Context<'_>) -> Poll<Result<(), Error>> {
+        tell(|| self.1.wait());
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).running.clone();
         let mut ended = Vec::new();
         let mut failed = None;

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex as Cell, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::given_out::GivenOut;
 use crate::error::Raise;
+use crate::host::parked::tell;
 use crate::host::{HostObject, Members, Module, Object};
 
 pub fn add(module: Module) -> Module {
@@ -31,6 +33,8 @@ struct Permits {
     waiting: VecDeque<(u64, Waker)>,
     /// Tickets that got a permit and have not looked yet.
     granted: Vec<u64>,
+    /// So was it, or one of its permits.
+    given_out: GivenOut,
 }
 
 type Shared = Arc<Cell<Permits>>;
@@ -104,6 +108,7 @@ impl Future for Acquire {
             self.ticket = Some(permits.next);
             let place = (permits.next, task.waker().clone());
             permits.waiting.push_back(place);
+            tell(|| permits.given_out.wait());
             return Poll::Pending;
         };
         let mut permits = lock(&shared);
@@ -115,6 +120,7 @@ impl Future for Acquire {
         if let Some((_, waker)) = permits.waiting.iter_mut().find(|(waiting, _)| *waiting == ticket) {
             waker.clone_from(task.waker());
         }
+        tell(|| permits.given_out.wait());
         Poll::Pending
     }
 }
@@ -147,7 +153,8 @@ impl HostObject for Mutex {
     fn members(members: &mut Members<Self>) {
         members
             .method("lock", async |this: &Self| Ok(held(Acquire::new(&this.0).await)))
-            .method("try_lock", |this: &Self| Ok(Permits::take(&this.0).map(held)));
+            .method("try_lock", |this: &Self| Ok(Permits::take(&this.0).map(held)))
+            .given_out(|this| lock(&this.0).given_out.note());
     }
 }
 
@@ -159,7 +166,8 @@ impl HostObject for Semaphore {
     fn members(members: &mut Members<Self>) {
         members
             .method("acquire", async |this: &Self| Ok(held(Acquire::new(&this.0).await)))
-            .method("try_acquire", |this: &Self| Ok(Permits::take(&this.0).map(held)));
+            .method("try_acquire", |this: &Self| Ok(Permits::take(&this.0).map(held)))
+            .given_out(|this| lock(&this.0).given_out.note());
     }
 }
 
@@ -178,6 +186,10 @@ impl HostObject for Held {
             drop(this.0.lock().unwrap_or_else(PoisonError::into_inner).take());
             Ok(())
         };
-        members.method("close", release).method("unlock", release);
+        members.method("close", release).method("unlock", release).given_out(|this| {
+            if let Some(permit) = &*this.0.lock().unwrap_or_else(PoisonError::into_inner) {
+                lock(&permit.0).given_out.note();
+            }
+        });
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use super::given_out::GivenOut;
 use crate::Error;
 use crate::call::Function;
 use crate::call::inbox::Message;
@@ -14,6 +15,7 @@ use crate::call::job::{Completion, Extensions, Job, Over, Settings, Work};
 use crate::call::reference::Reference;
 use crate::error::HostResult;
 use crate::host::args::{Args, FromCall};
+use crate::host::parked::{Wait, tell};
 use crate::host::{HostObject, Members, Module, Object, Rest};
 use crate::value::{Flat, Many, Results, Value};
 
@@ -39,6 +41,7 @@ pub struct Parent {
     memory: Option<usize>,
     label: Option<String>,
     extensions: Extensions,
+    detect_deadlock: bool,
 }
 
 impl FromCall for Parent {
@@ -51,6 +54,7 @@ impl FromCall for Parent {
             memory: caller.memory,
             label: caller.label.clone(),
             extensions: caller.extensions.clone(),
+            detect_deadlock: caller.detect_deadlock,
         })
     }
 }
@@ -84,7 +88,8 @@ impl HostObject for Task {
                 this.0.cancel();
                 Ok(())
             })
-            .get("done", |this: &Self| Ok(this.0.is_over()));
+            .get("done", |this: &Self| Ok(this.0.is_over()))
+            .given_out(|this| this.0.given_out.note());
     }
 }
 
@@ -100,6 +105,7 @@ impl Task {
             cancelled: AtomicBool::new(false),
             fiber: Default::default(),
             left_behind: Mutex::default(),
+            given_out: GivenOut::default(),
         });
         let deadline = match outlives {
             Outlives::Response => parent.deadline.map(|at| at.saturating_duration_since(Instant::now())),
@@ -112,6 +118,7 @@ impl Task {
                 memory: parent.memory,
                 label: parent.label.clone(),
                 extensions: parent.extensions_for(&state),
+                detect_deadlock: parent.detect_deadlock,
             },
             begun: Instant::now(),
             completion: Some(state.clone()),
@@ -129,6 +136,8 @@ pub struct State {
     fiber: (AtomicU64, AtomicU64),
     /// Tasks of groups that this task was in when it was cancelled: they were cancelled too, and may still be ending.
     left_behind: Mutex<Vec<Arc<State>>>,
+    /// So was a handle of it, which may cancel it.
+    given_out: GivenOut,
 }
 
 #[derive(Default)]
@@ -181,6 +190,11 @@ impl State {
         }
     }
 
+    fn wait(&self) -> Wait {
+        let id = self.fiber.1.load(Ordering::Relaxed);
+        Wait { which: (id != 0).then(|| format!("fiber {id}")), ..self.given_out.wait() }
+    }
+
     /// Polls for its end.
     pub fn poll_end(&self, task: &Context<'_>) -> Poll<Result<Vec<Value>, Error>> {
         let mut outcome = self.lock();
@@ -191,6 +205,7 @@ impl State {
                 if !outcome.waiting.iter().any(|waker| waker.will_wake(task.waker())) {
                     outcome.waiting.push(task.waker().clone());
                 }
+                tell(|| self.wait());
                 Poll::Pending
             }
         }

@@ -168,7 +168,9 @@ impl<I: Interpreter> Worker<I> {
             memory: job.settings.memory,
             label: job.settings.label.take(),
             extensions: std::mem::take(&mut job.settings.extensions),
+            detect_deadlock: job.settings.detect_deadlock,
         };
+        self.quiet.asking += usize::from(caller.detect_deadlock);
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
             self.local.inbox.roster.enter(key.id, label, job.begun);
@@ -246,6 +248,7 @@ impl<I: Interpreter> Worker<I> {
         self.free.push(index);
         self.limits.set(index, None);
         self.live -= 1;
+        self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
         if std::mem::take(&mut fiber.listed) {
             self.local.inbox.roster.leave(fiber.record.key.id);

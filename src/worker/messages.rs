@@ -44,6 +44,8 @@ impl<I: Interpreter> Worker<I> {
                     None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
                 }
             }
+            // To be woken by it was all.
+            Message::Look => {}
             // Whoever asked may have stopped waiting.
             Message::Fibers(tell) => drop(tell.send(self.describe())),
             Message::End => {

@@ -2,8 +2,8 @@
 
 use super::Worker;
 use super::fiber::{Fiber, State};
-use crate::call::fibers::{FiberInfo, FiberState};
 use crate::call::job::Job;
+use crate::diagnosis::{FiberInfo, FiberState};
 use crate::guest::Interpreter;
 use crate::host::record::{Cancel, Suspended};
 
@@ -14,7 +14,7 @@ impl<I: Interpreter> Worker<I> {
         self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber)).chain(waiting).collect()
     }
 
-    fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
+    pub(super) fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
         let record = &fiber.record;
         let waits_for = match record.suspended {
             Suspended::Call(id) => record.find(id).and_then(|place| self.function_name(record.at(place).function)),
@@ -41,7 +41,7 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    fn describe_job(&self, job: &Job) -> FiberInfo {
+    pub(super) fn describe_job(&self, job: &Job) -> FiberInfo {
         FiberInfo { label: job.settings.label.clone(), age: job.begun.elapsed(), ..self.blank() }
     }
 
@@ -50,6 +50,6 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn blank(&self) -> FiberInfo {
-        FiberInfo::blank(self.local.inbox.interpreter, FiberState::Queued)
+        FiberInfo::blank(self.local.guest, self.local.inbox.interpreter, FiberState::Queued)
     }
 }

@@ -264,6 +264,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
     };
     let asked = interpreter.clone();
     let local = Rc::new(Local {
+        guest: post.guest.name(),
         registry: post.registry.clone(),
         states: post.states.clone(),
         inbox: post.inbox.clone(),
@@ -303,6 +304,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         loading: Vec::new(),
         held: Vec::new(),
         recycle: super::Recycle::default(),
+        quiet: super::Quiet::default(),
         units: 0,
         ending: None,
         crash: None,

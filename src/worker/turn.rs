@@ -38,6 +38,7 @@ impl<I: Interpreter> Worker<I> {
                 _ => 0,
             };
             cancel::publish_limit(record);
+            (*thread).alarm = (*record).alarm;
             (*fiber).state = State::Running;
             if !(*fiber).begun {
                 (*fiber).begun = true;
@@ -58,6 +59,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
             (*thread).deadline = u64::MAX;
+            (*record).set_alarm((*thread).alarm);
             // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
             (*thread).others_ready = 1;
             resumed
@@ -125,7 +127,7 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    /// Limits that have passed: deadlines, and graces that are over.
+    /// Limits that have passed: deadlines, graces that are over, and guests' alarms.
     pub(super) fn run_limits(&mut self, now: Instant) {
         for index in self.limits.due(now) {
             let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { continue };
@@ -134,8 +136,16 @@ impl<I: Interpreter> Worker<I> {
                 // It is ready or gets ready: nothing waits while a cancel is under way. It dies when it looks up.
                 fiber.record.kill();
             }
+            let alarm = fiber.record.take_alarm(now);
             if deadline.is_some_and(|deadline| now >= deadline) {
                 self.cancel(key, Reason::Deadline);
+            } else if alarm
+                && self.record(key).is_some_and(|record| {
+                    // SAFETY: as in `woken`.
+                    unsafe { cancel::alarm(record) }
+                })
+            {
+                self.enqueue(index);
             }
             self.set_limit(index);
         }

@@ -45,6 +45,7 @@ pub struct ssphp_run {
     pub context: *mut ssphp_context,
     pub returned: ::core::ffi::c_int,
     pub killed: ::core::ffi::c_int,
+    pub timed_out: ::core::ffi::c_int,
     pub executor: [usize; 20usize],
 }
 unsafe extern "C" {

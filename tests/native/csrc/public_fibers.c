@@ -34,6 +34,21 @@ static int spawn_sleeper(int64_t milliseconds, sidestack_handle *task) {
   return sidestack_spawn(sleeper, data, free_data, task);
 }
 
+static FUNCTION(joins_itself) {
+  (void)args, (void)nargs, (void)results;
+  return sidestack_join(*(sidestack_handle *)data, NULL);
+}
+
+/* Joins a task that joins itself. */
+FUNCTION(public_join_itself) {
+  (void)data, (void)args, (void)nargs, (void)results;
+  sidestack_handle task = 0;
+  int status = sidestack_spawn(joins_itself, &task, NULL, &task);
+  if (!status) status = sidestack_join(task, NULL);
+  sidestack_handle_release(task);
+  return status;
+}
+
 enum { RUN_ON, WAIT, CANCEL };
 
 /* (policy, fibers, milliseconds): starts fibers and returns by the policy; with WAIT, the sum of their results. */

@@ -21,7 +21,7 @@ callables! {
     public_echo public_call public_failure public_compound public_fail public_stack public_stubborn public_spin
     public_object public_late public_yields public_busy public_timeout public_callback public_keep public_kept_destroyed public_nest public_jump public_signal
     public_destroyed public_leave public_use public_release public_misuse public_handle_storm public_cycles
-    public_counters public_policy public_threads public_thread_misuse
+    public_counters public_policy public_join_itself public_threads public_thread_misuse
 }
 
 unsafe extern "C" {

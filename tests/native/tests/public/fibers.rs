@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_executor::block_on;
+use sidestack::Error;
 use sidestack_test_native::public::late_told;
 
 use super::stage::{Bed, until};
@@ -26,6 +28,22 @@ fn three_policies_for_what_a_call_starts() {
     bed.idle();
     assert_eq!(counters().0, 20, "what was left was cancelled");
     until("all data is freed, also that of fibers that were cancelled", || counters().1 == 30);
+}
+
+#[test]
+fn c_tasks_that_wait_for_each_other_are_a_deadlock() {
+    let bed = Bed::new();
+    for _ in 0..3 {
+        let ended = block_on(bed.script.call::<()>("join_itself", ()).detect_deadlock());
+        let Err(Error::Deadlock { fibers }) = ended else { panic!("{ended:?}") };
+        let own = |n: usize| format!("fiber {}", fibers[n].id.expect("a fiber"));
+        assert_eq!((fibers.len(), fibers[0].guest), (2, "native"));
+        assert!(fibers.iter().all(|fiber| fiber.waits_for.as_deref() == Some("Task.join")), "{fibers:?}");
+        assert_eq!(fibers[0].which, fibers[1].which);
+        assert_eq!(fibers[1].which.as_deref(), Some(own(1).as_str()));
+    }
+    bed.idle();
+    assert_eq!(bed.call::<(i64, i64)>("counters", ()).map(|_| ()).map_err(|e| e.to_string()), Ok(()));
 }
 
 #[test]

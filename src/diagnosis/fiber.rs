@@ -1,9 +1,7 @@
-//! What is told of fibers, and what is known of them where their interpreter does not answer.
+//! What is told of one fiber.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// One fiber, or one call that waits for one: see [`Engine::fibers`](crate::Engine::fibers).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +17,8 @@ pub struct FiberInfo {
     pub age: Duration,
     /// The host function that it waits for, or that holds its interpreter: "app.nap".
     pub waits_for: Option<String>,
+    /// Which one of several: "fiber 12", of a task that it joins. Told of a deadlock only.
+    pub which: Option<String>,
     /// Where it is in its script: "app.lua:22"; `None` where the guest cannot tell.
     pub at: Option<String>,
     /// The guest: "Lua 5.4".
@@ -31,19 +31,45 @@ pub struct FiberInfo {
 }
 
 impl FiberInfo {
-    /// Nothing is known yet. The engine fills in what its guest is.
-    pub(crate) fn blank(interpreter: u32, state: FiberState) -> FiberInfo {
+    /// Nothing is known yet.
+    pub(crate) fn blank(guest: &'static str, interpreter: u32, state: FiberState) -> FiberInfo {
         FiberInfo {
             id: None,
             label: None,
             state,
             age: Duration::ZERO,
             waits_for: None,
+            which: None,
             at: None,
-            guest: "",
+            guest,
             interpreter,
             held: None,
         }
+    }
+
+    /// "fiber 7 (app.lua:22) in sidestack.core.sleep"
+    pub(crate) fn parked(&self) -> impl fmt::Display {
+        struct Parked<'a>(&'a FiberInfo);
+        impl fmt::Display for Parked<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let FiberInfo { id, at, waits_for, which, .. } = self.0;
+                match id {
+                    Some(id) => write!(f, "fiber {id}")?,
+                    None => f.write_str("a call without a fiber")?,
+                }
+                if let Some(at) = at {
+                    write!(f, " ({at})")?;
+                }
+                if let Some(function) = waits_for {
+                    write!(f, " waits in {function}")?;
+                }
+                match which {
+                    Some(which) => write!(f, " for {which}"),
+                    None => Ok(()),
+                }
+            }
+        }
+        Parked(self)
     }
 }
 
@@ -75,44 +101,5 @@ impl fmt::Display for FiberState {
             FiberState::Cancelling => "cancelling",
             FiberState::Unknown => "unknown",
         })
-    }
-}
-
-/// The fibers of an interpreter whose calls have labels, for when it does not answer. A call without one costs nothing here.
-#[derive(Debug, Default)]
-pub struct Roster(Mutex<HashMap<u64, Listed>>);
-
-/// A fiber in the roster.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Its call's label.
-    pub label: String,
-    /// When its call began.
-    pub begun: Instant,
-}
-
-impl Roster {
-    /// A fiber begins.
-    pub fn enter(&self, id: u64, label: &str, begun: Instant) {
-        self.lock().insert(id, Listed { label: label.into(), begun });
-    }
-
-    /// It has ended.
-    pub fn leave(&self, id: u64) {
-        self.lock().remove(&id);
-    }
-
-    /// The incarnation is gone, and its fibers with it.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    /// All of them, by id.
-    pub fn list(&self) -> Vec<(u64, Listed)> {
-        self.lock().iter().map(|(id, listed)| (*id, listed.clone())).collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Listed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

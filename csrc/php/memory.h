@@ -1,0 +1,13 @@
+/* What a request may hold. */
+#ifndef SIDESTACK_PHP_MEMORY_H
+#define SIDESTACK_PHP_MEMORY_H
+
+#include "inner.h"
+
+/* Watches the setting memory_limit. [PHP's start; no; no] */
+void ssphp_memory_open(void);
+
+/* What the request of the fiber may hold: what memory_limit says, at most what its call may. [fiber; no; no] */
+void ssphp_memory_limit(void);
+
+#endif

@@ -1,0 +1,71 @@
+//! Closures that the host calls, and tasks.
+
+use std::sync::{Arc, Mutex};
+
+use futures_executor::block_on;
+use sidestack::{Cx, Function, Module};
+
+use crate::stage::{app, builder, gives};
+
+#[test]
+fn a_closure_is_called_by_the_host_during_its_call() {
+    let each = Module::new("host").function("each", async |mut cx: Cx, f: Function, n: i64| {
+        let mut sum = 0;
+        for i in 0..n {
+            sum += cx.call::<i64>(&f, i).await?;
+        }
+        Ok(sum)
+    });
+    let engine = builder().module(each).build().expect("an engine");
+    assert_eq!(gives::<i64>(&engine, "$x = 10; return host\\each(fn ($i) => $i * $x, 5);"), 100);
+    let text = "function twice($i) { return host\\each(fn ($j) => $j + $i, 3); }
+                return host\\each(twice(...), 3);";
+    assert_eq!(gives::<i64>(&engine, text), 18);
+    let text = "try { host\\each(function ($i) { throw new DomainException(\"at $i\"); }, 2); }
+                catch (Sidestack\\Exception $e) { return $e->getMessage(); }";
+    assert_eq!(gives::<String>(&engine, text), "at 0");
+}
+
+#[test]
+fn exit_in_a_closure_that_the_host_calls_ends_the_request() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let notes = seen.clone();
+    let each = Module::new("host").function("once", async move |mut cx: Cx, f: Function| {
+        let result = cx.call::<i64>(&f, ()).await;
+        notes.lock().expect("a lock").push(result.is_err());
+        Ok(7)
+    });
+    let engine = builder().module(each).build().expect("an engine");
+    for text in [
+        "host\\once(function () { exit(1); }); return 'went on';",
+        "host\\once(function () { trigger_error('x', E_USER_ERROR); }); return 'went on';",
+    ] {
+        crate::stage::run::<String>(&engine, text).expect_err("the request ended");
+        assert_eq!(gives::<i64>(&engine, "2"), 2);
+    }
+    assert_eq!(*seen.lock().expect("a lock"), [true, true]);
+}
+
+#[test]
+fn a_closure_outlives_its_call_as_long_as_the_host_keeps_it() {
+    let engine = builder().build().expect("an engine");
+    let counter: Function = gives(&engine, "$n = 40; return function ($by) use (&$n) { return $n += $by; };");
+    assert_eq!(block_on(counter.call::<i64>(1)).expect("a call"), 41);
+    assert_eq!(block_on(counter.call::<i64>(1)).expect("a call"), 42);
+    drop(counter);
+    assert_eq!(gives::<i64>(&engine, "1"), 1);
+}
+
+#[test]
+fn tasks_run_beside_the_request_that_spawned_them() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let engine = builder().module(app()).build().expect("an engine");
+    let text = "$log = [];
+                $a = Sidestack\\spawn(function ($x) use (&$log) { app\\nap(0.05); $log[] = 'a'; return $x * 2; }, 21);
+                $b = Sidestack\\spawn(function () use (&$log) { app\\nap(0.01); $log[] = 'b'; return [1, 'two' => 2]; });
+                $log[] = 'm';
+                return [$a->join(), $b->join(), $log, $a->done];";
+    let got: (i64, sidestack::Value, Vec<String>, bool) = gives(&engine, text);
+    assert_eq!((got.0, got.2, got.3), (42, vec!["m".into(), "b".into(), "a".into()], true));
+}

@@ -1,0 +1,76 @@
+//! Requests that are suspended together do not see each other.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use sidestack::Engine;
+
+use crate::stage::{app, builder};
+
+/// What each of many requests does: it makes its own of everything that PHP keeps for a request, waits, and looks again.
+const APART: &str = r#"<?php
+function own(int $id): string {
+    static $calls = 0;
+    $calls++;
+    $GLOBALS['mine'] = $id;
+    $folder = sys_get_temp_dir() . '/sidestack-apart-' . ($id % 7);
+    chdir($folder);
+    ini_set('precision', (string)(3 + $id % 11));
+    spl_autoload_register(function ($class) use ($id) { eval("class $class { const ID = $id; }"); });
+    set_error_handler(fn ($n, $message) => throw new ErrorException("$id: $message"));
+    ob_start();
+    echo "begin $id ";
+    $found = preg_replace_callback('/\d+/', function ($m) use ($id) {
+        app\nap(0.3 + ($id % 10) / 100);
+        preg_match('/x/', 'axa');
+        return $m[0] * 2;
+    }, "a$id b1");
+    $text = ob_get_clean();
+    $ok = $text === "begin $id "
+        && $found === 'a' . ($id * 2) . ' b2'
+        && $calls === 1
+        && $GLOBALS['mine'] === $id
+        && getcwd() === realpath($folder)
+        && ini_get('precision') === (string)(3 + $id % 11)
+        && count(spl_autoload_functions()) === 1
+        && Mine::ID === $id
+        && (string)M_PI === rtrim(number_format(M_PI, 2 + $id % 11, '.', ''), '0');
+    try { echo $undefined; } catch (ErrorException $e) { $ok = $ok && str_starts_with($e->getMessage(), "$id:"); }
+    return $ok ? 'apart' : "mixed up: $text $found " . getcwd() . ' ' . ini_get('precision') . ' ' . M_PI;
+}
+"#;
+
+#[test]
+fn five_thousand_suspended_requests_share_a_thread_and_nothing_else() {
+    const MANY: i64 = 5_000;
+    for folder in 0..7 {
+        std::fs::create_dir_all(std::env::temp_dir().join(format!("sidestack-apart-{folder}"))).expect("a folder");
+    }
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let engine = builder().memory(8 << 30).module(app()).build().expect("an engine");
+    runtime.block_on(async {
+        let script = engine.load_text("apart.php", APART).await.expect("a script");
+        let calls = (0..MANY).map(|id| engine.spawn(script.call::<String>("own", id)).expect("queued"));
+        let all = join_all(calls.collect::<Vec<_>>());
+        let watched = watch(&engine);
+        let (answers, most) = futures_util::join!(all, watched);
+        assert!(most >= 5_000, "only {most} at once");
+        for answer in answers {
+            assert_eq!(answer.expect("an answer"), "apart");
+        }
+    });
+}
+
+/// The most fibers at once, until there are none.
+async fn watch(engine: &Engine) -> usize {
+    let (mut most, begun) = (0, Instant::now());
+    loop {
+        let now = engine.metrics().fibers;
+        if now == 0 && (most > 0 || begun.elapsed() > Duration::from_secs(60)) {
+            return most;
+        }
+        most = most.max(now);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
