@@ -8,6 +8,8 @@
  */
 #include "errors.h"
 
+#include "told.h"
+
 #include <string.h>
 
 #include "zend_interfaces.h"
@@ -92,6 +94,7 @@ void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
   hold(failure, 2, lines.s);
   if (instanceof_function(exception->ce, ssphp_exception_class))
     failure->values[3].as.integer = Z_LVAL_P(property(exception, ssphp_exception_class, "hostError", &scratch));
+  ssphp_told_keep(exception, failure->held[1], failure->held[2]);
 }
 
 /* [fiber; no; no] */
@@ -129,6 +132,12 @@ static bool is(const ss_value *value, const char *word) {
 
 /* [fiber; no; raises] */
 void ssphp_throw_host(const ss_value values[SS_ERROR_VALUES]) {
+  zend_object *before = ssphp_told_before(values);
+  if (before != NULL) {
+    GC_ADDREF(before);
+    zend_throw_exception_internal(before);
+    return;
+  }
   zend_class_entry *class = ssphp_exception_class;
   if (is(&values[0], "cancelled"))
     class = ssphp_cancelled_class;

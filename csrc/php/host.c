@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "errors.h"
+#include "library.h"
 #include "refs.h"
 #include "timer.h"
 #include "values.h"
@@ -161,6 +162,8 @@ static ZEND_NAMED_FUNCTION(host_function) {
     ssphp_throw("bad_argument", "host functions have no named arguments");
     return;
   }
+  uint32_t callable = (uint32_t)(packed >> 40);
+  if (callable != 0 && callable <= ZEND_NUM_ARGS() && !ssphp_closure(ZEND_CALL_ARG(execute_data, callable))) return;
   zval *object = Z_TYPE(EX(This)) == IS_OBJECT ? &EX(This) : NULL;
   ssphp_host_call((uint32_t)packed, (packed >> 32 & SS_BY_REFERENCE) != 0, object, ZEND_CALL_ARG(execute_data, 1),
                   ZEND_NUM_ARGS(), return_value);
@@ -207,7 +210,7 @@ static zend_string *qualified(const char *module, const char *name) {
 }
 
 /* [any; no; no] */
-static int fill(function *f, zend_string *name, const ss_function_desc *desc, zend_class_entry *scope) {
+static int fill(function *f, zend_string *name, const ss_function_desc *desc, zend_class_entry *scope, uint32_t callable) {
   memset(&f->php, 0, sizeof(f->php));
   f->key = name != NULL ? key_new(name) : NULL;
   f->php.type = ZEND_INTERNAL_FUNCTION;
@@ -217,7 +220,7 @@ static int fill(function *f, zend_string *name, const ss_function_desc *desc, ze
   f->php.scope = scope;
   f->php.arg_info = (zend_internal_arg_info *)any_arguments + 1;
   f->php.handler = host_function;
-  f->php.reserved[ssphp_reserved] = (void *)((uintptr_t)desc->flags << 32 | desc->id);
+  f->php.reserved[ssphp_reserved] = (void *)((uintptr_t)callable << 40 | (uintptr_t)desc->flags << 32 | desc->id);
   return f->key != NULL;
 }
 
@@ -296,8 +299,9 @@ void ssphp_object_new(const ss_value *from, zval *value) {
   ss_claim(from);
 }
 
-/* Host objects are made by the host. [fiber; no; raises] */
-static zend_function *no_constructor(zend_object *object) {
+/* Host objects are made by the host, but for a few of the library's. [fiber; no; raises] */
+static zend_function *constructor(zend_object *object) {
+  if (object->ce->constructor != NULL) return object->ce->constructor;
   ssphp_throw("bad_argument", "%s objects are made by the host", ZSTR_VAL(object->ce->name));
   return NULL;
 }
@@ -311,7 +315,7 @@ static void handlers_open(void) {
   object_handlers.read_property = object_read;
   object_handlers.write_property = object_write;
   object_handlers.compare = object_compare;
-  object_handlers.get_constructor = no_constructor;
+  object_handlers.get_constructor = constructor;
 }
 
 /* Whether a class of this name came before: then it gets no name in PHP. [any; no; no] */
@@ -329,11 +333,42 @@ static int own_class(const char *name) {
   return 0;
 }
 
+/* The description of a function of the library; NULL: there is none. [any; no; no] */
+static const ss_function_desc *core_function(const ss_host_desc *host, const char *name) {
+  for (uint32_t i = 0; i < host->nmodules; i++) {
+    const ss_module_desc *module = &host->modules[i];
+    if (strcmp(module->name, "sidestack.core") != 0) continue;
+    for (uint32_t j = 0; j < module->nfunctions; j++)
+      if (strcmp(module->functions[j].name, name) == 0) return &module->functions[j];
+  }
+  return NULL;
+}
+
+/* What the library adds to a class of its own. [any; no; no] */
+static int add_extras(class *c, const ss_host_desc *host, const char *name) {
+  for (const ssphp_extra *extra = ssphp_extras; extra->class != NULL; extra++) {
+    const ss_function_desc *desc = core_function(host, extra->host);
+    if (strcmp(extra->class, name) != 0 || desc == NULL) continue;
+    function *method = calloc(1, sizeof(*method));
+    if (method == NULL || !fill(method, name_new(extra->name, strlen(extra->name)), desc, c->php, 0)) return 0;
+    method->php.handler = extra->handler;
+    method->php.fn_flags = ZEND_ACC_PUBLIC | ZEND_ACC_ARENA_ALLOCATED | extra->flags;
+    method->php.arg_info = (zend_internal_arg_info *)extra->arguments + 1;
+    method->php.num_args = extra->most;
+    method->php.required_num_args = extra->required;
+    zend_hash_add_ptr(&c->php->function_table, method->key, &method->php);
+    if (extra->flags & ZEND_ACC_CTOR) c->php->constructor = (zend_function *)&method->php;
+  }
+  if (strcmp(name, "Channel") == 0) c->php->get_iterator = ssphp_channel_iterator;
+  return 1;
+}
+
 /* A class entry like one of the engine's own, by hand: the engine makes such only while it starts. [any; no; no] */
 static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
   const ss_class_desc *desc = &host->classes[at];
-  zend_string *name = own_class(desc->name) && !repeated(host, at) ? qualified("Sidestack", desc->name)
-                                                                    : name_new(desc->name, strlen(desc->name));
+  /* The first class of such a name is the library's own. */
+  bool own = own_class(desc->name) && !repeated(host, at);
+  zend_string *name = own ? qualified("Sidestack", desc->name) : name_new(desc->name, strlen(desc->name));
   zend_class_entry *entry = calloc(1, sizeof(*entry));
   function *methods = calloc(desc->nmethods + 1, sizeof(*methods));
   if (name == NULL || entry == NULL || methods == NULL || (c->key = key_new(name)) == NULL) return 0;
@@ -349,10 +384,11 @@ static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
     /* Names with two underscores are for guests that have such: PHP's magic methods have fixed signatures. */
     if (strncmp(desc->methods[i].name, "__", 2) == 0) continue;
     zend_string *method = name_new(desc->methods[i].name, strlen(desc->methods[i].name));
-    if (!fill(&methods[i], method, &desc->methods[i], entry)) return 0;
+    uint32_t callable = own ? ssphp_callable_at(desc->name, desc->methods[i].name) : 0;
+    if (!fill(&methods[i], method, &desc->methods[i], entry, callable)) return 0;
     zend_hash_add_ptr(&entry->function_table, methods[i].key, &methods[i].php);
   }
-  return 1;
+  return !own || add_extras(c, host, desc->name);
 }
 
 /* [fiber; no; no] */
@@ -368,10 +404,13 @@ struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host) {
   for (uint32_t i = 0; i < host->nmodules; i++) {
     const ss_module_desc *module = &host->modules[i];
     /* The library's own modules, but for what scripts are meant to have. */
-    if (strncmp(module->name, "sidestack.", 10) == 0 && strcmp(module->name, "sidestack.core") != 0) continue;
+    bool core = strcmp(module->name, "sidestack.core") == 0;
+    if (strncmp(module->name, "sidestack.", 10) == 0 && !core) continue;
     for (uint32_t j = 0; j < module->nfunctions; j++) {
-      zend_string *name = qualified(module->name, module->functions[j].name);
-      if (!fill(&all->functions[all->nfunctions++], name, &module->functions[j], NULL)) return NULL;
+      const ss_function_desc *desc = &module->functions[j];
+      if (core && ssphp_hidden(desc->name)) continue;
+      uint32_t callable = core ? ssphp_callable_at(NULL, desc->name) : 0;
+      if (!fill(&all->functions[all->nfunctions++], qualified(module->name, desc->name), desc, NULL, callable)) return NULL;
     }
   }
   for (uint32_t i = 0; i < host->nclasses; i++)

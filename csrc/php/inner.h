@@ -23,6 +23,14 @@ typedef struct ssphp_words {
   ssphp_xml xml;
 } ssphp_words;
 
+/* An exception that was told to the host, in case it comes back. */
+typedef struct ssphp_told {
+  zend_object *exception;
+  zend_string *message, *trace;
+} ssphp_told;
+
+enum { SSPHP_TOLD = 8 };
+
 /* All that PHP calls a thread. One request at a time has it; idle ones wait in their interpreter's pool. */
 struct ssphp_context {
   ssphp *home;
@@ -34,6 +42,8 @@ struct ssphp_context {
   uint32_t references; /* to its values that the host holds */
   int open;            /* a request was started, and not ended */
   uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
+  ssphp_told told[SSPHP_TOLD]; /* the last ones */
+  uint32_t ntold;      /* how many there ever were */
   size_t memory;       /* bytes on its heap, when its last fiber gave up the thread */
   uint64_t largest;    /* the fiber that the request began with */
   struct ssphp_page *page; /* of the request, if it is a page's */

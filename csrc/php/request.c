@@ -10,12 +10,15 @@
  */
 #include "request.h"
 
+#include <string.h>
+
 #include "context.h"
 #include "memory.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
 #include "timer.h"
+#include "told.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
@@ -82,7 +85,11 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
 /* [fiber; may suspend; no] */
 static void request_end(ssphp_run *run) {
   ssphp_context *context = run->context;
+  zend_first_try {
+    ssphp_told_forget(context);
+  } zend_end_try();
   php_request_shutdown(NULL);
+  memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
   ssphp_sapi_end(run);
   /* Shutdown functions may have started what shares the heap that is gone now: there is nothing left to run. */
   ssphp_refs_sweep(context);

@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "host.h"
 #include "interrupt.h"
+#include "library.h"
 #include "memory.h"
 #include "sapi.h"
 #include "php_main.h"
@@ -23,6 +24,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();
   zend_register_extension(&zend_extension_entry, NULL);

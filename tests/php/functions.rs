@@ -22,7 +22,7 @@ fn a_closure_is_called_by_the_host_during_its_call() {
                 return host\\each(twice(...), 3);";
     assert_eq!(gives::<i64>(&engine, text), 18);
     let text = "try { host\\each(function ($i) { throw new DomainException(\"at $i\"); }, 2); }
-                catch (Sidestack\\Exception $e) { return $e->getMessage(); }";
+                catch (DomainException $e) { return $e->getMessage(); }";
     assert_eq!(gives::<String>(&engine, text), "at 0");
 }
 
@@ -68,4 +68,60 @@ fn tasks_run_beside_the_request_that_spawned_them() {
                 return [$a->join(), $b->join(), $log, $a->done];";
     let got: (i64, sidestack::Value, Vec<String>, bool) = gives(&engine, text);
     assert_eq!((got.0, got.2, got.3), (42, vec!["m".into(), "b".into(), "a".into()], true));
+}
+
+#[test]
+fn groups_channels_and_time_limits_are_php_s_own_kind() {
+    let engine = builder().build().expect("an engine");
+    let text = r#"use Sidestack\{Channel, Group, TimeoutException};
+        $ch = new Channel(2);
+        $got = Group::run(function (Group $g) use ($ch) {
+            $g->spawn(function () use ($ch) { foreach (['a', ['k' => 1], new ArrayObject([7])] as $v) $ch->send($v); $ch->close(); });
+            $all = [];
+            foreach ($ch as $i => $message) $all[$i] = $message instanceof ArrayObject ? $message[0] : $message;
+            return $all;
+        });
+        if ($got !== ['a', ['k' => 1], 7]) return 'channel: ' . json_encode($got);
+        $tasks = Group::run(fn (Group $g) => array_map(fn ($t) => $t->join(), [$g->spawn('strtoupper', 'x'), $g->spawn(fn () => 2)]));
+        if ($tasks !== ['X', 2]) return 'tasks: ' . json_encode($tasks);
+        try { Sidestack\timeout(0.05, fn () => Sidestack\sleep(30)); return 'no timeout'; } catch (TimeoutException $e) { }
+        class Odd extends Exception { public $extra = 5; }
+        try { Group::run(function ($g) { $g->spawn(function () { throw new Odd('odd one'); }); Sidestack\sleep(30); }); return 'no error'; }
+        catch (Odd $e) { if ($e->extra !== 5) return 'another object'; }
+        try { Sidestack\timeout(1, function () { throw new Odd('again'); }); } catch (Odd $e) { if ($e->getMessage() !== 'again') return 'message'; }
+        $mutex = new Sidestack\Mutex; $order = [];
+        Group::run(function ($g) use ($mutex, &$order) {
+            foreach ([1, 2] as $n) $g->spawn(function () use ($mutex, &$order, $n) {
+                $guard = $mutex->lock(); $order[] = "in$n"; Sidestack\sleep(0.01); $order[] = "out$n"; $guard->unlock();
+            });
+        });
+        if ($order !== ['in1', 'out1', 'in2', 'out2']) return 'mutex: ' . json_encode($order);
+        try { Sidestack\sleep(-1); return 'slept'; } catch (Sidestack\Exception $e) { if ($e->getCode() !== 'bad_argument') return $e->getCode(); }
+        return 'fine';"#;
+    assert_eq!(gives::<String>(&engine, text), "fine");
+}
+
+#[test]
+fn what_php_waits_in_does_not_hold_the_thread() {
+    let engine = builder().build().expect("an engine");
+    let folder = tempfile::tempdir().expect("a folder");
+    let lock = folder.path().join("lock");
+    let text = format!(
+        "$f = fopen('{}', 'c'); flock($f, LOCK_EX); usleep(50_000); flock($f, LOCK_UN);
+         [$a, $b] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+         $t = Sidestack\\spawn(function () use ($b) {{ usleep(20_000); fwrite($b, \"late\\n\"); }});
+         return fgets($a);",
+        lock.display()
+    );
+    let begun = std::time::Instant::now();
+    let calls: Vec<_> = (0..4).map(|_| engine.spawn(engine.eval::<String>(&text)).expect("queued")).collect();
+    let sleeps: Vec<_> =
+        (0..50).map(|_| engine.spawn(engine.eval::<()>("usleep(200_000);")).expect("queued")).collect();
+    for call in calls {
+        assert_eq!(block_on(call).expect("an answer"), "late\n");
+    }
+    for sleep in sleeps {
+        block_on(sleep).expect("slept");
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
 }
