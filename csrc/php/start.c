@@ -39,10 +39,10 @@ static zend_module_entry module = {
 int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
 
 /* What holds unless php.ini or the program says otherwise. */
-<<<<<<< HEAD
 static const char *const defaults[][2] = {
     {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
-    {"implicit_flush", "0"}, {"opcache.jit", "disable"},  {"opcache.enable", "1"},
+    {"implicit_flush", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
+    {"opcache.enable", "1"}, {"opcache.jit", "disable"},
 };
 
 /* [PHP's thread; no; no] */
@@ -53,18 +53,6 @@ static void ini_defaults(HashTable *configuration) {
     zend_hash_str_update(configuration, defaults[i][0], strlen(defaults[i][0]), &value);
   }
 }
-=======
-static const char defaults[] =
-    "display_errors=0\n"
-    "log_errors=1\n"
-    "html_errors=0\n"
-    "implicit_flush=0\n"
-    /* Calls have deadlines. */
-    "max_execution_time=0\n"
-    "opcache.jit=disable\n"
-    /* A thread must not wait for a lock that a fiber of its own holds. */
-    "opcache.enable=1\n";
->>>>>>> main
 
 /* [PHP's thread; no; no] */
 const char *ssphp_startup(const char *settings, const char *file) {
