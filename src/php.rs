@@ -35,4 +35,8 @@ pub use body::{Body, BoxError};
 pub use call::PageCall;
 pub(crate) use host::module;
 pub use page::Page;
+
+/// What comes of a page.
+pub type Response = http::Response<Body>;
+
 pub use workers::{Workers, WorkersBuilder};

@@ -127,8 +127,8 @@ static void activate_folders(const char *root, size_t length, const char *script
 
 static int activate(void) {
   ssphp_page *page = ssphp_page_here();
-  /* What is no page has no head. */
-  if (!page) SG(headers_sent) = SG(request_info).no_headers = 1;
+  /* What is no page has no head. (PHP's start, on its own thread, is no request.) */
+  if (!page && ssphp_here()) SG(headers_sent) = SG(request_info).no_headers = 1;
   const char *script = SG(request_info).path_translated;
   const char *root = page && !page->idle ? get_variable("DOCUMENT_ROOT", sizeof "DOCUMENT_ROOT" - 1) : NULL;
   if (root && script) activate_folders(root, strlen(root), script);
@@ -145,7 +145,7 @@ static int deactivate(void) {
 
 static void log_message(const char *message, int level) {
   (void)level;
-  fprintf(stderr, "%s\n", message);
+  dprintf(STDERR_FILENO, "%s\n", message);
 }
 
 sapi_module_struct ssphp_sapi = {

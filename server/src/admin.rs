@@ -55,7 +55,7 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             Ok(text) => typed(metrics::CONTENT_TYPE, text),
             Err(error) => plain(500, format!("{error}\n")),
         },
-        "/fibers" => match serde_json::to_string(&Report::of(&app.engine).await) {
+        "/fibers" => match serde_json::to_string(&Report::of(&app.live.engine()).await) {
             Ok(text) => typed("application/json", text + "\n"),
             Err(error) => plain(500, format!("{error}\n")),
         },

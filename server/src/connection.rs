@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,7 +16,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::handler::{App, answer};
+use crate::handler::{App, Asked, answer};
 
 /// How long connections without a request are kept when the server ends: what is on its way arrives.
 const IDLE: Duration = Duration::from_millis(200);
@@ -56,10 +57,13 @@ impl Connections {
         let _ = stream.set_nodelay(true);
         // The kernel's own timeout, for a client that does not read: it also holds for what is left when we have closed.
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.patience));
+        // One that is gone already has no address; nobody will read its answers.
+        let Ok(local) = stream.local_addr() else { return };
         let app = self.app.clone();
-        let service = service_fn(move |request| {
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
             let app = app.clone();
-            async move { Ok::<_, Infallible>(answer(app, request, remote).await) }
+            let (parts, body) = request.into_parts();
+            async move { Ok::<_, Infallible>(answer(app, Asked { parts, body, remote, local }).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,6 +22,7 @@ use crate::cli::Fibers;
 use crate::listen;
 use crate::output::{Output, printable};
 use crate::report::own_name;
+use crate::site::Live;
 use crate::units::{count, show_time};
 
 /// How long a server may take to answer.
@@ -114,9 +116,9 @@ impl Row {
 }
 
 /// Prints the table whenever the signal comes.
-pub async fn at_quit(mut quit: Signal, engine: Engine, output: Output) {
+pub async fn at_quit(mut quit: Signal, live: Arc<Live>, output: Output) {
     while quit.recv().await.is_some() {
-        output.lines(&Report::of(&engine).await.table());
+        output.lines(&Report::of(&live.engine()).await.table());
     }
 }
 

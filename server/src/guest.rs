@@ -5,9 +5,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use sidestack::{Engine, Lua};
+use bytesize::ByteSize;
+use sidestack::guest::Guest;
+use sidestack::{Builder, Engine, Lua};
 
-use crate::cli::Limits;
+use crate::cli::{Limits, Serve};
 
 /// Something that scripts may use beyond the safe libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +51,22 @@ impl FromStr for Allowed {
     }
 }
 
+/// Whether PHP is asked for: a PHP file, or the folder of a site.
+#[cfg(feature = "php")]
+pub fn is_php(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|ending| ending == "php")
+}
+
 /// The absolute path of a script that is there and that some guest understands; a script's modules are found beside it.
 pub fn script_path(path: &Path) -> anyhow::Result<PathBuf> {
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let php = "this `sidestack` was built without PHP: README.md tells how to build one with it (feature `php`)";
     if metadata.is_dir() {
-        bail!("{} is a folder, not a script", path.display());
+        bail!("{} is a folder, not a script; folders are sites of PHP, and {php}", path.display());
     }
     match path.extension().and_then(|ending| ending.to_str()) {
         None | Some("lua") => {}
+        Some("php") => bail!("{} is a PHP file, and {php}", path.display()),
         Some(other) => bail!("no guest runs `.{other}` files; there is Lua (`.lua`)"),
     }
     std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
@@ -75,12 +85,38 @@ pub struct Capacity {
     pub max_calls: Option<u64>,
 }
 
-/// Starts the interpreters.
+impl Capacity {
+    /// What a server is asked for.
+    pub fn of(options: &Serve) -> Capacity {
+        Capacity {
+            threads: options.threads,
+            queue: Some(options.queue),
+            queue_timeout: options.queue_timeout.0,
+            max_calls: options.max_requests,
+        }
+    }
+}
+
+/// Starts the interpreters of Lua.
 pub fn engine(capacity: &Capacity, deadline: Option<Duration>, limits: &Limits) -> anyhow::Result<Engine> {
-    let mut builder = Engine::builder(lua(&limits.allow))
-        .memory(bytes(limits.memory)?)
-        .stack(bytes(limits.stack)?)
-        .fibers(limits.fibers);
+    build(Engine::builder(lua(&limits.allow)), LUA_MEMORY, capacity, deadline, limits)
+}
+
+/// What the interpreters of a script may hold where nobody says.
+pub const LUA_MEMORY: ByteSize = ByteSize::mib(64);
+
+/// Starts interpreters.
+pub fn build<G: Guest>(
+    builder: Builder<G>,
+    memory: ByteSize,
+    capacity: &Capacity,
+    deadline: Option<Duration>,
+    limits: &Limits,
+) -> anyhow::Result<Engine> {
+    let mut builder = builder.memory(bytes(limits.memory.unwrap_or(memory))?).fibers(limits.fibers);
+    if let Some(stack) = limits.stack {
+        builder = builder.stack(bytes(stack)?);
+    }
     if let Some(threads) = capacity.threads {
         builder = builder.threads(threads);
     }
@@ -112,6 +148,6 @@ fn lua(allow: &[Allowed]) -> Lua {
 }
 
 /// A size that fits this machine.
-pub fn bytes(size: bytesize::ByteSize) -> anyhow::Result<usize> {
+pub fn bytes(size: ByteSize) -> anyhow::Result<usize> {
     usize::try_from(size.as_u64()).with_context(|| format!("{size} is more than this machine can address"))
 }

@@ -1,44 +1,40 @@
 //! From a request to its response: every request gets one.
 
+pub mod script;
+
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::Response;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
-use hyper::{Method, Response};
-use sidestack::{Call, Engine, Error, Limit, Script};
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::report;
-use crate::request::Request;
-use crate::response::{Answer, plain};
-use crate::sources::Sources;
+use crate::response::plain;
+use crate::site::{Live, Site};
 
-/// How long a client may go on sending a body that is refused, so that it reads the refusal.
-const LINGER: Duration = Duration::from_secs(2);
+/// What a response fails with when it breaks off.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a body may take where requests have no deadline.
-const BODY: Duration = Duration::from_secs(60);
-
-/// How much longer than --queue-timeout a request waits for an interpreter that should have refused it by then: it hangs.
-const MARGIN: Duration = Duration::from_millis(250);
+/// A response, whoever made it.
+pub type Reply = Response<UnsyncBoxBody<Bytes, BodyError>>;
 
 /// What all requests share.
 pub struct App {
-    /// The interpreters.
-    pub engine: Engine,
+    /// What answers.
+    pub live: Arc<Live>,
     /// What happened so far.
     pub metrics: Metrics,
-    /// The script; its `default` export answers.
-    pub script: Script,
-    /// For error reports.
-    pub sources: Sources,
     /// Where lines go.
     pub output: Output,
     /// The largest body.
@@ -59,116 +55,110 @@ pub struct App {
     pub count: AtomicUsize,
 }
 
-/// Answers one request. Dropping the future, as when the client goes away, cancels the script's call.
-pub async fn answer(app: Arc<App>, request: hyper::Request<Incoming>, remote: SocketAddr) -> Response<Full<Bytes>> {
-    let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map_or(parts.uri.path(), |target| target.as_str());
-    let mut line = Line::new(&app, parts.method.as_str(), target);
-    let body = match read(&app, body).await {
-        Ok(body) => body,
-        Err((status, message)) => {
-            line.status = status;
-            let mut response = plain(status, format!("{message}\n"));
-            // The rest of the body may be on its way.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return response;
-        }
-    };
-    let request = Request { parts: &parts, body: &body, remote };
-    let label = format!("{} {}", parts.method, parts.uri.path());
-    let outcome = queued(&app, app.script.call::<Answer>("default", request).label(label.as_str())).await;
-    let mut response = match outcome {
-        Ok(answer) => answer.into_response(parts.method == Method::HEAD).unwrap_or_else(|invalid| {
-            let error = sidestack::Error::Convert { place: "response".into(), message: invalid.to_string() };
-            failed(&app, &error, &label, &mut line)
-        }),
-        Err(error) => failed(&app, &error, &label, &mut line),
+/// A request that came in, with its place in the log.
+pub struct Asked {
+    /// Its head.
+    pub parts: hyper::http::request::Parts,
+    /// Its body.
+    pub body: Incoming,
+    /// The client.
+    pub remote: SocketAddr,
+    /// Where the client came to.
+    #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "only pages are told"))]
+    pub local: SocketAddr,
+}
+
+/// Answers one request. Dropping the future, as when the client goes away, cancels a script's call.
+pub async fn answer(app: Arc<App>, request: Asked) -> Reply {
+    let target = request.parts.uri.path_and_query().map_or(request.parts.uri.path(), |target| target.as_str());
+    let mut line = Line::new(&app, request.parts.method.as_str(), target);
+    let site = app.live.site();
+    let mut reply = match &*site {
+        Site::Script { script, .. } => script::answer(&app, &site, script, request, &mut line).await,
+        #[cfg(feature = "php")]
+        Site::Pages(pages) => crate::php::answer(&app, &site, pages, request, &mut line).await,
     };
     if app.draining.load(Ordering::Relaxed) {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    line.status = response.status().as_u16();
-    response
+    line.status = reply.status().as_u16();
+    // The request is over when its response has been sent.
+    reply.map(|body| if body.is_end_stream() { body } else { Sent { body, site, line: Some(line) }.boxed_unsync() })
 }
 
-/// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
-async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
-    let Some(limit) = app.queue_timeout else { return call.await };
-    match tokio::time::timeout(limit + MARGIN, &mut call).await {
-        Ok(outcome) => outcome,
-        Err(_) if call.has_fiber() => call.await,
-        Err(_) => {
-            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
-        }
-    }
+/// A body of one type for all.
+pub fn boxed<B>(body: B) -> UnsyncBoxBody<Bytes, BodyError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BodyError>,
+{
+    body.map_err(Into::into).boxed_unsync()
 }
 
-/// The whole body, or the status and message that refuse it.
-async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str)> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
-    }
-    let (too_large, limit) = ((413, "the request's body is too large"), app.max_body);
-    if body.size_hint().lower() > limit as u64 {
-        linger(body).await;
-        return Err(too_large);
-    }
-    let gather = gather(&mut body, limit);
-    match tokio::time::timeout(app.deadline.unwrap_or(BODY), gather).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
-            linger(body).await;
-            Err(too_large)
-        }
-        Ok(Err(_)) => Err((400, "the request's body broke off")),
-        Err(_) => Err((408, "the request's body took too long")),
-    }
+/// A response's body, with what ends when it has been sent.
+struct Sent {
+    body: UnsyncBoxBody<Bytes, BodyError>,
+    site: Arc<Site>,
+    line: Option<Line>,
 }
 
-/// All frames of a body; none if they are more than `limit` bytes.
-async fn gather(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if data.len() > limit - bytes.len() {
-            return Ok(None);
-        }
-        // Most bodies are one frame.
-        if bytes.is_empty() && body.is_end_stream() {
-            return Ok(Some(data));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(Some(bytes.freeze()))
-}
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = BodyError;
 
-/// Reads and forgets for a while.
-async fn linger(mut body: Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER, all).await;
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(task));
+        if let Some(Err(error)) = &frame
+            && let Some(mut line) = self.line.take()
+        {
+            line.note = match error.downcast_ref::<sidestack::Error>() {
+                // The client sees that the response broke off; it has a status already.
+                Some(error) => note_failure(&line.app.clone(), &self.site, error, &mut line).1,
+                None => error.to_string(),
+            };
+        }
+        if frame.is_none() {
+            self.line = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The answer to a call that failed, and a report where someone has to look at it.
-fn failed(app: &App, error: &sidestack::Error, label: &str, line: &mut Line<'_>) -> Response<Full<Bytes>> {
-    let failure = Failure::of(error);
-    app.metrics.failed(error);
-    let mut text = failure.message.to_string();
-    if failure.reported {
-        let id = new_id();
-        app.output.lines(&report::report(error, &format!("{label}   id {id}"), &app.sources, app.output.style()));
-        text = format!("{text} (id {id})");
-    }
+pub fn failed(app: &App, site: &Site, error: &sidestack::Error, line: &mut Line) -> Reply {
+    let (failure, mut text) = note_failure(app, site, error, line);
     if app.dev {
         text = format!("{text}\n\n{}", report::plain(error).trim_end());
     }
-    line.note = error.code().unwrap_or_default().to_string();
-    let mut response = plain(failure.status, text + "\n");
+    let mut response = plain(failure.status, text + "\n").map(boxed);
     if let Some(after) = failure.retry_after {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// Counts a failure and reports it; returns what a client is told.
+fn note_failure(app: &App, site: &Site, error: &sidestack::Error, line: &mut Line) -> (Failure, String) {
+    let failure = Failure::of(error);
+    app.metrics.failed(error);
+    let mut text = failure.message.to_string();
+    if failure.reported {
+        let id = new_id();
+        let about = format!("{}   id {id}", line.label());
+        app.output.lines(&report::report(error, &about, site.sources(), app.output.style()));
+        text = format!("{text} (id {id})");
+    }
+    line.note = error.code().unwrap_or_default().to_string();
+    (failure, text)
 }
 
 /// What a client can tell, and someone can look for in the log.
@@ -178,23 +168,24 @@ fn new_id() -> String {
 }
 
 /// A request's line in the log: written when it is over, however it is over.
-struct Line<'a> {
-    app: &'a App,
+pub struct Line {
+    app: Arc<App>,
     method: String,
     target: String,
     begun: Instant,
     /// What the client got. 499: it went away before there was anything to get.
-    status: u16,
-    note: String,
+    pub status: u16,
+    /// What more there is to say.
+    pub note: String,
 }
 
-impl<'a> Line<'a> {
-    fn new(app: &'a App, method: &str, target: &str) -> Self {
+impl Line {
+    fn new(app: &Arc<App>, method: &str, target: &str) -> Self {
         app.active.fetch_add(1, Ordering::Relaxed);
         app.metrics.begun();
         app.count.fetch_add(1, Ordering::Relaxed);
         Line {
-            app,
+            app: app.clone(),
             method: method.into(),
             target: target.into(),
             begun: Instant::now(),
@@ -202,9 +193,14 @@ impl<'a> Line<'a> {
             note: String::new(),
         }
     }
+
+    /// How fibers and reports call the request: `GET /notes/7`.
+    pub fn label(&self) -> String {
+        format!("{} {}", self.method, self.target.split('?').next().unwrap_or_default())
+    }
 }
 
-impl Drop for Line<'_> {
+impl Drop for Line {
     fn drop(&mut self) {
         self.app.active.fetch_sub(1, Ordering::Relaxed);
         self.app.metrics.answered(self.status, self.begun.elapsed());

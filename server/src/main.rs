@@ -11,6 +11,8 @@ mod handler;
 mod listen;
 mod metrics;
 mod output;
+#[cfg(feature = "php")]
+mod php;
 mod port;
 mod report;
 mod request;
@@ -18,8 +20,10 @@ mod response;
 mod run;
 mod serve;
 mod signals;
+mod site;
 mod sources;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! Counts, as Prometheus reads them (OpenMetrics).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -10,7 +11,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
-use sidestack::{Engine, Error};
+use sidestack::Error;
+
+use crate::site::Live;
 
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,7 +32,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Nothing yet.
-    pub fn new(engine: &Engine) -> Self {
+    pub fn new(live: &Arc<Live>) -> Self {
         let (active, answers, failures) = (Gauge::default(), Family::default(), Family::default());
         let took = Histogram::new(BOUNDS);
         let mut registry = Registry::with_prefix("sidestack");
@@ -41,7 +44,7 @@ impl Metrics {
         registry.register("requests_active", "Requests that run or wait now", active.clone());
         registry.register("request_duration_seconds", "From a request's head to its answer", took.clone());
         registry.register("errors", "Calls of the script that failed, by kind", failures.clone());
-        registry.register_collector(Box::new(Interpreters(engine.clone())));
+        registry.register_collector(Box::new(Interpreters(live.clone())));
         Metrics { registry, active, answers, failures, took }
     }
 
@@ -77,11 +80,11 @@ impl Metrics {
 
 /// What the engine counts itself, read when it is asked for.
 #[derive(Debug)]
-struct Interpreters(Engine);
+struct Interpreters(Arc<Live>);
 
 impl Collector for Interpreters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let now = self.0.metrics();
+        let now = self.0.engine().metrics();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("interpreters", "Interpreters", now.interpreters),

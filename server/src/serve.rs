@@ -1,14 +1,12 @@
 //! `sidestack serve`: start, answer, drain.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use sidestack::{Engine, Error, Script};
+use anyhow::Context;
 use tokio::net::TcpListener;
 
 use crate::cli::Serve;
@@ -17,9 +15,9 @@ use crate::handler::App;
 use crate::metrics::Metrics;
 use crate::output::{self, Output, Style, Writing};
 use crate::signals::{Signals, Stop};
-use crate::sources::Sources;
+use crate::site::{Live, Site};
 use crate::units::{Deadline, show_size, show_time};
-use crate::{admin, fibers, guest, listen, report, signals};
+use crate::{admin, fibers, guest, listen, signals, watch};
 
 /// How long calls get to answer that they were cancelled.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -31,6 +29,7 @@ pub async fn serve(options: Serve) -> ExitCode {
         let output = output.clone();
         move || output.writer()
     });
+    let options = Arc::new(options);
     let status = match run(&options, &output, &writing).await {
         Ok(status) => status,
         Err(error) => {
@@ -43,35 +42,14 @@ pub async fn serve(options: Serve) -> ExitCode {
     status
 }
 
-async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Result<ExitCode> {
+async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow::Result<ExitCode> {
     // From here on a signal is an orderly end.
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let quit = signals::quit().context("cannot listen to signals")?;
-    let path = guest::script_path(&options.app)?;
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
     let Deadline(queue_timeout) = options.queue_timeout;
-    let capacity = guest::Capacity {
-        threads: options.threads,
-        queue: Some(options.queue),
-        queue_timeout,
-        max_calls: options.max_requests,
-    };
-    let engine = guest::engine(&capacity, deadline, &options.limits)?;
-    let sources = Sources::of(&path);
-    let script = match load(&engine, &path).await {
-        Ok(script) => script,
-        Err(error) => {
-            output.lines(&report::report(&error, "while it was loaded", &sources, output.style()));
-            bail!("{} cannot be served", options.app.display());
-        }
-    };
-    if !answers(&script) {
-        bail!(
-            "{} returns no function: a script to serve ends in `return function(request) … end`",
-            options.app.display()
-        );
-    }
+    let live = Arc::new(Live::new(Site::load(options, output).await?));
     let listener = listen::bind("--listen", &options.listen).await?;
     let admin = match &options.admin {
         Some(address) => Some(listen::bind("--admin", address).await?),
@@ -80,10 +58,8 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose().context("cannot tell the address")?;
     let address = listener.local_addr().context("cannot tell the address")?;
     let app = Arc::new(App {
-        metrics: Metrics::new(&engine),
-        engine: engine.clone(),
-        script,
-        sources,
+        metrics: Metrics::new(&live),
+        live: live.clone(),
         output: output.clone(),
         max_body,
         deadline,
@@ -94,8 +70,11 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         active: AtomicUsize::new(0),
         count: AtomicUsize::new(0),
     });
-    banner(output, &engine, options, address, admin_address);
-    tokio::spawn(fibers::at_quit(quit, engine.clone(), output.clone()));
+    banner(output, &live.site(), options, address, admin_address);
+    tokio::spawn(fibers::at_quit(quit, live, output.clone()));
+    if options.watch || !options.watch_path.is_empty() {
+        tokio::spawn(watch::watch(options.clone(), app.clone()));
+    }
     if let Some(listener) = admin {
         tokio::spawn(admin::serve(listener, app.clone()));
     }
@@ -106,7 +85,7 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
         stop = signals.next() => stop,
     };
     tokio::select! {
-        () = end(options, output, &engine, &app, stop, listener, connections) => {}
+        () = end(options, output, &app, stop, listener, connections) => {}
         again = signals.next() => {
             output.lines(&format!("  {}: ended at once\n", again.name()));
             return Ok(again.status());
@@ -121,31 +100,24 @@ async fn run(options: &Serve, output: &Output, writing: &Writing) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-async fn load(engine: &Engine, path: &Path) -> Result<Script, Error> {
-    engine.load(path).await
-}
-
-/// Whether the script exports a function to answer with.
-fn answers(script: &Script) -> bool {
-    script.exports().is_none_or(|names| names.iter().any(|name| name == "default"))
-}
-
-fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr, admin: Option<SocketAddr>) {
+fn banner(output: &Output, site: &Site, options: &Serve, address: SocketAddr, admin: Option<SocketAddr>) {
     let Style { bold, cyan, dim, green, reset, .. } = output.style();
     let version = concat!(env!("CARGO_PKG_VERSION_MAJOR"), ".", env!("CARGO_PKG_VERSION_MINOR"));
+    let engine = site.engine();
     let interpreters = match engine.metrics().interpreters {
         1 => "1 interpreter".to_string(),
         many => format!("{many} interpreters"),
     };
+    let workers = site.workers().map_or_else(String::new, |workers| format!(" · {workers} workers"));
     let deadline = match options.deadline {
         Deadline(None) => "no deadline".to_string(),
         limit => format!("deadline {limit}"),
     };
     output.lines(&format!(
-        "  {bold}Sidestack {version}{reset} {dim}· {} · {interpreters} · {deadline} · memory {} each{reset}\n  \
+        "  {bold}Sidestack {version}{reset} {dim}· {} · {interpreters}{workers} · {deadline} · memory {} each{reset}\n  \
          {green}➜{reset} {cyan}http://{address}{reset}\n",
         engine.guest(),
-        show_size(options.limits.memory),
+        show_size(options.limits.memory.unwrap_or(site.memory())),
     ));
     if let Some(admin) = admin {
         output.lines(&format!("    {dim}metrics and fibers at {admin}{reset}\n"));
@@ -154,16 +126,8 @@ fn banner(output: &Output, engine: &Engine, options: &Serve, address: SocketAddr
 
 /// Ends in order: 1. no new connections; 2. the requests that run have `--drain` to end; 3. they are cancelled, and answered
 /// so; 4. the interpreters end.
-async fn end(
-    options: &Serve,
-    output: &Output,
-    engine: &Engine,
-    app: &App,
-    stop: Stop,
-    listener: TcpListener,
-    connections: Connections,
-) {
-    let begun = Instant::now();
+async fn end(options: &Serve, output: &Output, app: &App, stop: Stop, listener: TcpListener, connections: Connections) {
+    let (begun, site) = (Instant::now(), app.live.site());
     let running = app.active.load(Ordering::Relaxed);
     let requests = |count| if count == 1 { "1 request".to_string() } else { format!("{count} requests") };
     let left = match running {
@@ -175,10 +139,11 @@ async fn end(
     let mut cut = 0;
     if tokio::time::timeout(options.drain, &mut drain).await.is_err() {
         cut = app.active.load(Ordering::Relaxed);
-        engine.shutdown(Duration::ZERO).await;
+        site.engine().shutdown(Duration::ZERO).await;
         let _ = tokio::time::timeout(LAST_WORDS, drain).await;
     }
-    let metrics = engine.shutdown(Duration::ZERO).await;
+    let _ = tokio::time::timeout(LAST_WORDS, site.stop()).await;
+    let metrics = site.engine().shutdown(Duration::ZERO).await;
     let mut text = format!(
         "  ended after {}: {} answered",
         show_time(begun.elapsed()),

@@ -74,10 +74,11 @@ impl WorkersBuilder {
     pub async fn start(self) -> Result<Workers, Error> {
         let (pages, receiver) = async_channel::bounded(self.queue);
         let (told, up) = oneshot::channel();
+        let count = self.plan.count;
         let events = supervisor::start(self.dispatch, self.plan, receiver, told)
             .map_err(|source| Error::System { what: "cannot start the workers' supervisor".into(), source })?;
         let desk = Arc::new(Desk { pages, capacity: self.queue });
-        let workers = Workers(Arc::new(Handle { desk, events }));
+        let workers = Workers(Arc::new(Handle { desk, count, events }));
         up.await.unwrap_or(Err(Error::InterpreterLost { started: false }))?;
         Ok(workers)
     }
@@ -95,6 +96,7 @@ pub struct Workers(Arc<Handle>);
 
 struct Handle {
     desk: Arc<Desk>,
+    count: usize,
     events: Events,
 }
 
@@ -108,6 +110,11 @@ impl Workers {
     /// Has the next free worker answer a page; the page's own file is not looked at, except as `SCRIPT_FILENAME`.
     pub fn page(&self, page: Page) -> PageCall {
         PageCall::to(To::Desk(self.0.desk.clone()), page)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.count
     }
 
     /// Boots new workers from the files as they are now; those that run end once they are idle, when all of the new ones are

@@ -33,6 +33,8 @@ pub enum Route {
     File(PathBuf),
     /// The same path with a `/` at its end.
     Folder,
+    /// The worker script, which need not be below the root.
+    Worker,
     /// Nothing.
     Nothing,
 }
@@ -130,13 +132,15 @@ mod tests {
             Route::Script { file, path_info, .. } => format!("script {} {path_info}", below(&file)),
             Route::File(file) => format!("file {}", below(&file)),
             Route::Folder => "folder".into(),
+            Route::Worker => unreachable!("not known here"),
             Route::Nothing => "nothing".into(),
         }
     }
 
     #[test]
     fn scripts_files_folders_and_the_front_controller() {
-        let root = site(&["index.php", "a.php", "style.css", "docs/index.html", "app/index.php", "empty/x/y", "ü b.txt"]);
+        let root =
+            site(&["index.php", "a.php", "style.css", "docs/index.html", "app/index.php", "empty/x/y", "ü b.txt"]);
         for (path, expected) in [
             ("/", "script index.php "),
             ("/index.php", "script index.php "),
@@ -167,12 +171,33 @@ mod tests {
     #[test]
     fn nothing_leads_out_or_shows_sources() {
         let root = site(&[
-            "index.php", "a.txt", ".env", ".git/config", ".well-known/x", "index.php.bak", "lib.inc", "b.PHP", "c.phtml",
-            "d.php~", "sub/e.txt",
+            "index.php",
+            "a.txt",
+            ".env",
+            ".git/config",
+            ".well-known/x",
+            "index.php.bak",
+            "lib.inc",
+            "b.PHP",
+            "c.phtml",
+            "d.php~",
+            "sub/e.txt",
         ]);
         for path in [
-            "/../a.txt", "/sub/../a.txt", "/%2e%2e/a.txt", "/sub/..%2fa.txt", "/.env", "/%2Eenv", "/.git/config",
-            "/index.php.bak", "/lib.inc", "/b.PHP", "/c.phtml", "/d.php~", "/a.txt%00.php", "/...",
+            "/../a.txt",
+            "/sub/../a.txt",
+            "/%2e%2e/a.txt",
+            "/sub/..%2fa.txt",
+            "/.env",
+            "/%2Eenv",
+            "/.git/config",
+            "/index.php.bak",
+            "/lib.inc",
+            "/b.PHP",
+            "/c.phtml",
+            "/d.php~",
+            "/a.txt%00.php",
+            "/...",
         ] {
             assert_eq!(told(&root, path), "nothing", "{path}");
         }

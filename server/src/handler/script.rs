@@ -1,0 +1,108 @@
+//! A script's answer: the whole request goes in, the whole response comes out.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
+use sidestack::{Call, Error, Limit, Script};
+
+use super::{App, Asked, Line, Reply, boxed, failed};
+use crate::request::Request;
+use crate::response::{Answer, plain};
+use crate::site::Site;
+
+/// How long a client may go on sending a body that is refused, so that it reads the refusal.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a body may take where requests have no deadline.
+const BODY: Duration = Duration::from_secs(60);
+
+/// How much longer than --queue-timeout a request waits for an interpreter that should have refused it by then: it hangs.
+pub const MARGIN: Duration = Duration::from_millis(250);
+
+/// Answers a request with a call of the script's `default`.
+pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line: &mut Line) -> Reply {
+    let Asked { parts, body, remote, .. } = asked;
+    let body = match read(app, body).await {
+        Ok(body) => body,
+        Err((status, message)) => {
+            let mut response = plain(status, format!("{message}\n")).map(boxed);
+            // The rest of the body may be on its way.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+    };
+    let request = Request { parts: &parts, body: &body, remote };
+    let outcome = queued(app, script.call::<Answer>("default", request).label(line.label())).await;
+    match outcome {
+        Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
+            Ok(response) => response.map(boxed),
+            Err(invalid) => {
+                let error = Error::Convert { place: "response".into(), message: invalid.to_string() };
+                failed(app, site, &error, line)
+            }
+        },
+        Err(error) => failed(app, site, &error, line),
+    }
+}
+
+/// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
+async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
+    let Some(limit) = app.queue_timeout else { return call.await };
+    match tokio::time::timeout(limit + MARGIN, &mut call).await {
+        Ok(outcome) => outcome,
+        Err(_) if call.has_fiber() => call.await,
+        Err(_) => {
+            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
+        }
+    }
+}
+
+/// The whole body, or the status and message that refuse it.
+async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str)> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let (too_large, limit) = ((413, "the request's body is too large"), app.max_body);
+    if body.size_hint().lower() > limit as u64 {
+        linger(body).await;
+        return Err(too_large);
+    }
+    let gather = gather(&mut body, limit);
+    match tokio::time::timeout(app.deadline.unwrap_or(BODY), gather).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => {
+            linger(body).await;
+            Err(too_large)
+        }
+        Ok(Err(_)) => Err((400, "the request's body broke off")),
+        Err(_) => Err((408, "the request's body took too long")),
+    }
+}
+
+/// All frames of a body; none if they are more than `limit` bytes.
+async fn gather(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hyper::Error> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if data.len() > limit - bytes.len() {
+            return Ok(None);
+        }
+        // Most bodies are one frame.
+        if bytes.is_empty() && body.is_end_stream() {
+            return Ok(Some(data));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+/// Reads and forgets for a while.
+async fn linger(mut body: Incoming) {
+    let all = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(LINGER, all).await;
+}

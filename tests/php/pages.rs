@@ -1,0 +1,118 @@
+//! Web pages: requests in, responses out.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use http::{HeaderMap, Request};
+use sidestack::Error;
+use sidestack::php::{Body, Page};
+
+use crate::stage::{app, builder};
+
+/// PHP files in a folder of their own.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new(files: &[(&str, &str)]) -> Site {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).expect("written");
+        }
+        Site(folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[derive(Debug)]
+struct Got {
+    status: u16,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Got {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().expect("text"))
+    }
+}
+
+fn serve(engine: &sidestack::Engine, page: Page) -> Result<Got, Error> {
+    let call = engine.page(page).deadline(Duration::from_secs(20));
+    block_on(async {
+        let (parts, body) = call.await?.into_parts();
+        let body = String::from_utf8(body.collect().await.expect("a whole body")).expect("text");
+        Ok(Got { status: parts.status.as_u16(), headers: parts.headers, body })
+    })
+}
+
+fn page(script: &str, request: http::request::Builder, body: impl Into<Body>) -> Got {
+    let site = Site::new(&[("a.php", script)]);
+    let engine = builder().build().expect("an engine");
+    serve(&engine, Page::new(site.file("a.php"), request.body(body.into()).expect("a request"))).expect("a page")
+}
+
+#[test]
+fn a_page_says_hello() {
+    let got = page("<?php header('X-A: 1'); echo 'hello ', $_GET['name'];", Request::get("/a.php?name=you"), "");
+    assert_eq!((got.status, got.body.as_str(), got.header("x-a")), (200, "hello you", Some("1")));
+    assert_eq!(got.header("content-type"), Some("text/html; charset=UTF-8"));
+}
+
+#[test]
+fn superglobals_are_those_of_the_request() {
+    let script = r#"<?php
+        echo json_encode([$_SERVER['REQUEST_METHOD'], $_SERVER['SCRIPT_NAME'], $_SERVER['QUERY_STRING'], $_SERVER['HTTP_X_B'],
+            $_SERVER['PHP_AUTH_USER'], $_SERVER['PHP_AUTH_PW'], $_GET, $_POST, $_COOKIE, $_REQUEST, getenv('REQUEST_URI'),
+            getallheaders()['X-B'], is_float($_SERVER['REQUEST_TIME_FLOAT']), PHP_SAPI]);"#;
+    let request = Request::post("/a.php?a[]=1&a[]=2")
+        .header("cookie", "c=3")
+        .header("x-b", "b")
+        .header("authorization", "Basic dTpw")
+        .header("content-type", "application/x-www-form-urlencoded");
+    let got = page(script, request, "p=4&q%5Bx%5D=5");
+    assert_eq!(
+        got.body,
+        r#"["POST","\/a.php","a[]=1&a[]=2","b","u","p",{"a":["1","2"]},{"p":"4","q":{"x":"5"}},{"c":"3"},"#.to_string()
+            + r#"{"a":["1","2"],"p":"4","q":{"x":"5"},"c":"3"},"\/a.php?a[]=1&a[]=2","b",true,"fpm-fcgi"]"#
+    );
+}
+
+#[test]
+fn status_redirects_and_cookies() {
+    let got = page(
+        "<?php setcookie('a', 'b'); setcookie('c', 'd'); header('Location: /x', true, 303);",
+        Request::get("/"),
+        "",
+    );
+    assert_eq!((got.status, got.header("location")), (303, Some("/x")));
+    assert_eq!(got.headers.get_all("set-cookie").iter().count(), 2);
+    assert_eq!(page("<?php http_response_code(418); echo 'tea';", Request::get("/"), "").status, 418);
+    assert_eq!(page("<?php header('HTTP/1.1 451 No');", Request::get("/"), "").status, 451);
+    assert_eq!(page("<?php nope();", Request::get("/"), "").status, 500);
+    assert_eq!(page("<?php throw new Exception('x');", Request::get("/"), "").status, 500);
+    assert_eq!(page("<?php ((", Request::get("/"), "").status, 500);
+    assert_eq!(page("<?php echo 'a'; exit('b');", Request::get("/"), "").body, "ab");
+}
+
+#[test]
+fn output_streams_while_the_script_waits() {
+    let site = Site::new(&[(
+        "a.php",
+        "<?php use function App\\nap; echo 'one'; flush(); nap(0.3); echo 'two'; flush(); echo 'three';",
+    )]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let engine = builder().module(app()).build().expect("an engine");
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let begun = Instant::now();
+        let response = engine.page(Page::new(site.file("a.php"), request)).await.expect("a page");
+        let mut body = response.into_body();
+        let first = body.chunk().await.expect("more").expect("whole");
+        assert!(begun.elapsed() < Duration::from_millis(290), "the first chunk came after {:?}", begun.elapsed());
+        assert_eq!((first.as_ref(), body.collect().await.expect("whole").as_slice()), (&b"one"[..], &b"twothree"[..]));
+    });
+}
