@@ -43,6 +43,12 @@ static ZEND_FUNCTION(zend_test_zend_call_stack_use_all) {
   RETURN_LONG(use_all(limit));
 }
 
+/* What an extension with a bug does. [fiber; no; faults] */
+static ZEND_FUNCTION(phpt_fault) {
+  ZEND_PARSE_PARAMETERS_NONE();
+  *(volatile int *)16 = 1;
+}
+
 ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(returns_array, 0, 0, IS_ARRAY, 1)
 ZEND_END_ARG_INFO()
 ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(returns_int, 0, 0, IS_LONG, 1)
@@ -51,4 +57,5 @@ ZEND_END_ARG_INFO()
 const zend_function_entry phpt_functions[] = {
     ZEND_FE(zend_test_zend_call_stack_get, returns_array)
     ZEND_FE(zend_test_zend_call_stack_use_all, returns_int)
+    ZEND_FE(phpt_fault, returns_int)
     ZEND_FE_END};

@@ -1,4 +1,6 @@
-//! What csrc has counted.
+//! What csrc puts into PHP, and what it has counted.
+
+use std::sync::Once;
 
 mod c {
     unsafe extern "C" {
@@ -8,9 +10,10 @@ mod c {
     }
 }
 
-/// Puts the sink and the functions that PHP's own tests call into PHP: before the process's first engine is built.
+/// Puts the sink and the tests' functions into PHP: before the process's first engine is built.
 pub fn install() {
-    c::phpt_install();
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| c::phpt_install());
 }
 
 /// Writes to the sink, and those that came from another fiber than the one before.

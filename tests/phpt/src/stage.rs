@@ -6,9 +6,13 @@ use futures_executor::block_on;
 use serde::de::DeserializeOwned;
 use sidestack::{Builder, Engine, Error, Php};
 
+use crate::probe;
+
 /// An engine of one interpreter thread, to be changed.
 pub fn builder() -> Builder<Php> {
-    Engine::builder(Php::new().ini("memory_limit", "128M").ini("display_errors", "1")).threads(1)
+    probe::install();
+    let php = Php::new().ini("memory_limit", "128M").ini("display_errors", "1").ini("log_errors", "0");
+    Engine::builder(php.ini("opcache.revalidate_freq", "0")).threads(1)
 }
 
 /// Runs a text.
