@@ -23,8 +23,9 @@ pub struct Played {
 }
 
 /// Plays the file.
-pub fn play(file: &Path, copies: usize, settings: &[(String, String)]) -> Played {
+pub fn play(file: &Path, copies: u32, settings: &[(String, String)]) -> Played {
     probe::install();
+    probe::line_up(copies);
     let php = settings.iter().fold(Php::new(), |php, (name, value)| php.ini(name, value));
     let engine = Engine::builder(php).threads(1).memory(8 << 30).build().expect("an engine");
     let pages = (0..copies).map(async |_| {

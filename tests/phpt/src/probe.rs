@@ -3,8 +3,11 @@
 use std::sync::Once;
 
 mod c {
+    use std::ffi::c_uint;
+
     unsafe extern "C" {
         pub safe fn phpt_install();
+        pub safe fn phpt_copies(count: c_uint);
         pub fn phpt_turns(out: *mut u64);
         pub fn phpt_bounds(out: *mut u64);
     }
@@ -14,6 +17,11 @@ mod c {
 pub fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| c::phpt_install());
+}
+
+/// So many fibers begin to write together: before they start.
+pub fn line_up(copies: u32) {
+    c::phpt_copies(copies);
 }
 
 /// Writes to the sink, and those that came from another fiber than the one before.
