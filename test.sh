@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-STEPS=(tools format bindings lint features unit docs hooks server sanitizer valgrind loom benches)
+STEPS=(tools format bindings lint features unit docs hooks php server sanitizer valgrind loom benches)
 HOST=x86_64-unknown-linux-gnu
 RAN=()
 
@@ -87,6 +87,19 @@ step_hooks() {
   cargo test -p sidestack-test-hooks
   # The guests that the library has anyway, with the hooks linked in.
   cargo test --features hooks --test bridge --test script
+}
+
+# The PHP guest. PHP itself is built once, by build/php.sh: here only in CI.
+step_php() {
+  if [ -z "${SIDESTACK_PHP:-}" ]; then
+    if [ "${CI:-}" != true ] && [ ! -e "$(build/php.sh --where)" ]; then
+      echo "SKIPPED: PHP is missing: build it once with build/php.sh"
+      return 0
+    fi
+    build/php.sh >/dev/null
+  fi
+  cargo clippy --features php,tokio --tests -- -D warnings
+  cargo test --no-default-features --features php,tokio --test php
 }
 
 # The real binary, also under wrk with 256 connections.

@@ -163,6 +163,8 @@ install() {
   for name in $(opcache_objects); do
     objcopy --weaken-symbol=_tsrm_ls_cache "$name" "$work/opcache/$(basename "$name")"
   done
+  # And opcache asks us whether others use its memory.
+  objcopy --redefine-sym fcntl=ssphp_opcache_fcntl "$work/opcache/ZendAccelerator.o"
   rm -f "$to/lib/libphp_opcache.a"
   ar rcs "$to/lib/libphp_opcache.a" "$work"/opcache/*.o
   make INSTALL_ROOT="$work/root" install-headers >/dev/null

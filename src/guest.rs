@@ -80,6 +80,9 @@ pub unsafe trait Interpreter: 'static {
     /// abandoned (`returned` is false) and none of its C frames will ever run again.
     fn ended(&mut self, run: &mut Self::Run, returned: bool);
 
+    /// The incarnation is lost: no fiber of it ever runs again, and nothing of it is given back. What others wait for is told.
+    fn lost(&mut self) {}
+
     /// Called after a fiber gave up the thread.
     fn save(&mut self) -> Self::Saved;
 

@@ -39,7 +39,8 @@ struct ssphp_context {
   ssphp_words words;   /* while another context is loaded */
   ssphp_run *occupant; /* the run whose words the executor has; NULL: nobody's */
   uint32_t fibers;     /* that run in it now */
-  uint32_t references; /* to its values that the host holds */
+  uint32_t slots;      /* of the reference table that are its */
+  uint32_t references; /* those of them that the host holds */
   int open;            /* a request was started, and not ended */
   uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
   ssphp_told told[SSPHP_TOLD]; /* the last ones */

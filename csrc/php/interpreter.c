@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "host.h"
+#include "opcache.h"
 #include "script.h"
 
 /* [interpreter thread; no; no] */
@@ -20,6 +21,12 @@ void ssphp_free(ssphp *home) {
   ssphp_functions_free(home->functions);
   free(home->slots);
   free(home);
+}
+
+/* [interpreter thread; no; no] */
+void ssphp_lost(ssphp *home) {
+  for (const ssphp_context *context = home->contexts; context != NULL; context = context->next)
+    if (context->open) ssphp_opcache_leave();
 }
 
 /* [interpreter thread; no; no] */

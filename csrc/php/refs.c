@@ -25,6 +25,7 @@ uint64_t ssphp_ref_add(ssphp *home, zval *value) {
   ssphp_slot *slot = &home->slots[at];
   home->free_slot = slot->next_free;
   slot->context = home->loaded;
+  slot->context->slots++;
   slot->claimed = false;
   ZVAL_COPY(&slot->value, value);
   return at;
@@ -41,6 +42,7 @@ static void take(ssphp *home, uint64_t at, zval *value) {
   ssphp_slot *slot = &home->slots[at];
   ZVAL_COPY_VALUE(value, &slot->value);
   if (slot->claimed) slot->context->references--;
+  slot->context->slots--;
   slot->context = NULL;
   slot->next_free = home->free_slot;
   home->free_slot = (uint32_t)at;
@@ -73,12 +75,18 @@ void ssphp_refs_settle(ssphp *home, ss_value *values, uint32_t entries) {
 }
 
 /* [fiber; no; no] */
+void ssphp_refs_unclaim(ssphp_context *context) {
+  ssphp *home = context->home;
+  for (uint32_t i = 1; i < home->nslots; i++)
+    if (home->slots[i].context == context) home->slots[i].claimed = false;
+  context->references = 0;
+}
+
+/* [fiber; no; no] */
 void ssphp_refs_sweep(ssphp_context *context) {
   ssphp *home = context->home;
-  for (uint32_t i = 1; i < home->nslots; i++) {
-    if (home->slots[i].context != context) continue;
-    zval value;
-    take(home, i, &value);
-    /* The request's heap goes as a whole. */
+  for (uint32_t i = 1; i < home->nslots && context->slots > 0; i++) {
+    zval value; /* it goes with the request's heap */
+    if (home->slots[i].context == context) take(home, i, &value);
   }
 }

@@ -17,6 +17,9 @@ void ssphp_ref_remove(ssphp *home, uint64_t slot);
    [fiber; may suspend; may raise] */
 void ssphp_refs_settle(ssphp *home, ss_value *values, uint32_t entries);
 
+/* The host gives up all that it refers to in a context. [fiber; no; no] */
+void ssphp_refs_unclaim(ssphp_context *context);
+
 /* The request ends: nothing refers to its values any more. [fiber; no; no] */
 void ssphp_refs_sweep(ssphp_context *context);
 

@@ -14,6 +14,7 @@
 
 #include "context.h"
 #include "memory.h"
+#include "opcache.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
@@ -45,6 +46,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
+  ssphp_opcache_enter();
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
@@ -96,6 +98,7 @@ static void request_end(ssphp_run *run) {
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
+  ssphp_opcache_leave();
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

@@ -170,6 +170,19 @@ static void release(ssphp_run *run) {
   }
 }
 
+/* The host still refers to values of these, and will never ask for one again. [fiber; may suspend; no] */
+static void end_open_requests(ssphp_run *run) {
+  ssphp_context *context = run->home->contexts;
+  while (context != NULL) {
+    ssphp_context *next = context->next; /* it may be freed; destructors begin no request */
+    if (context->open && context->fibers == 0 && ssphp_request_join(run, context)) {
+      ssphp_refs_unclaim(context);
+      ssphp_request_leave(run);
+    }
+    context = next;
+  }
+}
+
 /* Makes the first context. [fiber; no; no] */
 static void start(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -198,6 +211,7 @@ void ssphp_entry(void *argument) {
       ssphp_contexts_trim(run->home, 1);
       break;
     case SSPHP_STOP:
+      end_open_requests(run);
       ssphp_contexts_trim(run->home, 0);
       break;
     default:

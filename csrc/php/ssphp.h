@@ -72,6 +72,9 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory);
 /* Frees what SSPHP_STOP leaves. [interpreter thread; no; no] */
 void ssphp_free(ssphp *home);
 
+/* No fiber of it ever runs again, and its contexts stay as they are. [interpreter thread; no; no] */
+void ssphp_lost(ssphp *home);
+
 /* Makes `run` an empty record for a new fiber. [interpreter thread; no; no] */
 void ssphp_run_begin(ssphp *home, ssphp_run *run, uint64_t fiber, size_t memory);
 

@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "library.h"
 #include "memory.h"
+#include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
 #include "zend_extensions.h"
@@ -42,7 +43,7 @@ int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(s
 static const char *const defaults[][2] = {
     {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
     {"implicit_flush", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
-    {"opcache.enable", "1"}, {"opcache.jit", "disable"},
+    {"opcache.jit", "disable"},
 };
 
 /* [PHP's thread; no; no] */
@@ -66,5 +67,5 @@ const char *ssphp_startup(const char *settings, const char *file) {
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;
   if (ssphp_sapi.startup(&ssphp_sapi) == FAILURE) return "its modules do not start";
-  return NULL;
+  return ssphp_opcache_refuses();
 }

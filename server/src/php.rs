@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use http_body_util::Limited;
+use hyper::Request;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
-use hyper::Request;
 use sidestack::php::{Body, Page, PageCall, Workers};
 use sidestack::{Engine, Error, Limit, Php};
 

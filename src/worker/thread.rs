@@ -322,6 +322,8 @@ impl<I: Interpreter> Worker<I> {
 
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
     fn lose(&mut self) {
+        // SAFETY: the loop of this thread has been left: nobody else uses the interpreter.
+        unsafe { (*self.interpreter.get()).lost() };
         self.count_started();
         self.local.activity.end_turn();
         self.local.inbox.roster.clear();

@@ -7,16 +7,20 @@ use sidestack::{Cx, Function, Module};
 
 use crate::stage::{app, builder, gives};
 
-#[test]
-fn a_closure_is_called_by_the_host_during_its_call() {
-    let each = Module::new("host").function("each", async |mut cx: Cx, f: Function, n: i64| {
+/// A module whose function calls what it is given.
+pub fn host() -> Module {
+    Module::new("host").function("each", async |mut cx: Cx, f: Function, n: i64| {
         let mut sum = 0;
         for i in 0..n {
             sum += cx.call::<i64>(&f, i).await?;
         }
         Ok(sum)
-    });
-    let engine = builder().module(each).build().expect("an engine");
+    })
+}
+
+#[test]
+fn a_closure_is_called_by_the_host_during_its_call() {
+    let engine = builder().module(host()).build().expect("an engine");
     assert_eq!(gives::<i64>(&engine, "$x = 10; return host\\each(fn ($i) => $i * $x, 5);"), 100);
     let text = "function twice($i) { return host\\each(fn ($j) => $j + $i, 3); }
                 return host\\each(twice(...), 3);";

@@ -42,7 +42,13 @@ fn interpreters_are_replaced_after_their_number_of_calls() {
     assert_eq!((metrics.quarantined, metrics.leaked_objects, metrics.stuck), (0, 0, 0));
 }
 
+/// One test, in this order: there is one opcache in the process, which caches nothing while it waits to be emptied.
 #[test]
+fn opcache() {
+    a_file_runs_from_opcache_and_as_the_main_program();
+    it_restarts_when_nobody_uses_what_is_in_it();
+}
+
 fn a_file_runs_from_opcache_and_as_the_main_program() {
     let folder = tempfile::tempdir().expect("a folder");
     let part = folder.path().join("part.php");
@@ -67,9 +73,40 @@ fn a_file_runs_from_opcache_and_as_the_main_program() {
         assert_eq!(got, format!("part.php {0} {0}", here.display()));
     }
     assert!(block_on(script.call::<bool>("cached", ())).expect("an answer"));
-    // Emptying the cache while others use what is in it.
-    assert!(gives::<bool>(&engine, "opcache_reset()"));
-    let got = block_on(script.call::<String>("part", ())).expect("an answer");
-    assert!(got.starts_with("part.php "));
     assert_eq!(block_on(engine.run_file::<i64>(&file, "7")).expect("a status"), 7);
+}
+
+fn it_restarts_when_nobody_uses_what_is_in_it() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| {
+        let path = folder.path().join(name);
+        let code = "<?php class X { const NAME = 'x'; } return fn ($s) => [app\\nap($s), X::NAME, str_repeat('-', 3) . __LINE__][2];";
+        std::fs::write(&path, code).expect("written");
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_modified(old))
+            .expect("an older file");
+        path
+    };
+    let engine = builder().threads(2).module(app()).build().expect("an engine");
+    for round in 0..20 {
+        let script = block_on(engine.load(path(&format!("s{round}.php")))).expect("a script");
+        // Suspended in code that is in the cache, while it is emptied, and while others fill it.
+        let waiting = (0..20).map(|_| engine.spawn(script.call::<String>("default", 0.02)).expect("queued"));
+        let waiting = waiting.collect::<Vec<_>>();
+        gives::<bool>(&engine, "opcache_reset()");
+        for answer in block_on(join_all(waiting)) {
+            assert_eq!(answer.expect("an answer"), "---1");
+        }
+    }
+    let restarts = "opcache_get_status(false)['opcache_statistics']['manual_restarts']";
+    let begun = std::time::Instant::now();
+    while gives::<i64>(&engine, restarts) == 0 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "other tests' requests end at some time");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

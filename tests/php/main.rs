@@ -1,10 +1,12 @@
 //! The PHP guest through the public API. PHP is started once in the process: all tests use the same settings.
 
 mod basics;
+mod chaos;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
+mod matrix;
 mod pages;
 mod requests;
 mod stage;

@@ -61,6 +61,9 @@ unsafe extern "C" {
     pub fn ssphp_free(home: *mut ssphp);
 }
 unsafe extern "C" {
+    pub fn ssphp_lost(home: *mut ssphp);
+}
+unsafe extern "C" {
     pub fn ssphp_run_begin(
         home: *mut ssphp,
         run: *mut ssphp_run,

@@ -129,6 +129,11 @@ unsafe impl Interpreter for PhpInterpreter {
         unsafe { c::ssphp_run_end(run, c_int::from(returned)) }
     }
 
+    fn lost(&mut self) {
+        // SAFETY: the interpreter lives; its contexts are counted.
+        unsafe { c::ssphp_lost(self.raw.as_ptr()) }
+    }
+
     fn save(&mut self) {
         // SAFETY: the interpreter lives; it only reads this thread's state, and counts.
         unsafe { c::ssphp_leave(self.raw.as_ptr()) }
