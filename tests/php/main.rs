@@ -6,7 +6,6 @@ mod endings;
 mod functions;
 mod incarnations;
 mod limits;
-mod matrix;
 mod pages;
 mod requests;
 mod stage;
