@@ -7,6 +7,7 @@
  */
 #include "context.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,7 +16,7 @@
 #include "swap.h"
 
 /* Idle contexts that an interpreter keeps: each holds about 400 KB. */
-enum { IDLE = 64 };
+enum { IDLE = 128 };
 
 /* Static in PHP's sources; build/php.sh makes them visible. */
 extern TSRM_TLS void *gctx, *jit_stack;
@@ -110,4 +111,5 @@ void ssphp_contexts_trim(ssphp *home, uint32_t keep) {
     home->nidle--;
     context_free(context);
   }
+  malloc_trim(0); /* a burst's contexts stay with the C library otherwise */
 }

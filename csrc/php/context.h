@@ -10,7 +10,7 @@ ssphp_context *ssphp_context_take(ssphp *home);
 /* Its request is over: keeps it for the next one, or frees it. Another may be loaded afterwards. [fiber; no; no] */
 void ssphp_context_give(ssphp_context *context);
 
-/* Frees all idle ones but `keep`. [fiber; no; no] */
+/* Frees all idle ones but `keep`, and gives memory back to the system. [fiber; no; no] */
 void ssphp_contexts_trim(ssphp *home, uint32_t keep);
 
 #endif

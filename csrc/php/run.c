@@ -157,15 +157,20 @@ static void in_request(ssphp_run *run) {
   ssphp_encode_end(&out.values);
 }
 
+/* Frees a slot of the context that the run has joined. [fiber; may suspend; no] */
+static void release_here(const ssphp_run *run, uint64_t slot) {
+  zend_first_try {
+    ssphp_ref_remove(run->home, slot);
+    if (EG(exception) != NULL) zend_clear_exception();
+  } zend_end_try();
+}
+
 /* Gives slots back, each in its context; the last one ends a request that has outlived its run. [fiber; may suspend; no] */
 static void release(ssphp_run *run) {
   for (size_t i = 0; i < run->nslots; i++) {
     ssphp_slot *slot = ssphp_ref(run->home, run->slots[i]);
     if (slot == NULL || !ssphp_request_join(run, slot->context)) continue;
-    zend_first_try {
-      ssphp_ref_remove(run->home, run->slots[i]);
-      if (EG(exception) != NULL) zend_clear_exception();
-    } zend_end_try();
+    release_here(run, run->slots[i]);
     ssphp_request_leave(run);
   }
 }

@@ -8,6 +8,7 @@ mod incarnations;
 mod limits;
 mod pages;
 mod requests;
+mod speed;
 mod stage;
 mod values;
 mod zend_fibers;
