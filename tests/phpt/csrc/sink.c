@@ -18,7 +18,7 @@ static void line_up(uint64_t fiber) {
     if (fibers[i] == fiber) return;
   if (begun < copies) fibers[begun++] = fiber;
   for (int i = 0; begun < copies && i < 500; i++)
-    if (sidestack_sleep(0.001) != SIDESTACK_OK) { fprintf(stderr, "%s %s\n", sidestack_error_code(), sidestack_error_message()); return; }
+    if (sidestack_sleep(0.001) != SIDESTACK_OK) return;
 }
 
 /* [fiber; may suspend; as the sink behind it] */
