@@ -18,7 +18,9 @@ pub fn build(csrc: &Path) {
         // Not held to our warnings.
         shim.flag("-isystem").flag(include.join(folder));
     }
-    for folder in folders_of("libxml-2.0") {
+    for folder in
+        fs::read_to_string(prefix.join("includes")).expect("a file that build/php.sh wrote").split_whitespace()
+    {
         shim.flag("-isystem").flag(folder);
     }
     let mut files: Vec<_> = fs::read_dir(csrc.join("php"))
@@ -36,13 +38,6 @@ pub fn build(csrc: &Path) {
     for lib in libs.split_whitespace() {
         println!("cargo:rustc-link-lib=dylib={lib}");
     }
-}
-
-/// Where the headers of a library are that PHP uses. pkg-config is one of the packages that build/php.sh needs.
-fn folders_of(library: &str) -> Vec<String> {
-    let output = Command::new("pkg-config").args(["--cflags-only-I", library]).output();
-    let flags = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    flags.split_whitespace().filter_map(|flag| flag.strip_prefix("-I")).map(str::to_owned).collect()
 }
 
 /// Where build/php.sh has put PHP.

@@ -178,6 +178,11 @@ install() {
   sed -n 's/^PHP_LIBS *=//p; s/^EXTRA_LIBS *=//p' Makefile | tr ' ' '\n' | sed -n 's/^-l//p' | awk '!seen[$0]++' >"$to/libs.new"
   mv "$to/libs.new" "$to/libs"
   printf '%s\n' "${TLS[@]}" >"$to/tls"
+  # Where the headers are of libraries that keep something by thread (csrc/php/xml.c).
+  pkg-config --cflags-only-I libxml-2.0 | tr ' ' '\n' | sed -n 's/^-I//p' >"$to/includes"
+  # PHP's own tests of what Sidestack changes places under: tests/phpt runs them.
+  mkdir -p "$to/tests"
+  cp -r "$source/Zend/tests/fibers" "$source/Zend/tests/stack_limit" "$to/tests/"
 }
 
 # Not those that libtool makes for a shared object.

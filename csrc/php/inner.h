@@ -12,7 +12,7 @@
 
 TSRMLS_MAIN_CACHE_EXTERN()
 
-/* A request's thread-local words, PHP's and libxml2's, beside what TSRM keeps; see swap.c. */
+/* PHP's thread-local words that belong to a request, beside what TSRM keeps; see swap.c. */
 typedef struct ssphp_words {
   zend_string *spl_autoload_extensions;
   HashTable *spl_autoload_functions;
@@ -20,7 +20,7 @@ typedef struct ssphp_words {
   bool pcre_data_used;
   HashTable pcre_tables;
   uint32_t fiber_switch_blocking;
-  ssphp_xml xml;
+  ssphp_xml xml; /* libxml2's */
 } ssphp_words;
 
 /* An exception that was told to the host, in case it comes back. */
@@ -47,7 +47,6 @@ struct ssphp_context {
   uint32_t ntold;      /* how many there ever were */
   size_t memory;       /* bytes on its heap, when its last fiber gave up the thread */
   uint64_t largest;    /* the fiber that the request began with */
-  struct ssphp_page *page; /* of the request, if it is a page's */
   ssphp_context *next; /* among all of the interpreter's */
   ssphp_context *idle; /* the next idle one */
 };

@@ -3,7 +3,7 @@
  * variables. The list is the build's (build/php.sh fails where libphp has a thread-local variable that is not named there),
  * and each is one of
  *
- *   of a request     ssphp_words: saved and loaded with the context
+ *   of a request     ssphp_words: saved and loaded with the context; and so is what libxml2 keeps by thread (xml.c)
  *   of the thread    pcre's general context and JIT stack, buffers of crypt(): used and done with between two switches
  *
  * Fibers of one context share all that but the part of the executor's state that belongs to a C stack: what PHP itself
@@ -77,8 +77,7 @@ static void words_load(const ssphp_words *words) {
 /* [fiber; no; no] */
 void ssphp_words_clear(void) {
   ssphp_words none = {0};
-  ssphp_xml_clear();
-  ssphp_xml_save(&none.xml);
+  ssphp_xml_fresh(&none.xml);
   words_load(&none);
 }
 

@@ -1,96 +1,67 @@
 /*
- * libxml2's words of the thread. PHP sets its handlers of errors and its openers of files there at a request's start and
- * takes them away at its end, libxml_use_internal_errors() sets one in between, and DOM's switches are set there while a document is
- * read, which may call PHP code. So they are each request's.
- *
- * Their places do not change as long as a thread lives.
+ * libxml2 has its error handlers, its last error and the functions that open files by thread. PHP sets them as a request
+ * begins, by libxml_use_internal_errors() too, and takes them away as it ends: with other requests on the thread they have to
+ * change hands at each switch. Their addresses are fixed for a thread, and asked for once.
  */
 #include "xml.h"
 
-#include <libxml/globals.h>
-#include <libxml/parser.h>
+#include <string.h>
+
+#define INITIAL_EXEC __attribute__((tls_model("initial-exec")))
 
 typedef struct places {
   xmlGenericErrorFunc *generic;
-  void **generic_context;
   xmlStructuredErrorFunc *structured;
-  void **structured_context;
+  void **generic_context, **structured_context;
   xmlParserInputBufferCreateFilenameFunc *input;
   xmlOutputBufferCreateFilenameFunc *output;
   xmlError *last;
-  int *validate, *load_dtd, *substitute, *keep_blanks, *line_numbers, *warnings, *pedantic, *indent, *no_empty_tags;
-  ssphp_xml initial; /* what a thread begins with */
 } places;
 
-/* [interpreter thread; no; no] */
-static void save(const places *from, ssphp_xml *xml);
+static __thread places here INITIAL_EXEC;
+static __thread ssphp_xml fresh INITIAL_EXEC;
 
 /* [interpreter thread; no; no] */
-static const places *here(void) {
-  static __thread places thread __attribute__((tls_model("initial-exec")));
-  if (thread.generic == NULL) {
-    thread.generic_context = &xmlGenericErrorContext;
-    thread.structured = &xmlStructuredError;
-    thread.structured_context = &xmlStructuredErrorContext;
-    thread.input = __xmlParserInputBufferCreateFilenameValue();
-    thread.output = __xmlOutputBufferCreateFilenameValue();
-    thread.last = &xmlLastError;
-    thread.validate = &xmlDoValidityCheckingDefaultValue;
-    thread.load_dtd = &xmlLoadExtDtdDefaultValue;
-    thread.substitute = &xmlSubstituteEntitiesDefaultValue;
-    thread.keep_blanks = &xmlKeepBlanksDefaultValue;
-    thread.line_numbers = &xmlLineNumbersDefaultValue;
-    thread.warnings = &xmlGetWarningsDefaultValue;
-    thread.pedantic = &xmlPedanticParserDefaultValue;
-    thread.indent = &xmlIndentTreeOutput;
-    thread.no_empty_tags = &xmlSaveNoEmptyTags;
-    thread.generic = &xmlGenericError;
-    save(&thread, &thread.initial);
-  }
-  return &thread;
+static const places *find(void) {
+  if (here.last != NULL) return &here;
+  here.generic = __xmlGenericError();
+  here.structured = __xmlStructuredError();
+  here.generic_context = __xmlGenericErrorContext();
+  here.structured_context = __xmlStructuredErrorContext();
+  here.input = __xmlParserInputBufferCreateFilenameValue();
+  here.output = __xmlOutputBufferCreateFilenameValue();
+  here.last = __xmlLastError();
+  ssphp_xml_save(&fresh);
+  return &here;
 }
 
-static void save(const places *from, ssphp_xml *xml) {
-  *xml = (ssphp_xml){
-      .generic = *from->generic,
-      .generic_context = *from->generic_context,
-      .structured = *from->structured,
-      .structured_context = *from->structured_context,
-      .input = *from->input,
-      .output = *from->output,
-      .last = *from->last,
-      .validate = *from->validate,
-      .load_dtd = *from->load_dtd,
-      .substitute = *from->substitute,
-      .keep_blanks = *from->keep_blanks,
-      .line_numbers = *from->line_numbers,
-      .warnings = *from->warnings,
-      .pedantic = *from->pedantic,
-      .indent = *from->indent,
-      .no_empty_tags = *from->no_empty_tags,
-  };
+/* [interpreter thread; no; no] */
+void ssphp_xml_save(ssphp_xml *xml) {
+  const places *at = find();
+  xml->generic = *at->generic;
+  xml->structured = *at->structured;
+  xml->generic_context = *at->generic_context;
+  xml->structured_context = *at->structured_context;
+  xml->input = *at->input;
+  xml->output = *at->output;
+  xml->last = *at->last;
+  memset(at->last, 0, sizeof(*at->last));
 }
 
-void ssphp_xml_save(ssphp_xml *xml) { save(here(), xml); }
-
-void ssphp_xml_clear(void) { ssphp_xml_load(&here()->initial); }
-
+/* [interpreter thread; no; no] */
 void ssphp_xml_load(const ssphp_xml *xml) {
-  const places *to = here();
-  *to->generic = xml->generic;
-  *to->generic_context = xml->generic_context;
-  *to->structured = xml->structured;
-  *to->structured_context = xml->structured_context;
-  *to->input = xml->input;
-  *to->output = xml->output;
-  *to->last = xml->last;
-  *to->validate = xml->validate;
-  *to->load_dtd = xml->load_dtd;
-  *to->substitute = xml->substitute;
-  *to->keep_blanks = xml->keep_blanks;
-  *to->line_numbers = xml->line_numbers;
-  *to->warnings = xml->warnings;
-  *to->pedantic = xml->pedantic;
-  *to->indent = xml->indent;
-  *to->no_empty_tags = xml->no_empty_tags;
+  const places *at = find();
+  *at->generic = xml->generic;
+  *at->structured = xml->structured;
+  *at->generic_context = xml->generic_context;
+  *at->structured_context = xml->structured_context;
+  *at->input = xml->input;
+  *at->output = xml->output;
+  *at->last = xml->last;
+}
+
+/* [interpreter thread; no; no] */
+void ssphp_xml_fresh(ssphp_xml *xml) {
+  find();
+  *xml = fresh;
 }

@@ -1,30 +1,28 @@
-/* What libxml2 keeps for each thread and PHP takes for a request's; see xml.c. */
+/* What libxml2 keeps by thread, and PHP's extensions for a request. */
 #ifndef SIDESTACK_PHP_XML_H
 #define SIDESTACK_PHP_XML_H
 
-#include <stdint.h>
-
+#include <libxml/globals.h>
 #include <libxml/xmlerror.h>
 #include <libxml/xmlIO.h>
 
+/* A request's share of libxml2's state. */
 typedef struct ssphp_xml {
   xmlGenericErrorFunc generic;
-  void *generic_context;
   xmlStructuredErrorFunc structured;
-  void *structured_context;
+  void *generic_context, *structured_context;
   xmlParserInputBufferCreateFilenameFunc input;
   xmlOutputBufferCreateFilenameFunc output;
-  xmlError last; /* owns its strings, wherever it is */
-  int validate, load_dtd, substitute, keep_blanks, line_numbers, warnings, pedantic, indent, no_empty_tags;
+  xmlError last; /* its strings move with it */
 } ssphp_xml;
 
-/* Takes the thread's words; they are not to be used until others are put there. [interpreter thread; no; no] */
+/* Takes the thread's state away: another request's is to come. [interpreter thread; no; no] */
 void ssphp_xml_save(ssphp_xml *xml);
 
-/* What a thread begins with. [interpreter thread; no; no] */
-void ssphp_xml_clear(void);
-
-/* [interpreter thread; no; no] */
+/* Puts it back. [interpreter thread; no; no] */
 void ssphp_xml_load(const ssphp_xml *xml);
+
+/* What the state is before any request: to load for a new context. [interpreter thread; no; no] */
+void ssphp_xml_fresh(ssphp_xml *xml);
 
 #endif

@@ -74,3 +74,34 @@ async fn watch(engine: &Engine) -> usize {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
+
+/// libxml2 keeps errors, and where they go, by thread.
+#[test]
+fn errors_of_xml_belong_to_their_request() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let engine = builder().module(app()).build().expect("an engine");
+    let waits = "libxml_use_internal_errors(true);
+                 $d = new DOMDocument; $d->loadXML('<a><b></a>');
+                 $before = libxml_get_last_error()->message;
+                 app\\nap(0.2);
+                 $after = libxml_get_last_error() ? libxml_get_last_error()->message : 'gone';
+                 $count = count(libxml_get_errors());
+                 $d->loadXML('<c>&unknown;</c>');
+                 return [$before === $after, $after, count(libxml_get_errors()) - $count];";
+    let ends = "$e = []; set_error_handler(function ($n, $m) use (&$e) { $e[] = $m; return true; });
+                $d = new DOMDocument; $d->loadXML('<x></y>'); return count($e) > 0;";
+    runtime.block_on(async {
+        let waiting = (0..3).map(|_| engine.spawn(engine.eval::<(bool, String, i64)>(waits)).expect("queued"));
+        let waiting = waiting.collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for _ in 0..10 {
+            assert!(engine.eval::<bool>(ends).await.expect("an answer"), "its warnings are its own");
+        }
+        for answer in join_all(waiting).await {
+            let (same, message, more) = answer.expect("an answer");
+            assert!(same, "{message}");
+            assert_eq!(more, 1);
+        }
+    });
+}
