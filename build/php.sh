@@ -170,10 +170,6 @@ install() {
   make INSTALL_ROOT="$work/root" install-headers >/dev/null
   rm -rf "$to/include"
   mv "$work/root$PREFIX/include/php" "$to/include"
-  # PHP's own tests of what Sidestack changes: tests/phpt runs them.
-  rm -rf "$to/tests"
-  mkdir "$to/tests"
-  cp -r "$source/Zend/tests/fibers" "$source/Zend/tests/stack_limit" "$to/tests/"
   # The libraries that it needs, in the order of the link.
   sed -n 's/^PHP_LIBS *=//p; s/^EXTRA_LIBS *=//p' Makefile | tr ' ' '\n' | sed -n 's/^-l//p' | awk '!seen[$0]++' >"$to/libs.new"
   mv "$to/libs.new" "$to/libs"

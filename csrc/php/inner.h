@@ -47,6 +47,7 @@ struct ssphp_context {
   uint32_t ntold;      /* how many there ever were */
   size_t memory;       /* bytes on its heap, when its last fiber gave up the thread */
   uint64_t largest;    /* the fiber that the request began with */
+  struct ssphp_page *page; /* of the request, if it is a page's */
   ssphp_context *next; /* among all of the interpreter's */
   ssphp_context *idle; /* the next idle one */
 };

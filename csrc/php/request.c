@@ -87,6 +87,8 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
 /* [fiber; may suspend; no] */
 static void request_end(ssphp_run *run) {
   ssphp_context *context = run->context;
+  /* A bailout while a Fiber was being made leaves that Fiber's. */
+  ssphp_stack_bounds();
   zend_first_try {
     ssphp_told_forget(context);
   } zend_end_try();

@@ -23,7 +23,7 @@ fn points() -> Vec<Point> {
             "HTTP",
             "$url = points\\url($n);
              points\\enter('@KEY@');
-             $body = Sidestack\\http_request(['url' => $url])['body'];
+             $body = Sidestack\\Http::get($url)->body;
              points\\leave('@KEY@');
              return (int) $body;",
         ),
@@ -38,7 +38,7 @@ fn points() -> Vec<Point> {
         point("SQL", "points\\enter('@KEY@'); $v = points\\sql($n); points\\leave('@KEY@'); return $v;"),
         point(
             "channel",
-            "$channel = Sidestack\\channel(1);
+            "$channel = new Sidestack\\Channel(1);
              Sidestack\\spawn(function () use ($channel, $n) { points\\sleep(2); $channel->send($n); });
              points\\enter('@KEY@');
              $v = $channel->recv();
@@ -76,7 +76,8 @@ impl Guest for OfPhp {
     }
 
     async fn load(&self, engine: &Engine, folder: &Path, cell: Cell<'_>) -> Result<Script, Error> {
-        let (point, way) = (cell.point.text.replace("@KEY@", cell.key), cell.way.text);
+        let key = cell.key.replace('\'', "\\'");
+        let (point, way) = (cell.point.text.replace("@KEY@", &key), cell.way.text);
         let path = folder.join(format!("{}.php", cell.file));
         let point = format!("function P($n) {{ {point} }}");
         let text = match way.strip_prefix(ways::PAGE) {

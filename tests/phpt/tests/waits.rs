@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
+use sidestack::php::{Body, Page};
 use sidestack::{Call, Engine, Module};
 use sidestack_test_phpt::stage;
 
@@ -155,13 +156,24 @@ fn flock() {
     );
 }
 
+/// The same session in many pages: PHP holds its file's lock as long as a page has the session open.
 #[test]
 fn a_session_of_files() {
-    one_after_the_other(
-        "",
-        "session_save_path($folder); session_id('same'); session_start(['use_cookies' => 0, 'use_only_cookies' => 0, 'cache_limiter' => '']);
-         $v = $_SESSION['v'] = ($_SESSION['v'] ?? 0) + 1; usleep(5000); session_write_close(); return $v;",
-    );
+    let bed = bed();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("session.php");
+    let text = "<?php session_save_path(__DIR__); session_id('same'); session_start();
+        $v = $_SESSION['v'] = ($_SESSION['v'] ?? 0) + 1; usleep(5000); echo $v;";
+    std::fs::write(&file, text).expect("a page");
+    let pages = (0..REQUESTS).map(async |_| {
+        let request = http::Request::get("/").body(Body::empty()).expect("a request");
+        let response = bed.engine.page(Page::new(&file, request)).await.expect("a response");
+        let body = response.into_body().collect().await.expect("a body");
+        String::from_utf8_lossy(&body).parse::<i64>().unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&body)))
+    });
+    let mut values = block_on(join_all(pages));
+    values.sort_unstable();
+    assert_eq!(values, (1..=REQUESTS).collect::<Vec<_>>());
 }
 
 #[test]
