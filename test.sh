@@ -98,8 +98,13 @@ step_php() {
     fi
     build/php.sh >/dev/null
   fi
+  need "/usr/lib/postgresql/*/bin/initdb" postgresql
+  need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
+  # PHP's own tests in two copies at once, the suspension matrix, PHP's waiting functions with real servers, how things end.
+  cargo clippy -p sidestack-test-phpt --features php --all-targets -- -D warnings
+  cargo test -p sidestack-test-phpt --features php
 }
 
 # The real binary, also under wrk with 256 connections.

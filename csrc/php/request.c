@@ -15,6 +15,7 @@
 #include "context.h"
 #include "memory.h"
 #include "opcache.h"
+#include "page.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
@@ -106,9 +107,26 @@ static void request_end(ssphp_run *run) {
   ssphp_context_give(context);
 }
 
+/* The main program has ended, and others need its request still: its shutdown functions run, and its response is complete. What the
+   others write goes nowhere. [fiber; may suspend; no] */
+static void answer(void) {
+  zend_first_try {
+    php_call_shutdown_functions();
+    php_free_shutdown_functions();
+  } zend_end_try();
+  zend_first_try {
+    php_output_end_all();
+    php_header();
+  } zend_end_try();
+  ssphp_page *page = ssphp_page_here();
+  if (page != NULL) ssphp_page_finish(page);
+}
+
 /* [fiber; may suspend; no] */
 void ssphp_request_leave(ssphp_run *run) {
   ssphp_context *context = run->context;
+  /* Shutdown functions run before it is decided: they may start others, or wait for them. */
+  if (run->task == SSPHP_MAIN && !(context->fibers == 1 && context->references == 0)) answer();
   if (context->fibers == 1 && context->references == 0) {
     request_end(run);
     context->fibers = 0;

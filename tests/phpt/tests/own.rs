@@ -22,6 +22,10 @@ const NOT_APPLICABLE: [(&str, &str); 4] = [
     ("stack_limit/gh16041_002.phpt", "a session with PHP's debugger, phpdbg"),
 ];
 
+/// Where PHP itself uses a Fiber's stack before it publishes it: memory is exhausted while a Fiber is being made, and the error is
+/// reported from there.
+const UNPUBLISHED: &str = "fibers/out-of-memory-in-recursive-fiber.phpt";
+
 /// How many there are in PHP 8.4.24.
 const TESTS: [(&str, usize); 2] = [("fibers", 91), ("stack_limit", 17)];
 
@@ -157,7 +161,7 @@ fn judge(root: &Path, file: &str) -> Verdict {
         return Verdict::Failed(format!("its copies did not take turns: {changes} of {writes}"));
     }
     let [upcalls, outside] = played.bounds;
-    if outside > 0 || upcalls == 0 {
+    if (outside > 0) != (file == UNPUBLISHED) || upcalls == 0 {
         return Verdict::Failed(format!("{outside} of {upcalls} upcalls outside of the published stack"));
     }
     Verdict::Passed

@@ -15,7 +15,7 @@ use sidestack_test_phpt::stage;
 /// Requests at once.
 const REQUESTS: i64 = 20;
 /// What each waits for.
-const PAUSE: Duration = Duration::from_millis(150);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// One interpreter thread, with a script on it that sleeps a millisecond again and again: it stands still while the thread is blocked.
 struct Bed {
@@ -36,7 +36,7 @@ fn bed() -> Bed {
     Bed { engine, ticks, _ticker: ticker }
 }
 
-/// A server of lines: 150 ms after each line it gives it back. To an HTTP request it gives what follows `?`.
+/// A server of lines: half a second after each line it gives it back. To an HTTP request it gives what follows `?`.
 fn server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -71,7 +71,7 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
 fn together(body: &str, each: Duration) {
     let bed = bed();
     let address = server();
-    let text = format!("<?php $server = '{address}'; return function (int $n) use ($server) {{ {body} }};");
+    let text = format!("<?php $server = '{address}'; $pause = {}; return function (int $n) use ($server, $pause) {{ {body} }};", PAUSE.as_micros());
     let script = block_on(bed.engine.load_text("waits.php", text)).expect("a script");
     // The first one is not measured: it compiles.
     let call = |n: i64| script.call::<i64>("default", n).deadline(Duration::from_secs(60));
@@ -96,9 +96,9 @@ macro_rules! waits {
 }
 
 waits! {
-    usleep: "usleep(150000); return $n;";
-    time_nanosleep: "time_nanosleep(0, 150000000); return $n;";
-    time_sleep_until: "time_sleep_until(microtime(true) + 0.16); return $n;";
+    usleep: "usleep($pause); return $n;";
+    time_nanosleep: "time_nanosleep(0, $pause * 1000); return $n;";
+    time_sleep_until: "time_sleep_until(microtime(true) + 0.5); return $n;";
     file_get_contents: "return (int) file_get_contents(\"http://$server/echo?$n\");";
     fopen_of_http: "$f = fopen(\"http://$server/echo?$n\", 'r'); return (int) stream_get_contents($f);";
     fsockopen_and_fgets: "[$host, $port] = explode(':', $server); $f = fsockopen($host, $port); fwrite($f, \"$n\\n\"); return (int) fgets($f);";
@@ -106,20 +106,20 @@ waits! {
     stream_select: "$f = stream_socket_client(\"tcp://$server\"); stream_set_blocking($f, false); fwrite($f, \"$n\\n\");
         $r = [$f]; $w = $e = null; return stream_select($r, $w, $e, 5) === 1 ? (int) fgets($f) : -1;";
     stream_select_until_its_time_is_over: "[$a, $b] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
-        $r = [$a]; $w = $e = null; return stream_select($r, $w, $e, 0, 150000) === 0 ? $n : -1;";
-    stream_set_timeout: "$f = stream_socket_client(\"tcp://$server\"); stream_set_timeout($f, 0, 150000); fgets($f);
+        $r = [$a]; $w = $e = null; return stream_select($r, $w, $e, 0, $pause) === 0 ? $n : -1;";
+    stream_set_timeout: "$f = stream_socket_client(\"tcp://$server\"); stream_set_timeout($f, 0, $pause); fgets($f);
         return stream_get_meta_data($f)['timed_out'] ? $n : -1;";
     stream_socket_server_and_accept: "$s = stream_socket_server('tcp://127.0.0.1:0'); $at = stream_socket_get_name($s, false);
-        Sidestack\\spawn(function () use ($at, $n) { usleep(150000); $c = stream_socket_client(\"tcp://$at\"); fwrite($c, \"$n\\n\"); });
+        Sidestack\\spawn(function () use ($at, $n, $pause) { usleep($pause); $c = stream_socket_client(\"tcp://$at\"); fwrite($c, \"$n\\n\"); });
         $c = stream_socket_accept($s, 5); return (int) fgets($c);";
     curl_exec: "$c = curl_init(\"http://$server/echo?$n\"); curl_setopt($c, CURLOPT_RETURNTRANSFER, true); return (int) curl_exec($c);";
     curl_multi: "$m = curl_multi_init(); $all = [];
         foreach ([$n, 1] as $i) { $c = curl_init(\"http://$server/echo?$i\"); curl_setopt($c, CURLOPT_RETURNTRANSFER, true); curl_multi_add_handle($m, $c); $all[] = $c; }
         do { curl_multi_exec($m, $running); curl_multi_select($m, 1.0); } while ($running);
         return (int) curl_multi_getcontent($all[0]) * (int) curl_multi_getcontent($all[1]);";
-    proc_open_pipes: "$p = proc_open(['sh', '-c', \"sleep 0.15; echo $n\"], [1 => ['pipe', 'w']], $pipes); $v = stream_get_contents($pipes[1]); proc_close($p); return (int) $v;";
-    proc_close: "$p = proc_open(['sleep', '0.15'], [], $pipes); return proc_close($p) === 0 ? $n : -1;";
-    shell_exec: "return (int) shell_exec(\"sleep 0.15; echo $n\");";
+    proc_open_pipes: "$p = proc_open(['sh', '-c', \"sleep 0.5; echo $n\"], [1 => ['pipe', 'w']], $pipes); $v = stream_get_contents($pipes[1]); proc_close($p); return (int) $v;";
+    proc_close: "$p = proc_open(['sleep', '0.5'], [], $pipes); return proc_close($p) === 0 ? $n : -1;";
+    shell_exec: "return (int) shell_exec(\"sleep 0.5; echo $n\");";
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn interfaces() -> Vec<Way> {
         way("`SplHeap::compare`", "$h = new class($n) extends SplHeap { function __construct(private $n) {} protected function compare($a, $b): int { P($this->n); return $b <=> $a; } }; foreach ([3, 1, 2] as $x) $h->insert($x); return implode(iterator_to_array($h, false));", |_| {
             "123".into()
         }),
-        way("session handler", "// a page\nclass S implements SessionHandlerInterface { static $log = ''; function __construct(private $n) {} function open($p, $k): bool { self::$log .= P($this->n); return true; } function read($id): string|false { self::$log .= P($this->n); return ''; } function write($id, $d): bool { self::$log .= P($this->n); return true; } function close(): bool { return P($this->n) >= 0; } function destroy($id): bool { return true; } function gc($l): int|false { return 0; } } session_set_save_handler(new S($n), false); session_start(['use_cookies' => 0, 'use_only_cookies' => 0, 'cache_limiter' => '']); $_SESSION['a'] = 1; session_write_close(); echo S::$log;", |n| {
+        way("session handler", "// a page\nclass S implements SessionHandlerInterface { static $log = ''; function __construct(private $n) {} function open($p, $k): bool { self::$log .= P($this->n); return true; } function read($id): string|false { self::$log .= P($this->n); return ''; } function write($id, $d): bool { self::$log .= P($this->n); return true; } function close(): bool { return P($this->n) >= 0; } function destroy($id): bool { return true; } function gc($l): int|false { return 0; } } session_set_save_handler(new S($n), false); session_start(); $_SESSION['a'] = 1; session_write_close(); echo S::$log;", |n| {
             n.to_string().repeat(3)
         }),
     ]
@@ -136,9 +136,9 @@ fn handlers() -> Vec<Way> {
 
 fn streams() -> Vec<Way> {
     let way = Way::new;
-    const WRAPPER: &str = "class W { public $context; private $p = 0, $d; static $n; function stream_open($path) { $v = P(self::$n); $this->d = '<?php return ' . $v . ' + 1;'; return true; } function stream_read($c) { P(self::$n); $r = substr($this->d, $this->p, 8); $this->p += strlen($r); return $r; } function stream_eof() { return $this->p >= strlen($this->d); } function stream_stat() { P(self::$n); return []; } function stream_set_option($o, $a, $b) { return false; } function stream_close() { P(self::$n); } } W::$n = $n; stream_wrapper_register('w', 'W'); ";
-    let include: &'static str = Box::leak(format!("{WRAPPER} return include 'w://x';").into_boxed_str());
-    let read: &'static str = Box::leak(format!("{WRAPPER} return file_get_contents('w://x');").into_boxed_str());
+    const WRAPPER: &str = "class W { public $context; private $p = 0, $d; static $n; function stream_open($path) { $v = P(self::$n); $this->d = '<?php return ' . $v . ' + 1;'; return true; } function stream_read($c) { P(self::$n); $r = substr($this->d, $this->p, 8); $this->p += strlen($r); return $r; } function stream_eof() { return $this->p >= strlen($this->d); } function stream_stat() { P(self::$n); return []; } function stream_set_option($o, $a, $b) { return false; } function stream_close() { P(self::$n); } } W::$n = $n; stream_wrapper_register('wrap', 'W'); ";
+    let include: &'static str = Box::leak(format!("{WRAPPER} return include 'wrap://x';").into_boxed_str());
+    let read: &'static str = Box::leak(format!("{WRAPPER} return file_get_contents('wrap://x');").into_boxed_str());
     vec![
         way("`include` through a stream wrapper", include, |n| (n + 1).to_string()),
         way("`file_get_contents` through a stream wrapper", read, |n| format!("<?php return {n} + 1;")),
@@ -171,7 +171,7 @@ fn fibers() -> Vec<Way> {
         way("Fibers in Fibers", "function deep($d, $n) { if ($d == 0) return P($n); $f = new Fiber(function () use ($d, $n) { Fiber::suspend(deep($d - 1, $n) + 1); }); return $f->start(); } return deep(5, $n);", |n| {
             (n + 5).to_string()
         }),
-        way("Fibers resumed out of order", "$fs = []; for ($i = 0; $i < 3; $i++) { $fs[$i] = new Fiber(function () use ($i, $n) { $x = P($n) + Fiber::suspend(); return P($x) + $i; }); $fs[$i]->start(); } foreach ([2, 0, 1] as $i) $fs[$i]->resume(10 * P($n)); return implode(' ', array_map(fn ($f) => $f->getReturn(), $fs));", |n| {
+        way("Fibers resumed out of order", "$fs = []; for ($i = 0; $i < 3; $i++) { $fs[$i] = new Fiber(function () use ($i, $n) { $x = P($n) + Fiber::suspend(); return P($n) * 0 + $x + $i; }); $fs[$i]->start(); } foreach ([2, 0, 1] as $i) $fs[$i]->resume(10 * P($n)); return implode(' ', array_map(fn ($f) => $f->getReturn(), $fs));", |n| {
             format!("{} {} {}", 11 * n, 11 * n + 1, 11 * n + 2)
         }),
         way("Fiber destroyed while it is suspended, in its `finally`", "$v = null; $f = new Fiber(function () use ($n, &$v) { try { Fiber::suspend(); } finally { $v = P($n); } }); $f->start(); unset($f); return $v;", n),
