@@ -21,6 +21,8 @@
 #include "swap.h"
 #include "timer.h"
 #include "told.h"
+#include "ext/standard/basic_functions.h"
+#include "ext/standard/head.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
