@@ -114,7 +114,9 @@ fn lua(csrc: &std::path::Path) {
     shim.define("LUA_USE_LINUX", None)
         .define("LUA_COMPAT_5_3", None)
         .flag("-isystem")
-        .flag(lua_sources(artifacts.lib_dir()));
+        .flag(lua_sources(artifacts.lib_dir()))
+        .flag("-isystem")
+        .flag(env::var("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys tells where its headers are"));
     let mut files: Vec<_> = std::fs::read_dir(csrc.join("lua"))
         .expect("csrc/lua")
         .map(|entry| entry.expect("csrc/lua").path())

@@ -14,6 +14,9 @@ pub fn build(csrc: &Path) {
     let include = prefix.join("include");
     let mut shim = c::build("csrc");
     shim.flag("-std=gnu11").define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+    if env::var("PROFILE").is_ok_and(|profile| profile == "debug") {
+        shim.define("SSPHP_CHECKS", None);
+    }
     for folder in ["", "main", "Zend", "TSRM"] {
         // Not held to our warnings.
         shim.flag("-isystem").flag(include.join(folder));

@@ -13,7 +13,8 @@
  * That is safe only if the code that is left behind holds no lock that others need. So these end the process, with a
  * report on stderr, by way of the handler that was there before:
  *
- * - a program counter inside the C library, the dynamic linker, the allocator or the C++ runtime. An overflow of the
+ * - a program counter inside the C library, the dynamic linker, the allocator or the C++ runtime, or while the allocator of
+ *   guests' own heaps runs, wherever that is linked to. An overflow of the
  *   fiber's stack there is stepped out of first: the guard is opened, and the thread goes on, one instruction at a time,
  *   until it is back in other code, where the fault is contained. So a function that overflows in printf() leaves no
  *   lock behind;
@@ -73,6 +74,11 @@ static int on_alternate_stack(const ss_signals *signals, uintptr_t stack) {
 static void leave(ss_thread *thread) {
   ss_cross_suspend(thread);
   __builtin_trap(); /* the worker never resumes it */
+}
+
+/* What may hold a lock, or be half done, where the thread is now; or NULL. [interpreter thread, in the handler; no; no] */
+static const char *locks_at(const ss_thread *thread, uintptr_t pc) {
+  return thread->allocating ? "the allocator of guests' heaps" : ss_fault_locks(pc);
 }
 
 /* ---- what was there before ---- */
@@ -155,7 +161,7 @@ static int fault_of_guest(ss_thread *thread, ss_signals *signals, int signo, sig
   ss_fault *fault = signals->fault;
   note(fault, thread, signo, (uintptr_t)info->si_addr);
   ss_fault_walk(fault, thread, pc, register_of(context, REG_RBP), stack);
-  const char *locks = ss_fault_locks(pc);
+  const char *locks = locks_at(thread, pc);
   if (on_alternate_stack(signals, stack)) {
     ss_fault_report(fault, "in a signal handler of the guest's", NULL);
     return 0;
@@ -186,10 +192,10 @@ static void stepped(int signo, siginfo_t *info, void *context) {
   ss_signals *signals = &ss_signals_state;
   if (!thread->attached || !signals->steps) {
     hand_on(signo, info, context);
-  } else if (!ss_fault_locks(register_of(context, REG_RIP))) {
+  } else if (!locks_at(thread, register_of(context, REG_RIP))) {
     contain(thread, signals, context);
   } else if (++signals->steps > STEPS) {
-    ss_fault_report(signals->fault, "it does not come out of", ss_fault_locks(register_of(context, REG_RIP)));
+    ss_fault_report(signals->fault, "it does not come out of", locks_at(thread, register_of(context, REG_RIP)));
     ss_registration_reset(SIGABRT);
     syscall(SYS_tgkill, getpid(), gettid(), SIGABRT);
     set_mask_of(context, 0);

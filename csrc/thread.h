@@ -45,6 +45,7 @@ typedef struct ss_thread {
   volatile int attached;       /* 1: this is an interpreter thread */
   volatile int contain;        /* 1: faults of guest code end the call, not the process */
   volatile int faulted;        /* 1: the current fiber has faulted, and is never to be resumed */
+  volatile int allocating;     /* 1: the allocator of a guest's own heap runs */
   void (*volatile guest_interrupt)(void); /* makes running guest code look up; async-signal-safe; may be NULL */
   void (*volatile guest_where)(char *, uintptr_t); /* writes the script's place; async-signal-safe; may be NULL */
   void *guest;                 /* the guest's own anchor (Lua: its universe) */

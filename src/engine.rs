@@ -5,16 +5,15 @@ mod fibers;
 #[cfg(feature = "php")]
 mod page;
 mod script;
+mod shutdown;
 mod watchdog;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
-use futures_channel::oneshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,6 +24,7 @@ use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
 use crate::call::outcomes::Outcomes;
 use crate::diagnosis::FiberInfo;
 use crate::error::refused;
+use crate::worker::quarantine::Watched;
 use crate::worker::thread::Losses;
 
 pub use builder::Builder;
@@ -38,7 +38,8 @@ pub struct Engine(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     guest: &'static str,
     inboxes: Vec<Arc<Inbox>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Its interpreters; their threads hold them.
+    watched: Vec<Weak<dyn Watched>>,
     /// What a replacement loads.
     scripts: Arc<Scripts>,
     next_script: AtomicU32,
@@ -48,8 +49,8 @@ pub(crate) struct Inner {
     closing: AtomicBool,
     /// Interpreters that the last shutdown left behind.
     stuck: AtomicUsize,
-    /// From the end of a shutdown's patience until what still runs is left behind.
-    give_up_after: Duration,
+    /// From a cancel to the kill.
+    grace: Duration,
     watchdog: watchdog::Watchdog,
 }
 
@@ -114,7 +115,9 @@ pub struct Metrics {
     pub queued: usize,
     /// Interpreters that were lost and replaced.
     pub quarantined: u64,
-    /// Those of them whose memory was not given back.
+    /// Those of them whose memory was given back: heap, stacks and thread.
+    pub reclaimed: u64,
+    /// Those of them whose memory was not given back, since code that nobody knows of may still use it.
     pub abandoned: u64,
     /// Faults of guest code that were contained.
     pub crashed: u64,
@@ -122,7 +125,7 @@ pub struct Metrics {
     pub recycled: u64,
     /// Host objects that guests still held when they were closed, after they had dropped everything.
     pub leaked_objects: u64,
-    /// Interpreters that did not end in a shutdown, and were left behind.
+    /// Interpreters of which a thread had not come back when the last shutdown was over: it was left behind.
     pub stuck: usize,
     /// Host functions that held their interpreter for too long (50 ms).
     pub slow_host_calls: u64,
@@ -237,6 +240,7 @@ impl Engine {
             stacks: self.0.inboxes.iter().map(|inbox| inbox.stacks()).sum(),
             queued: self.0.inboxes.iter().map(|inbox| inbox.queued()).sum(),
             quarantined: self.0.losses.quarantined.load(Ordering::Relaxed),
+            reclaimed: self.0.losses.reclaimed.load(Ordering::Relaxed),
             abandoned: self.0.losses.abandoned.load(Ordering::Relaxed),
             crashed: self.0.losses.crashed.load(Ordering::Relaxed),
             recycled: self.0.losses.recycled.load(Ordering::Relaxed),
@@ -247,43 +251,6 @@ impl Engine {
             deadlocks,
             last_deadlock,
         }
-    }
-
-    /// Ends the engine: 1. no new calls; 2. those that run have `patience` to end; 3. then they are cancelled, and killed
-    /// after the grace; 4. interpreters close and their threads end. One that does not end within half a second after the
-    /// grace is left behind and counted as `stuck`. It may be called again, also at the same time.
-    pub async fn shutdown(&self, patience: Duration) -> Metrics {
-        self.0.closing.store(true, Ordering::Release);
-        // A century is as good as for ever, and does not overflow.
-        let cancel_at = Instant::now() + patience.min(Duration::from_secs(100 * 365 * 86_400));
-        let (done, ended) = crossbeam_channel::unbounded();
-        for inbox in &self.0.inboxes {
-            inbox.close();
-            inbox.send(Message::Drain { cancel_at, done: done.clone() });
-        }
-        drop(done);
-        let give_up = cancel_at + self.0.give_up_after;
-        let threads = std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let inboxes = self.0.inboxes.clone();
-        let (tell, told) = oneshot::channel();
-        // A thread of its own waits, with a limit that holds whatever the interpreters do and with any async runtime.
-        let waiter = std::thread::Builder::new().name("sidestack-shutdown".into()).spawn(move || {
-            let left = || inboxes.iter().filter(|inbox| !inbox.ended()).count();
-            while left() > 0 && ended.recv_deadline(give_up).is_ok() {}
-            for thread in threads {
-                while !thread.is_finished() && Instant::now() < give_up {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-            }
-            let _ = tell.send(left());
-        });
-        let stuck = match waiter {
-            Ok(_) => told.await.unwrap_or(0),
-            Err(_) => 0,
-        };
-        self.0.watchdog.stop();
-        self.0.stuck.store(stuck, Ordering::Relaxed);
-        self.metrics()
     }
 }
 

@@ -80,7 +80,7 @@ pub unsafe trait Interpreter: 'static {
     /// abandoned (`returned` is false) and none of its C frames will ever run again.
     fn ended(&mut self, run: &mut Self::Run, returned: bool);
 
-    /// The incarnation is lost: no fiber of it ever runs again, and nothing of it is given back. What others wait for is told.
+    /// The incarnation is lost: no fiber of it ever runs again. What others wait for is told. [`Interpreter::reclaim`] follows.
     fn lost(&mut self) {}
 
     /// Called after a fiber gave up the thread.
@@ -103,6 +103,17 @@ pub unsafe trait Interpreter: 'static {
 
     /// Bytes that the guest's heap holds now.
     fn memory_used(&self) -> usize;
+
+    /// The incarnation is lost: gives back all that the guest has, whatever it was in the middle of, and runs nothing of it.
+    /// Called once, on the interpreter thread; afterwards the stacks of its fibers are unmapped and this is dropped. False: it
+    /// cannot, as C code in general cannot, and all of it is left as it is.
+    ///
+    /// # Safety
+    ///
+    /// Control has come back from every fiber, and none of their frames runs again.
+    unsafe fn reclaim(&mut self) -> bool {
+        false
+    }
 }
 
 /// What a run is told of its fiber.

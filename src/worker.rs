@@ -13,13 +13,14 @@
 //! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
-mod backlog;
 mod deadlock;
 mod fault;
 mod fiber;
 mod jobs;
 mod limits;
+mod lost;
 mod messages;
+pub mod quarantine;
 mod recycle;
 mod report;
 mod service;
@@ -29,20 +30,19 @@ mod turn;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender};
 
 use crate::abi::ss_thread;
 use crate::call::inbox::Message;
-use crate::call::job::Job;
+use crate::call::ledger::Ledger;
+use crate::call::tenure::Tenure;
 use crate::call::wake::Way;
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::signal::{Attached, Crash};
 
-use backlog::Backlog;
 use deadlock::Quiet;
 use fiber::{Fiber, Ids};
 use limits::Limits;
@@ -57,7 +57,6 @@ pub struct Worker<I: Interpreter> {
     thread: *mut ss_thread,
     attached: Attached,
     home: Home,
-    inbox: Receiver<Message>,
     pool: StackPool,
     /// Fibers by index; a free place is `None`.
     fibers: Vec<Option<Box<Fiber<I>>>>,
@@ -65,37 +64,24 @@ pub struct Worker<I: Interpreter> {
     /// Ended fibers, kept for their buffers.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
-    /// Jobs that left the queue since the inbox was told.
-    started: usize,
     ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
     /// When each fiber is next looked at, by index.
     limits: Limits,
     ready: VecDeque<u32>,
-    /// Jobs that wait for a place, or for the scripts to be loaded.
-    backlog: Backlog,
     /// Slots of the reference table to give back.
     releases: Vec<u64>,
-    /// Scripts that are loading, and calls of them, which are held back until that is done.
+    /// Scripts that are loading: calls of them are held back until that is done.
     loading: Vec<u32>,
-    #[expect(clippy::vec_box, reason = "jobs travel boxed: it spares moving them")]
-    held: Vec<Box<Job>>,
     /// When it is to be replaced.
     recycle: Recycle,
     /// Whether fibers wait for each other only.
     quiet: Quiet,
     /// Units of work left until the next intake.
     units: u32,
-    ending: Option<Ending>,
     /// Why the incarnation ends, if guest code faulted.
     crash: Option<Crash>,
-}
-
-/// No new work.
-struct Ending {
-    cancel_at: Option<Instant>,
-    done: Vec<Sender<()>>,
 }
 
 /// Units of work between two intakes: long enough to make a message's and a clock's cost small.
@@ -151,7 +137,7 @@ impl<I: Interpreter> Worker<I> {
         self.run_hold(now);
         let mut taken = 0;
         while taken < MESSAGES_PER_INTAKE {
-            let Ok(message) = self.inbox.try_recv() else { break };
+            let Some(message) = self.next_message() else { break };
             self.take(message);
             taken += 1;
         }
@@ -167,10 +153,13 @@ impl<I: Interpreter> Worker<I> {
         self.collect_after_burst();
         if self.pool.trim() == Trimmed::More {
             // A batch at a time, so that what comes meanwhile is not kept waiting.
-            if let Ok(message) = self.inbox.try_recv() {
+            if let Some(message) = self.next_message() {
                 self.take(message);
                 self.count_started();
             }
+            return;
+        }
+        if !self.books().unread.is_empty() {
             return;
         }
         if !self.ready.is_empty() || crate::call::wake::any_local() {
@@ -178,13 +167,15 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         let timer = self.local.timers.borrow().next_due();
-        let ending = self.ending.as_ref().and_then(|ending| ending.cancel_at);
-        let limits = [timer, self.limits.earliest(), self.backlog.earliest(), self.recycle.until(), ending];
+        let books = self.books();
+        let (ending, waiting) = (books.ending.as_ref().and_then(|ending| ending.cancel_at), books.backlog.earliest());
+        let limits = [timer, self.limits.earliest(), waiting, self.recycle.until(), ending];
         let until = limits.into_iter().flatten().min();
         let look = self.looks_for_deadlock();
+        let inbox = &self.local.inbox.receiver;
         let message = match [until, look].into_iter().flatten().min() {
-            Some(until) => self.inbox.recv_deadline(until).ok(),
-            None => self.inbox.recv_timeout(Duration::from_secs(3600)).ok(),
+            Some(until) => inbox.recv_deadline(until).ok(),
+            None => inbox.recv_timeout(Duration::from_secs(3600)).ok(),
         };
         match message {
             Some(message) => {
@@ -197,7 +188,43 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
-    fn ended(&self) -> bool {
-        self.ending.is_some() && self.live == 0 && self.backlog.is_empty() && self.held.is_empty()
+    fn ended(&mut self) -> bool {
+        let live = self.live;
+        let books = self.books();
+        books.ending.is_some() && live == 0 && books.backlog.is_empty() && books.held.is_empty()
+    }
+
+    /// The next message; first those that others have read meanwhile.
+    fn next_message(&mut self) -> Option<Message> {
+        match self.books().unread.pop_front() {
+            Some(message) => Some(message),
+            None => self.local.inbox.receiver.try_recv().ok(),
+        }
+    }
+
+    /// The books of this incarnation.
+    #[inline]
+    fn books(&mut self) -> &mut Ledger {
+        // SAFETY: this is the tenure's thread, and it is here: `away` is the only way to leave, and does not return where it is lost.
+        unsafe { &mut *self.local.tenure.ledger() }
+    }
+
+    /// The same, to read.
+    fn read_books(&self) -> &Ledger {
+        // SAFETY: as in `books`.
+        unsafe { &*self.local.tenure.ledger() }
+    }
+
+    /// Runs what may not come back: a fiber's turn, or host code on its behalf. Nothing of the books is touched meanwhile, nor of other
+    /// fibers.
+    #[inline]
+    fn away<R>(tenure: &Tenure, fiber: u64, due: u64, what: impl FnOnce() -> R) -> R {
+        tenure.activity.due.store(due, Ordering::Relaxed);
+        tenure.presence.leave(fiber);
+        let result = what();
+        if !tenure.presence.back() {
+            lost::leave();
+        }
+        result
     }
 }

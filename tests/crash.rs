@@ -1,20 +1,41 @@
-//! A fault of Lua's own code. No script can cause one, so it is forged: the kernel lets a thread send itself a SIGSEGV that
-//! looks like one. In a process of its own, since what is not contained ends it.
+//! Faults of Lua's own code. No script can cause one, so it is forged: the kernel lets a thread send itself a SIGSEGV that
+//! looks like one. In processes of their own, since what is not contained ends them.
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use sidestack::{Engine, Error, Lua, Module};
+use sidestack::{Call, Cx, Engine, Error, Function, HostObject, Lua, Members, Metrics, Module, Object, Script};
 
 const CHILD: &str = "SIDESTACK_TEST_CHILD";
 
-/// Sends the calling thread what looks like a fault at address 0x1234. It arrives when this handler, which blocks it, returns.
+/// The front of `ss_thread` (csrc/thread.h).
+#[repr(C)]
+struct Thread {
+    host_stack: usize,
+    in_host: i32,
+    pending: i32,
+    interrupt: i32,
+    place: i32,
+}
+
+/// `SS_ON_FIBER`.
+const ON_FIBER: i32 = 1;
+
+unsafe extern "C" {
+    fn ss_current_thread() -> *mut Thread;
+}
+
+/// Sends the calling thread what looks like a fault at address 0x1234, if it is in guest code. It arrives when this handler, which
+/// blocks it, returns.
 extern "C" fn forge(_: i32) {
-    // SAFETY: plain data; the fields that matter are set, and the kernel copies it.
+    // SAFETY: plain data; the fields that matter are set, and the kernel copies it. The thread's own state is read.
     unsafe {
+        if (*ss_current_thread()).in_host != 0 || (*ss_current_thread()).place != ON_FIBER {
+            return;
+        }
         let mut info: libc::siginfo_t = std::mem::zeroed();
         info.si_signo = libc::SIGSEGV;
         info.si_code = 1; // SEGV_MAPERR
@@ -44,53 +65,112 @@ local function spin()
     i = i + 1
   end
 end
-return { spin = function() spin() end, fine = function(n) return n + 1 end }";
+return {
+  spin = function() spin() end,
+  fine = function(n) return n + 1 end,
+  give = function() return function(n) return n * 2 end end,
+  full = function()
+    local kept, waiting = {}, {}
+    for i = 1, 10000 do kept[i] = { i } end
+    for i = 1, 5 do kept[i].token = app.token() end
+    for i = 1, 5 do waiting[i] = require 'sidestack'.spawn(app.wait) end
+    require 'sidestack'.yield()
+    spin()
+  end,
+}";
 
-fn crash() {
-    install_forger();
-    let thread = Arc::new(AtomicI32::new(0));
-    let here = thread.clone();
-    let app = Module::new("app").function("here", move || {
-        // SAFETY: it has no precondition.
-        here.store(unsafe { libc::gettid() }, Ordering::Release);
-        Ok(())
-    });
-    // No ticks: the loop never looks up, so that it is Lua's code that runs when the signal comes.
-    let builder = Engine::builder(Lua::new()).threads(1).module(app).tick(Duration::from_secs(1000));
-    let engine = builder.build().expect("an engine");
-    let script = block_on(engine.load_text("app.lua", SCRIPT)).expect("a script");
-    for round in 1..=5 {
-        let call = engine.spawn(script.call::<()>("spin", ())).expect("started");
-        let begun = Instant::now();
-        while thread.load(Ordering::Acquire) == 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the script does not run");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // Until it is back in the script.
-        std::thread::sleep(Duration::from_millis(50));
-        let running = thread.swap(0, Ordering::AcqRel);
-        // SAFETY: it has no precondition.
-        let failed = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), running, libc::SIGUSR1) };
-        assert_eq!(failed, 0);
-        match block_on(call) {
-            Err(Error::Crashed { fault, backtrace, .. }) => {
-                assert!(fault.starts_with("SIGSEGV at address 0x1234, script at app.lua:"), "{fault}");
-                let line: u32 = fault.rsplit(':').next().and_then(|line| line.parse().ok()).expect("a line");
-                assert!((3..=6).contains(&line), "{fault}");
-                assert!(backtrace.contains("luaV_execute"), "{backtrace}");
-            }
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(block_on(script.call::<i64>("fine", 41)).expect("the replacement has the script"), 42);
-        assert_eq!(engine.metrics().crashed, round);
+/// A host object, and what futures hold: counted.
+struct Token(Arc<AtomicUsize>);
+
+impl Token {
+    fn new(count: &Arc<AtomicUsize>) -> Token {
+        count.fetch_add(1, Ordering::Relaxed);
+        Token(count.clone())
     }
 }
 
-#[test]
-fn a_fault_of_lua_names_the_scripts_line() {
-    const NAME: &str = "a_fault_of_lua_names_the_scripts_line";
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl HostObject for Token {
+    const NAME: &'static str = "Token";
+    fn members(_: &mut Members<Self>) {}
+}
+
+struct Bed {
+    engine: Engine,
+    script: Script,
+    thread: Arc<AtomicI32>,
+    tokens: Arc<AtomicUsize>,
+}
+
+impl Bed {
+    fn new() -> Bed {
+        install_forger();
+        let (thread, tokens) = (Arc::new(AtomicI32::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (here, made, held) = (thread.clone(), tokens.clone(), tokens.clone());
+        let app = Module::new("app")
+            .object::<Token>()
+            .function("here", move || {
+                // SAFETY: it has no precondition.
+                here.store(unsafe { libc::gettid() }, Ordering::Release);
+                Ok(())
+            })
+            .function("token", move || Ok(Object::new(Token::new(&made))))
+            .function("wait", async move |_cx: Cx| {
+                let _held = Token::new(&held);
+                std::future::pending::<()>().await;
+                Ok(())
+            });
+        // No ticks: the loop never looks up, so that it is Lua's code that runs when the signal comes.
+        let builder = Engine::builder(Lua::new()).threads(1).module(app).tick(Duration::from_secs(1000));
+        let engine = builder.build().expect("an engine");
+        let script = block_on(engine.load_text("app.lua", SCRIPT)).expect("a script");
+        Bed { engine, script, thread, tokens }
+    }
+
+    /// Runs an export that ends up in the loop, and faults there.
+    fn crash(&self, export: &str) -> Result<(), Error> {
+        let call = self.engine.spawn(self.script.call::<()>(export, ())).expect("started");
+        self.fault(call)
+    }
+
+    fn fault(&self, call: Call<()>) -> Result<(), Error> {
+        let begun = Instant::now();
+        while self.thread.load(Ordering::Acquire) == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the script does not run");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        let running = self.thread.swap(0, Ordering::AcqRel);
+        let told = std::thread::spawn(move || block_on(call));
+        while !told.is_finished() {
+            // Until it is back in the script.
+            std::thread::sleep(Duration::from_millis(1));
+            // SAFETY: it has no precondition; the thread may be gone, which is an error.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), running, libc::SIGUSR1) };
+        }
+        told.join().expect("a caller")
+    }
+
+    /// The counts, once that many are reclaimed: callers are told before.
+    #[track_caller]
+    fn reclaimed(&self, count: u64) -> Metrics {
+        let begun = Instant::now();
+        while self.engine.metrics().reclaimed < count {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", self.engine.metrics());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.engine.metrics()
+    }
+}
+
+/// Runs `body` in a child, this binary again with that test only.
+fn in_child(test: &str, body: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
-        return crash();
+        return body();
     }
     let preloaded = std::env::var("LD_PRELOAD").unwrap_or_default();
     if std::env::var_os("ASAN_OPTIONS").is_some() || preloaded.contains("vgpreload") {
@@ -98,6 +178,85 @@ fn a_fault_of_lua_names_the_scripts_line() {
         return;
     }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let output = command.args(["--exact", NAME, "--nocapture"]).env(CHILD, NAME).output().expect("a child");
+    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, test).output().expect("a child");
     assert!(output.status.success(), "{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_fault_of_lua_names_the_scripts_line() {
+    in_child("a_fault_of_lua_names_the_scripts_line", || {
+        let bed = Bed::new();
+        for round in 1..=5 {
+            match bed.crash("spin") {
+                Err(Error::Crashed { fault, backtrace, .. }) => {
+                    assert!(fault.starts_with("SIGSEGV at address 0x1234, script at app.lua:"), "{fault}");
+                    let line: u32 = fault.rsplit(':').next().and_then(|line| line.parse().ok()).expect("a line");
+                    assert!((3..=6).contains(&line), "{fault}");
+                    assert!(backtrace.contains("luaV_execute"), "{backtrace}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(block_on(bed.script.call::<i64>("fine", 41)).expect("the replacement has the script"), 42);
+            assert_eq!(bed.engine.metrics().crashed, round);
+        }
+    });
+}
+
+#[test]
+fn what_a_lost_interpreter_held_is_dropped_and_references_to_it_are_lost() {
+    in_child("what_a_lost_interpreter_held_is_dropped_and_references_to_it_are_lost", || {
+        let bed = Bed::new();
+        let function: Function = block_on(bed.script.call("give", ())).expect("a function");
+        assert_eq!(block_on(function.call::<i64>(21)).expect("it lives"), 42);
+        assert!(matches!(bed.crash("full"), Err(Error::Crashed { .. })));
+        let metrics = bed.reclaimed(1);
+        assert_eq!((metrics.quarantined, metrics.abandoned, metrics.crashed), (1, 0, 1));
+        assert_eq!(bed.tokens.load(Ordering::Relaxed), 0, "objects and futures are dropped");
+        let other = function.clone();
+        match block_on(function.call::<i64>(21)) {
+            Err(Error::InterpreterLost { started: false }) => {}
+            other => panic!("{other:?}"),
+        }
+        // The same slot of the next incarnation is another's: dropping gives nothing back.
+        let next: Function = block_on(bed.script.call("give", ())).expect("a function");
+        drop((function, other));
+        assert_eq!(block_on(bed.script.call::<i64>("fine", 1)).expect("a call"), 2);
+        assert_eq!(block_on(next.call::<i64>(4)).expect("it lives"), 8);
+    });
+}
+
+fn resident_kib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").expect("Linux").lines().count()
+}
+
+/// Each lost interpreter's heap (1 MB and more), stacks and thread come back; its host objects and futures too.
+#[test]
+fn a_thousand_lost_interpreters_leave_nothing() {
+    in_child("a_thousand_lost_interpreters_leave_nothing", || {
+        let bed = Bed::new();
+        let mut before = (0, 0);
+        for round in 1..=1000 {
+            assert!(matches!(bed.crash("full"), Err(Error::Crashed { .. })), "round {round}");
+            bed.reclaimed(round);
+            if round == 100 {
+                before = (resident_kib(), mappings());
+            }
+        }
+        let metrics = bed.engine.metrics();
+        assert_eq!((metrics.crashed, metrics.quarantined, metrics.reclaimed, metrics.abandoned), (1000, 1000, 1000, 0));
+        assert_eq!(bed.tokens.load(Ordering::Relaxed), 0);
+        let after = (resident_kib(), mappings());
+        println!("resident memory in KiB, and mappings: {before:?} after 100, {after:?} after 1000");
+        assert!(after.0 < before.0 + before.0 / 10, "{before:?} became {after:?}");
+        assert!(after.1 < before.1 + 20, "{before:?} became {after:?}");
+        let threads = std::fs::read_dir("/proc/self/task").expect("Linux").count();
+        assert!(threads < 20, "{threads} threads");
+        block_on(bed.engine.shutdown(Duration::from_secs(1)));
+    });
 }

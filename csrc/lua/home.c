@@ -1,10 +1,9 @@
 #include "home.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-sslua_home *sslua_home_new(const char *folder, size_t len) {
-  sslua_home *home = malloc(sizeof(*home) + len);
+sslua_home *sslua_home_new(sslua_heap *heap, const char *folder, size_t len) {
+  sslua_home *home = sslua_heap_realloc(heap, NULL, sizeof(*home) + len);
   if (home == NULL) return NULL;
   home->uses = 1;
   home->len = len;
@@ -18,5 +17,5 @@ sslua_home *sslua_home_share(sslua_home *home) {
 }
 
 void sslua_home_drop(sslua_home *home) {
-  if (home != NULL && --home->uses == 0) free(home);
+  if (home != NULL && --home->uses == 0) sslua_heap_free(home);
 }

@@ -5,7 +5,7 @@
 #ifndef SIDESTACK_LUA_HOME_H
 #define SIDESTACK_LUA_HOME_H
 
-#include <stddef.h>
+#include "heap.h"
 
 typedef struct sslua_home {
   size_t uses, len;
@@ -13,7 +13,7 @@ typedef struct sslua_home {
 } sslua_home;
 
 /* One with one use; NULL: no memory. [fiber; no; no] */
-sslua_home *sslua_home_new(const char *folder, size_t len);
+sslua_home *sslua_home_new(sslua_heap *heap, const char *folder, size_t len);
 /* The same one, NULL included, with one use more. [interpreter thread; no; no] */
 sslua_home *sslua_home_share(sslua_home *home);
 /* One use less. NULL is ignored. [interpreter thread; no; no] */

@@ -19,7 +19,6 @@
  */
 #include "memory.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,10 +32,11 @@ typedef struct header {
 } header;
 
 /* [interpreter thread; no; no] */
-int sslua_memory_open(sslua_memory *m, size_t cap) {
+int sslua_memory_open(sslua_memory *m, sslua_heap *heap, size_t cap) {
   memset(m, 0, sizeof(*m));
+  m->heap = heap;
   m->capacity = 16;
-  m->accounts = calloc(m->capacity, sizeof(*m->accounts));
+  m->accounts = sslua_heap_calloc(m->heap, m->capacity, sizeof(*m->accounts));
   if (m->accounts == NULL) return 0;
   m->count = 1;
   m->accounts[0].limit = INT64_MAX / 2;
@@ -47,7 +47,7 @@ int sslua_memory_open(sslua_memory *m, size_t cap) {
 }
 
 /* [interpreter thread; no; no] */
-void sslua_memory_close(sslua_memory *m) { free(m->accounts); }
+void sslua_memory_close(sslua_memory *m) { sslua_heap_free(m->accounts); }
 
 /* [interpreter thread; no; no] */
 uint32_t sslua_account_open(sslua_memory *m, uint64_t fiber, size_t limit) {
@@ -56,7 +56,7 @@ uint32_t sslua_account_open(sslua_memory *m, uint64_t fiber, size_t limit) {
     m->free = m->accounts[index].next_free;
   } else {
     if (m->count == m->capacity) {
-      sslua_account *grown = realloc(m->accounts, (size_t)m->capacity * 2 * sizeof(*grown));
+      sslua_account *grown = sslua_heap_realloc(m->heap, m->accounts, (size_t)m->capacity * 2 * sizeof(*grown));
       if (grown == NULL) return 0;
       m->accounts = grown;
       m->capacity *= 2;
@@ -188,12 +188,12 @@ void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize) {
   if (nsize == 0) {
     if (h == NULL) return NULL;
     credit(m, h, osize, 0);
-    free(h);
+    sslua_heap_free(h);
     return NULL;
   }
   if (nsize > PTRDIFF_MAX - sizeof(header)) return NULL;
   if (h != NULL && nsize <= osize) {
-    header *moved = realloc(h, sizeof(header) + nsize);
+    header *moved = sslua_heap_realloc(m->heap, h, sizeof(header) + nsize);
     if (moved == NULL) return NULL;
     credit(m, moved, osize, nsize);
     return moved + 1;
@@ -216,7 +216,7 @@ void *sslua_alloc(void *ud, void *p, size_t osize, size_t nsize) {
   int64_t over = asker->used + charge - asker->limit;
   if (over > 0 && (collects(u) || over > asker->limit / 4)) return refuse(m, SSLUA_OWN_LIMIT, charge > asker->limit);
   if (m->total + delta > m->cap && refused_at_cap(u, delta, again)) return refuse(m, SSLUA_CAP, delta > m->cap + m->cap / 4);
-  header *moved = realloc(h, sizeof(header) + nsize);
+  header *moved = sslua_heap_realloc(m->heap, h, sizeof(header) + nsize);
   if (moved == NULL) return refuse(m, SSLUA_CAP, 0);
   if (again && m->collected && m->allowances[m->refusal].spent > 0) m->allowances[m->refusal].spent--; /* it helped */
   if (owner != NULL && owner != asker) owner->used -= (int64_t)(osize - base);

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "heap.h"
+
 struct lua_State;
 
 /* What one fiber holds. Account 0 is the interpreter's own. */
@@ -28,6 +30,7 @@ typedef struct sslua_allowance {
 enum sslua_refusal { SSLUA_OWN_LIMIT, SSLUA_CAP, SSLUA_REFUSALS };
 
 typedef struct sslua_memory {
+  sslua_heap *heap;
   sslua_account *accounts;
   uint32_t count, capacity, free;
   uint32_t current; /* account that is charged now */
@@ -44,7 +47,7 @@ typedef struct sslua_memory {
 } sslua_memory;
 
 /* 0: no memory. [interpreter thread; no; no] */
-int sslua_memory_open(sslua_memory *m, size_t cap);
+int sslua_memory_open(sslua_memory *m, sslua_heap *heap, size_t cap);
 /* [interpreter thread; no; no] */
 void sslua_memory_close(sslua_memory *m);
 /* Index of a new account; 0, the interpreter's, where there is no memory for one. [interpreter thread; no; no] */

@@ -6,7 +6,6 @@
 
 #include "lmem.h"
 
-#include <stdlib.h>
 
 /* [fiber; no; may raise] */
 uint64_t sslua_ref_add(lua_State *L) {
@@ -15,7 +14,7 @@ uint64_t sslua_ref_add(lua_State *L) {
   if (u->free_slot == 0) {
     if (u->nslots == u->slots_cap) {
       uint32_t cap = u->slots_cap ? u->slots_cap * 2 : 64;
-      sslua_slot *grown = realloc(u->slots, cap * sizeof(*grown));
+      sslua_slot *grown = sslua_heap_realloc(u->heap, u->slots, cap * sizeof(*grown));
       if (grown == NULL) luaM_error(L);
       u->slots = grown;
       u->slots_cap = cap;

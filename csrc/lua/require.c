@@ -47,7 +47,7 @@ static struct sslua_loading *find(const sslua *u, const char *key, size_t len) {
 static void drop_loading(struct sslua_loading **at) {
   struct sslua_loading *gone = *at;
   *at = gone->next;
-  free(gone);
+  sslua_heap_free(gone);
 }
 
 /* [interpreter thread; no; no] */
@@ -210,7 +210,7 @@ static int require(lua_State *L) {
   size_t key_len;
   const char *key = lua_tolstring(L, 3, &key_len);
   if (find(u, key, key_len) != NULL) return luaL_error(L, "loop in require of module '%s'", name);
-  struct sslua_loading *l = malloc(sizeof(*l) + key_len);
+  struct sslua_loading *l = sslua_heap_realloc(u->heap, NULL, sizeof(*l) + key_len);
   if (l == NULL) return luaL_error(L, "not enough memory");
   l->id = ++u->loading_ids;
   l->run = u->run;

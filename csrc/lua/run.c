@@ -49,7 +49,7 @@ static int call_and_finish(lua_State *L, sslua_run *run) {
 static sslua_script *script_record(lua_State *L, uint32_t number) {
   sslua *u = sslua_of(L);
   if (number >= u->nscripts) {
-    sslua_script *grown = realloc(u->scripts, ((size_t)number + 1) * sizeof(*grown));
+    sslua_script *grown = sslua_heap_realloc(u->heap, u->scripts, ((size_t)number + 1) * sizeof(*grown));
     if (grown == NULL) luaL_error(L, "not enough memory");
     memset(grown + u->nscripts, 0, (number + 1 - u->nscripts) * sizeof(*grown));
     u->scripts = grown;
@@ -118,13 +118,13 @@ static int loaded(lua_State *L, int status, lua_KContext context) {
 static int load(lua_State *L, sslua *u, sslua_run *run) {
   uint32_t number = run->script;
   sslua_script *script = script_record(L, number);
-  char *folder = malloc(run->folder_len + run->name_len + 2);
+  char *folder = sslua_heap_realloc(u->heap, NULL, run->folder_len + run->name_len + 2);
   if (folder == NULL) return luaL_error(L, "not enough memory");
   memcpy(folder, run->folder, run->folder_len);
   folder[run->folder_len] = '\0';
   memcpy(folder + run->folder_len + 1, run->name, run->name_len);
   folder[run->folder_len + 1 + run->name_len] = '\0';
-  free(script->folder);
+  sslua_heap_free(script->folder);
   script->folder = folder;
   script->folder_len = run->folder_len;
   script->name = folder + run->folder_len + 1;
@@ -200,7 +200,7 @@ static int call_export(lua_State *L, sslua *u, sslua_run *run) {
 /* [fiber; may suspend; may raise] */
 static int eval(lua_State *L, sslua *u, sslua_run *run) {
   sslua_env_begin(u, run, 0);
-  run->home = sslua_home_new(run->folder, run->folder_len);
+  run->home = sslua_home_new(u->heap, run->folder, run->folder_len);
   if (run->home == NULL) return luaL_error(L, "not enough memory");
   luaL_Buffer b;
   luaL_buffinit(L, &b);
@@ -242,6 +242,7 @@ static int body(lua_State *L) {
       break;
     case SSLUA_COLLECT:
       lua_gc(L, LUA_GCCOLLECT);
+      sslua_heap_trim(u->heap);
       break;
     default:
       return luaL_error(L, "unknown task");

@@ -78,8 +78,15 @@ typedef struct sslua_saved {
  */
 sslua *sslua_new(const ss_host_desc *host, size_t memory, unsigned settings, const char *prelude, size_t prelude_len);
 
-/* Frees what SSLUA_STOP leaves; without a STOP Lua's heap is leaked. [interpreter thread; no; no] */
+/* Frees what SSLUA_STOP leaves. [interpreter thread; no; no] */
 void sslua_free(sslua *universe);
+
+/*
+ * Frees a universe of which nothing runs again, whatever it was in the middle of: all its memory goes at once, and nothing in
+ * it is looked at. Files that scripts have open stay open. 0: it cannot be done here, and the memory is lost.
+ * [interpreter thread; no; no]
+ */
+int sslua_reclaim(sslua *universe);
 
 /* Makes `run` an empty record, with its memory account, for a new fiber. [interpreter thread; no; no] */
 void sslua_run_begin(sslua *universe, sslua_run *run, uint64_t fiber, size_t memory);

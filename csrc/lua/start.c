@@ -54,7 +54,7 @@ void sslua_start(lua_State *L) {
   sslua *u = sslua_of(L);
   luaL_checkstack(L, 20, NULL);
   if (u->host->nclasses > 0) {
-    u->class_meta = calloc(u->host->nclasses, sizeof(*u->class_meta));
+    u->class_meta = sslua_heap_calloc(u->heap, u->host->nclasses, sizeof(*u->class_meta));
     if (u->class_meta == NULL) luaL_error(L, "not enough memory");
   }
   registry_table(L, &sslua_key_refs);

@@ -10,7 +10,6 @@
  */
 #include "universe.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "environment.h"
@@ -38,20 +37,20 @@ static int panic(lua_State *L) {
 
 /* [interpreter thread; no; no] */
 sslua *sslua_new(const ss_host_desc *host, size_t memory, unsigned settings, const char *prelude, size_t prelude_len) {
-  sslua *u = calloc(1, sizeof(*u));
-  if (u == NULL) return NULL;
+  sslua_heap *heap = sslua_heap_new();
+  if (heap == NULL) return NULL;
+  sslua *u = sslua_heap_calloc(heap, 1, sizeof(*u));
+  if (u == NULL) {
+    sslua_heap_destroy(heap);
+    return NULL;
+  }
+  u->heap = heap;
   u->host = host;
   u->settings = settings;
   u->prelude = prelude;
   u->prelude_len = prelude_len;
-  if (!sslua_memory_open(&u->memory, memory)) {
-    free(u);
-    return NULL;
-  }
-  u->L = lua_newstate(sslua_alloc, u);
-  if (u->L == NULL) {
-    sslua_memory_close(&u->memory);
-    free(u);
+  if (!sslua_memory_open(&u->memory, heap, memory) || (u->L = lua_newstate(sslua_alloc, u)) == NULL) {
+    sslua_free(u);
     return NULL;
   }
   lua_atpanic(u->L, panic);
@@ -61,16 +60,22 @@ sslua *sslua_new(const ss_host_desc *host, size_t memory, unsigned settings, con
 
 /* [interpreter thread; no; no] */
 void sslua_free(sslua *u) {
-  for (uint32_t i = 0; i < u->nscripts; i++) free(u->scripts[i].folder);
-  free(u->scripts);
-  free(u->idle);
+  sslua_heap *heap = u->heap;
+  if (sslua_heap_destroy(heap)) return;
+  for (uint32_t i = 0; i < u->nscripts; i++) sslua_heap_free(u->scripts[i].folder);
+  sslua_heap_free(u->scripts);
+  sslua_heap_free(u->idle);
   for (uint32_t i = 1; i < u->nslots; i++) sslua_home_drop(u->slots[i].home);
-  free(u->slots);
-  free(u->class_meta);
+  sslua_heap_free(u->slots);
+  sslua_heap_free(u->class_meta);
   sslua_loading_free(u);
   sslua_memory_close(&u->memory);
-  free(u);
+  sslua_heap_free(u);
+  sslua_heap_free(heap);
 }
+
+/* [interpreter thread; no; no] */
+int sslua_reclaim(sslua *u) { return sslua_heap_destroy(u->heap); }
 
 /* [interpreter thread; no; no] */
 void sslua_run_begin(sslua *u, sslua_run *run, uint64_t fiber, size_t memory) {
@@ -189,7 +194,7 @@ void sslua_thread_give(sslua *u, lua_State *T) {
   *sslua_run_of(T) = NULL;
   if (u->nidle == u->idle_cap && u->idle_cap < IDLE_THREADS) {
     uint32_t cap = u->idle_cap ? u->idle_cap * 2 : 16;
-    lua_State **idle = realloc(u->idle, cap * sizeof(*idle));
+    lua_State **idle = sslua_heap_realloc(u->heap, u->idle, cap * sizeof(*idle));
     if (idle != NULL) {
       u->idle = idle;
       u->idle_cap = cap;

@@ -22,6 +22,7 @@
 #include "ltable.h"
 #include "ltm.h"
 
+#include "heap.h"
 #include "home.h"
 #include "memory.h"
 #include "sslua.h"
@@ -53,6 +54,7 @@ typedef struct sslua_slot {
 } sslua_slot;
 
 struct sslua {
+  sslua_heap *heap; /* that this and all else of the universe lies in */
   lua_State *L; /* the main state. No guest code but finalizers runs on it, and nothing suspends on it. NULL: stopped */
   const ss_host_desc *host;
   unsigned settings;

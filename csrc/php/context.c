@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "host.h"
+#include "declare.h"
 #include "swap.h"
 
 /* Idle contexts that an interpreter keeps: each holds about 400 KB. */

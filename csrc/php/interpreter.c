@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host.h"
+#include "declare.h"
 #include "opcache.h"
 #include "script.h"
 

@@ -6,8 +6,10 @@
 
 #include <string.h>
 
+#include "declare.h"
 #include "errors.h"
 #include "host.h"
+#include "object.h"
 #include "values.h"
 #include "zend_closures.h"
 #include "zend_interfaces.h"

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "declare.h"
 #include "errors.h"
-#include "host.h"
 #include "interrupt.h"
 #include "library.h"
 #include "memory.h"
+#include "object.h"
 #include "opcache.h"
 #include "sapi.h"
 #include "php_main.h"
@@ -25,6 +26,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   (void)type, (void)module_number;
   ssphp_reserved = zend_get_resource_handle("sidestack");
   ssphp_errors_register();
+  ssphp_objects_open();
   ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();
@@ -32,12 +34,12 @@ static PHP_MINIT_FUNCTION(sidestack) {
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
 
-static zend_module_entry module = {
+zend_module_entry ssphp_module = {
     STANDARD_MODULE_HEADER, "sidestack", NULL, PHP_MINIT(sidestack), NULL, NULL, NULL, NULL, SIDESTACK_VERSION,
     STANDARD_MODULE_PROPERTIES};
 
 /* [PHP's thread; no; no] */
-int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &module); }
+int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(sapi, &ssphp_module); }
 
 /* What holds unless php.ini or the program says otherwise. */
 static const char *const defaults[][2] = {

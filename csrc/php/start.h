@@ -4,6 +4,9 @@
 
 #include "inner.h"
 
+/* The extension that Sidestack is to PHP: host functions and classes belong to it. */
+extern zend_module_entry ssphp_module;
+
 /* What PHP calls to start its modules. [PHP's thread; no; no] */
 int ssphp_module_startup(sapi_module_struct *module);
 

@@ -3,7 +3,7 @@
  *
  * PHP → host. A list is an array whose keys are 0..n-1 in order; all other arrays are maps. Closures, and other objects that
  * can be called, become slots of the reference table; host objects their keys. Of a plain object the public properties
- * cross, of a backed enum case its value, of a host's exception code, message and trace. By reference, arrays and objects
+ * cross, of a backed enum case its value, of an exception code, message and trace. By reference, arrays and objects
  * become slots too, so that the same value comes back.
  *
  * Strings go by pointer where the run is read while its maker's arguments live; nested ones too, because an array that
@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "errors.h"
-#include "host.h"
+#include "object.h"
 #include "refs.h"
 #include "zend_closures.h"
 #include "zend_enum.h"
@@ -161,16 +161,21 @@ static bool encode_object(ssphp_encoded *run, zval *value, int depth) {
     zval *of = object->ce->enum_backing_type == IS_UNDEF ? zend_enum_fetch_case_name(object) : zend_enum_fetch_case_value(object);
     return encode(run, of, depth, false);
   }
-  if (instanceof_function(object->ce, ssphp_exception_class)) return encode_exception(run, object);
+  if (instanceof_function(object->ce, zend_ce_throwable)) return encode_exception(run, object);
   if (depth > DEPTH) {
     ssphp_throw("convert", "nested too deeply or cyclic");
     return false;
   }
   HashTable *properties = zend_std_get_properties_ex(object);
-  /* An object is a map even if it has no properties. */
   uint32_t head = run->entries;
   if (!encode_array(run, properties, depth, true)) return false;
-  if (run->values[head].len == 0) run->values[head].tag = SS_MAP;
+  if (run->values[head].len > 0) return true;
+  if (object->ce->type == ZEND_INTERNAL_CLASS && object->ce != zend_standard_class_def) {
+    /* What it is does not show in properties: a generator, a connection. */
+    ssphp_throw("convert", "an object of class %s cannot cross to the host", ZSTR_VAL(object->ce->name));
+    return false;
+  }
+  run->values[head].tag = SS_MAP; /* an object is a map even if it has no properties */
   return true;
 }
 

@@ -35,6 +35,7 @@ pub struct ss_thread {
     pub attached: ::core::ffi::c_int,
     pub contain: ::core::ffi::c_int,
     pub faulted: ::core::ffi::c_int,
+    pub allocating: ::core::ffi::c_int,
     pub guest_interrupt: ::core::option::Option<unsafe extern "C" fn()>,
     pub guest_where: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut ::core::ffi::c_char, arg2: usize),

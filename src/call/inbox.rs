@@ -4,8 +4,9 @@
 //! bounded: by a count of those that wait, checked before one is sent. The inbox outlives its interpreter's
 //! incarnations: a replacement goes on reading where the last one stopped, which is how queued jobs move to it.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,10 +14,12 @@ use crossbeam_channel::{Receiver, Sender};
 use super::job::{Completion, Job};
 use super::outcomes::Outcomes;
 use super::roster::Roster;
+use super::tenure::Tenure;
 use super::wake::FiberKey;
 use crate::Error;
 use crate::diagnosis::FiberInfo;
 use crate::error::refused;
+use crate::sys::barrier::{heavy, light};
 
 /// What an interpreter thread is told.
 pub enum Message {
@@ -46,9 +49,17 @@ pub struct Inbox {
     pub incarnation: AtomicU32,
     /// Its labelled fibers.
     pub roster: Roster,
+    /// Read by the incarnation that serves it, and by who has its books.
+    pub receiver: Receiver<Message>,
     /// Its engine's counts.
     pub outcomes: Arc<Outcomes>,
     sender: Sender<Message>,
+    /// That incarnation; `None`: it has not begun.
+    tenure: Mutex<Option<Arc<Tenure>>>,
+    /// It does not answer: one fiber has had the thread for too long.
+    hung: AtomicBool,
+    /// Threads of lost incarnations that have not come back.
+    left_behind: AtomicUsize,
     /// Jobs sent and not yet on a fiber.
     queued: AtomicUsize,
     /// Fibers alive.
@@ -62,15 +73,19 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// An inbox where at most `capacity` jobs may wait, and the end that the interpreter thread reads.
-    pub fn new(interpreter: u32, capacity: usize, outcomes: &Arc<Outcomes>) -> (Arc<Inbox>, Receiver<Message>) {
+    /// An inbox where at most `capacity` jobs may wait.
+    pub fn new(interpreter: u32, capacity: usize, outcomes: &Arc<Outcomes>) -> Arc<Inbox> {
         let (sender, receiver) = crossbeam_channel::unbounded();
-        let inbox = Inbox {
+        Arc::new(Inbox {
             interpreter,
             incarnation: AtomicU32::new(0),
             roster: Roster::default(),
+            receiver,
             outcomes: outcomes.clone(),
             sender,
+            tenure: Mutex::default(),
+            hung: AtomicBool::new(false),
+            left_behind: AtomicUsize::new(0),
             queued: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             stacks: AtomicUsize::new(0),
@@ -78,8 +93,28 @@ impl Inbox {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             outside: AtomicUsize::new(0),
-        };
-        (Arc::new(inbox), receiver)
+        })
+    }
+
+    /// An incarnation begins to serve it.
+    pub fn served_by(&self, tenure: &Arc<Tenure>) {
+        *self.tenure.lock().unwrap_or_else(PoisonError::into_inner) = Some(tenure.clone());
+        self.hung.store(false, Ordering::Relaxed);
+    }
+
+    /// The incarnation that serves it.
+    pub fn tenure(&self) -> Option<Arc<Tenure>> {
+        self.tenure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says whether it answers, for who picks an interpreter.
+    pub fn set_hung(&self, hung: bool) {
+        self.hung.store(hung, Ordering::Relaxed);
+    }
+
+    /// Threads of lost incarnations that have not come back.
+    pub fn left_behind(&self) -> &AtomicUsize {
+        &self.left_behind
     }
 
     /// Queues a job, or says at once why not; its completion hears nothing of that.
@@ -93,7 +128,8 @@ impl Inbox {
             job.completion = None;
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
-        self.sender.send(Message::Job(job)).map_err(|_| shut_down())
+        self.send(Message::Job(job));
+        Ok(())
     }
 
     /// Sends a job again that its incarnation could not begin. `counted`: it still counts as queued.
@@ -105,9 +141,25 @@ impl Inbox {
         self.send(Message::Job(job));
     }
 
-    /// Sends what may never be refused. After the interpreter's end it is dropped.
+    /// Sends what may never be refused. After the interpreter's end it is dropped, which tells the callers of jobs.
+    #[inline]
     pub fn send(&self, message: Message) {
+        // It has a receiver itself.
         let _ = self.sender.send(message);
+        light();
+        if self.ended() {
+            self.drop_unread();
+        }
+    }
+
+    #[cold]
+    fn drop_unread(&self) {
+        while let Ok(message) = self.receiver.try_recv() {
+            // What it holds may panic in its drop; who sends is not to be told so.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
+                std::mem::forget(payload);
+            }
+        }
     }
 
     /// No more jobs.
@@ -115,9 +167,13 @@ impl Inbox {
         self.closed.store(true, Ordering::Release);
     }
 
-    /// The interpreter has closed; its thread ends now.
+    /// The interpreter has closed, and nobody reads any more. What waits is dropped.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        // Either who sends sees that it has ended, or what was sent is seen here. Where the barrier fails nothing is lost but time: see
+        // `sys::barrier`.
+        let _ = heavy();
+        self.drop_unread();
     }
 
     /// Whether it has.
@@ -163,9 +219,9 @@ impl Inbox {
         self.outside.load(Ordering::Acquire) > 0
     }
 
-    /// How busy the interpreter is: what a new call is routed by.
-    pub fn load(&self) -> usize {
-        self.queued() + self.live()
+    /// How busy the interpreter is: what a new call is routed by. One that does not answer comes after all that do.
+    pub fn load(&self) -> (bool, usize) {
+        (self.hung.load(Ordering::Relaxed), self.queued() + self.live())
     }
 }
 

@@ -14,6 +14,7 @@ use futures_util::task::ArcWake;
 
 use super::inbox::{Inbox, Message};
 use super::scheduled::Scheduled;
+use super::tenure::Tenure;
 
 /// Names a fiber: its place in the worker's table, and the id that tells whether it is still the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,20 +26,21 @@ pub struct FiberKey {
 }
 
 thread_local! {
-    /// The inbox that this thread serves; null where it is no interpreter thread.
-    static SERVES: Cell<*const Inbox> = const { Cell::new(std::ptr::null()) };
+    /// The incarnation that this thread is, by the address of its tenure; 0 where it is no interpreter thread.
+    static SERVES: Cell<usize> = const { Cell::new(0) };
     static LOCAL: RefCell<VecDeque<FiberKey>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Makes the calling thread the one that serves `inbox` (null: none): wakes made on it take the short way.
-pub fn serve(inbox: *const Inbox) {
-    SERVES.set(inbox);
+/// Makes the calling thread that of an incarnation (`None`: of none any more): wakes of its fibers made on it take the short way.
+/// One that was lost has another inbox reader as its successor, so that the inbox does not tell.
+pub fn serve(tenure: Option<&Arc<Tenure>>) {
+    SERVES.set(tenure.map_or(0, |tenure| Arc::as_ptr(tenure).addr()));
     LOCAL.with_borrow_mut(VecDeque::clear);
 }
 
 /// Whether the calling thread is an interpreter thread.
 pub fn on_interpreter_thread() -> bool {
-    !SERVES.get().is_null()
+    SERVES.get() != 0
 }
 
 /// The next fiber woken on this thread.
@@ -55,6 +57,8 @@ pub fn any_local() -> bool {
 /// The waker of all host futures of one fiber. Polling one that was not meant is harmless, and a fiber rarely has two.
 pub struct FiberWaker {
     inbox: Arc<Inbox>,
+    /// The fiber's incarnation, as in `SERVES`.
+    home: usize,
     /// The fiber.
     pub key: FiberKey,
     /// The key is in the channel.
@@ -74,8 +78,9 @@ pub enum Way {
 
 impl FiberWaker {
     /// A waker for a fiber of the interpreter behind `inbox`.
-    pub fn new(inbox: Arc<Inbox>, key: FiberKey) -> Self {
-        FiberWaker { inbox, key, sent: Scheduled::default(), queued: AtomicBool::new(false) }
+    pub fn new(inbox: Arc<Inbox>, tenure: &Arc<Tenure>, key: FiberKey) -> Self {
+        let home = Arc::as_ptr(tenure).addr();
+        FiberWaker { inbox, home, key, sent: Scheduled::default(), queued: AtomicBool::new(false) }
     }
 
     /// Makes it the waker of another fiber. Nobody else holds it.
@@ -99,7 +104,7 @@ impl FiberWaker {
 impl ArcWake for FiberWaker {
     #[inline]
     fn wake_by_ref(this: &Arc<Self>) {
-        if SERVES.get() == Arc::as_ptr(&this.inbox) {
+        if SERVES.get() == this.home {
             if !this.queued.load(Ordering::Relaxed) {
                 this.queued.store(true, Ordering::Relaxed);
                 LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));

@@ -7,6 +7,7 @@
 //!
 //! All of this happens on the interpreter thread, never during a poll of the fiber's own futures.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::fence::drop_fenced;
@@ -80,8 +81,9 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
             }
             drop_fenced(future);
         }
-        let kill_at = Instant::now().checked_add((*record).grace);
-        (*record).cancel = Some(Cancel { target, reason, delivered, kill: false, kill_at });
+        let since = Instant::now();
+        let kill_at = since.checked_add((*record).grace);
+        (*record).cancel = Some(Cancel { target, reason, delivered, since, kill: false, kill_at });
         (*record).renew_limit();
     }
 }
@@ -132,6 +134,8 @@ pub unsafe fn publish_limit(record: *mut FiberRecord) {
     // SAFETY: the caller's contract.
     unsafe {
         (*(*record).thread).deadline = (*record).limit.nanos;
+        let activity = &FiberRecord::context(record).local.tenure.activity;
+        activity.due.store((*record).limit.due, Ordering::Relaxed);
     }
 }
 

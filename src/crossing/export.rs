@@ -49,6 +49,9 @@ unsafe fn begin(
         if host_call::killed(record) {
             return host_call::KILL;
         }
+        if FiberRecord::context(record).local.tenure.presence.lost() {
+            return host_call::given_up(record, call);
+        }
         if (*(*record).thread).nested != 0
             && let Some(error) = exported::called_back()
         {
@@ -56,7 +59,7 @@ unsafe fn begin(
         }
         let context = FiberRecord::context(record);
         let function = export.number();
-        let outer = context.local.activity.enter(function);
+        let outer = context.local.tenure.activity.enter(function);
         let few = &mut *(&raw mut (*call).few).cast::<Few>();
         let mut extract =
             export.extracts.then(|| Args::new(Run::new(std::ptr::null_mut(), 0), context, export.entry(), few));
@@ -73,7 +76,7 @@ unsafe fn begin(
             }
             Err(panicked) => host_call::over(record, call, host_call::panic_outcome(record, function, &panicked)),
         };
-        context.local.activity.leave(outer);
+        context.local.tenure.activity.leave(outer);
         step
     }
 }

@@ -1,10 +1,12 @@
 //! The end of a run, and the end of the guest's hold on an object.
 
 use std::ffi::c_int;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
+use crate::call::job::Completion;
 use crate::host::record::{Cancel, FiberRecord};
 use crate::value::{Bytes, Results, Run};
 use crate::{Error, Limit};
@@ -32,7 +34,11 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         };
         let Some(mut job) = (*record).job.take() else { return };
         let local = &FiberRecord::context(record).local;
-        let Some(completion) = job.completion.take() else {
+        let Ok(completion) = take_completion(record) else {
+            // Its caller was told when the interpreter was given up.
+            return local.unbind_args(&mut job);
+        };
+        let Some(completion) = completion else {
             local.unbind_args(&mut job);
             if let Some(error) = failed {
                 tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
@@ -67,6 +73,21 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         // Before the wake: the caller's thread, which made them, is to have the last reference.
         drop_fenced(completion);
         wake(waker);
+    }
+}
+
+/// Where the outcome of the current fiber goes; an error if its interpreter was given up meanwhile.
+unsafe fn take_completion(record: *mut FiberRecord) -> Result<Option<Arc<dyn Completion>>, ()> {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let tenure = &FiberRecord::context(record).local.tenure;
+        if !tenure.presence.back() {
+            return Err(());
+        }
+        // SAFETY: the thread is here, and not lost, until it goes away again.
+        let completion = (*tenure.ledger()).answer((*record).key.index as usize);
+        tenure.presence.leave((*record).key.id);
+        Ok(completion)
     }
 }
 

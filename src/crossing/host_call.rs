@@ -6,6 +6,7 @@
 use std::ffi::c_int;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use futures_util::task::waker_ref;
 
@@ -21,7 +22,7 @@ use crate::host::cx::CallShared;
 use crate::host::exported;
 use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
-use crate::host::record::{CallRecord, FiberRecord, Suspended};
+use crate::host::record::{CallRecord, FiberRecord, Reason, Suspended};
 use crate::host::reply::Reply;
 use crate::value::{Few, Flat, Run};
 
@@ -58,13 +59,16 @@ pub unsafe fn begin(
         if killed(record) {
             return KILL;
         }
+        if local.tenure.presence.lost() {
+            return given_up(record, call);
+        }
         if (*(*record).thread).nested != 0
             && let Some(error) = exported::called_back()
         {
             return fail(record, call, error);
         }
         let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
-        let outer = local.activity.enter(function);
+        let outer = local.tenure.activity.enter(function);
         let few = &mut *(&raw mut (*call).few).cast::<Few>();
         let mut args = Args::new(Run::new(args, nargs), context, entry, few);
         let begun = fence(|| entry.call.start(&mut args));
@@ -79,8 +83,22 @@ pub unsafe fn begin(
             Ok(Begun::Started) => go_on(record, function, &mut args, call),
             Err(panicked) => over(record, call, panic_outcome(record, function, &panicked)),
         };
-        local.activity.leave(outer);
+        local.tenure.activity.leave(outer);
         step
+    }
+}
+
+/// The interpreter was given up: nothing of the host's works for it any more.
+#[cold]
+pub(super) unsafe fn given_up(record: *mut FiberRecord, call: *mut ss_call) -> Step {
+    // SAFETY: passed on from `begin`.
+    unsafe {
+        if (*record).grace == Duration::MAX {
+            return fail(record, call, Error::InterpreterLost { started: true });
+        }
+        let _ = cancel::whole(record, Reason::Cancelled);
+        (*record).kill();
+        KILL
     }
 }
 
@@ -272,7 +290,7 @@ pub unsafe fn woken(record: *mut FiberRecord) -> bool {
 unsafe fn poll_all(record: *mut FiberRecord) {
     // SAFETY: passed on from `woken`.
     unsafe {
-        let activity = &FiberRecord::context(record).local.activity;
+        let activity = &FiberRecord::context(record).local.tenure.activity;
         // Innermost first: what an outer future decides about an inner call comes after the inner one's own news.
         let mut at = (*record).calls.len();
         while at > 0 {

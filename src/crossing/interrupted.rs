@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::cancel;
-use super::host_call::Step;
+use super::host_call::{self, Step};
 use super::reply;
 use crate::abi::{
     SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_POLL_FINALIZER, SS_POLL_NO_SLICE, ss_call,
@@ -49,6 +49,10 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> St
         // Exported functions and the hooks look up for any guest, and know of no finalizers.
         let finalizer = how & SS_POLL_FINALIZER != 0 || (FiberRecord::context(record).local.in_finalizer)();
         let slice = begin(record);
+        if FiberRecord::context(record).local.tenure.presence.lost() {
+            (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;
+            return host_call::given_up(record, call);
+        }
         if let Some(cancel) = &mut (*record).cancel {
             if cancel.kill {
                 // Stays set: every later look-up raises again, until the target is reached.

@@ -2,7 +2,7 @@
 
 use std::any::{Any, TypeId};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use super::watchdog::Watchdog;
@@ -14,8 +14,8 @@ use crate::call::outcomes::Outcomes;
 use crate::error::refused;
 use crate::guest::Guest;
 use crate::host::Module;
-use crate::host::local::Activity;
 use crate::host::registry::Registry;
+use crate::worker::quarantine::Watched;
 use crate::worker::thread::{Losses, Post, Settings, spawn};
 
 /// The configuration of an engine. Every setting has a default; they are listed in ARCHITECTURE.md.
@@ -49,6 +49,7 @@ impl<G: Guest> Builder<G> {
                 grace: Duration::from_millis(250),
                 tick: Duration::from_millis(5),
                 contain_faults: true,
+                give_up: Duration::from_secs(2),
                 abandoned: 256,
             },
             fiber_memory: None,
@@ -130,8 +131,19 @@ impl<G: Guest> Builder<G> {
         self
     }
 
-    /// How many interpreters may be lost together with their memory, by faults or by panics of an interpreter thread, before
-    /// the process ends with a report. Default: 256.
+    /// How long an interpreter has after the kill of a call, before it is given up because the call's code does not come
+    /// back: a C loop, a host function that blocks. Default: 2 s.
+    ///
+    /// Then its thread is left behind and counted as abandoned, until it comes back. Calls that had started there get
+    /// [`Error::InterpreterLost`], the others start on its replacement. Only a fiber that was cancelled (its caller went away, its
+    /// deadline passed, the engine shuts down) costs an interpreter; one without a deadline may take as long as it likes.
+    pub fn give_up_after(mut self, after: Duration) -> Self {
+        self.settings.give_up = after.min(Duration::from_secs(100 * 365 * 86_400));
+        self
+    }
+
+    /// How many interpreters may be lost together with their memory, by faults, by panics of an interpreter thread, or by
+    /// threads that do not come back, before the process ends with a report. Default: 256.
     pub fn abandoned(mut self, interpreters: u64) -> Self {
         self.settings.abandoned = interpreters;
         self
@@ -140,7 +152,7 @@ impl<G: Guest> Builder<G> {
     /// How long a call may wait for a fiber; then it is refused as [`Limit::Queue`](crate::Limit::Queue), and nothing of it
     /// was started. Default: as long as its deadline lets it.
     ///
-    /// The interpreter that it waits for refuses it: one that hangs does so when it goes on.
+    /// The interpreter that it waits for refuses it, or, where that hangs, the engine's watchdog does.
     pub fn queue_timeout(mut self, after: Duration) -> Self {
         self.settings.queue_timeout = Some(after);
         self
@@ -179,21 +191,32 @@ impl<G: Guest> Builder<G> {
         let guest = Arc::new(self.guest);
         let scripts = Arc::new(RwLock::new(Vec::new()));
         let losses = Arc::new(Losses::default());
-        let activities: Vec<Arc<Activity>> = (0..self.threads).map(|_| Arc::default()).collect();
-        let watchdog = Watchdog::start(activities.clone(), registry.clone())
-            .map_err(|source| Error::System { what: "cannot start the watchdog thread".into(), source })?;
         let outcomes = Arc::<Outcomes>::default();
-        let mut ends = Vec::new();
-        let mut inboxes = Vec::new();
-        for interpreter in 0..self.threads {
-            let (inbox, receiver) = Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue, &outcomes);
-            inboxes.push(inbox.clone());
-            ends.push((inbox, receiver));
-        }
+        crate::call::presence::prepare();
+        let posts: Vec<Arc<Post<G>>> = (0..self.threads)
+            .map(|interpreter| {
+                Arc::new(Post {
+                    guest: guest.clone(),
+                    settings: settings.clone(),
+                    registry: registry.clone(),
+                    states: states.clone(),
+                    inbox: Inbox::new(u32::try_from(interpreter).expect("checked"), self.queue, &outcomes),
+                    scripts: scripts.clone(),
+                    losses: losses.clone(),
+                    #[cfg(feature = "tokio")]
+                    tokio: tokio::runtime::Handle::try_current().ok(),
+                })
+            })
+            .collect();
+        let inboxes: Vec<Arc<Inbox>> = posts.iter().map(|post| post.inbox.clone()).collect();
+        let watched: Vec<Weak<dyn Watched>> =
+            posts.iter().map(|post| Arc::downgrade(post) as Weak<dyn Watched>).collect();
+        let watchdog = Watchdog::start(inboxes.clone(), watched.clone(), registry)
+            .map_err(|source| Error::System { what: "cannot start the watchdog thread".into(), source })?;
         let inner = Arc::new(Inner {
             guest: guest.name(),
             inboxes,
-            threads: Mutex::default(),
+            watched,
             scripts: scripts.clone(),
             next_script: AtomicU32::new(1),
             next_pick: AtomicUsize::new(0),
@@ -201,32 +224,15 @@ impl<G: Guest> Builder<G> {
             outcomes,
             closing: AtomicBool::new(false),
             stuck: AtomicUsize::new(0),
-            give_up_after: settings.grace + Duration::from_millis(500),
+            grace: settings.grace,
             watchdog,
         });
         let (started, up) = crossbeam_channel::unbounded();
-        let mut threads = Vec::new();
-        for ((inbox, receiver), activity) in ends.into_iter().zip(activities) {
-            let post = Arc::new(Post {
-                guest: guest.clone(),
-                settings: settings.clone(),
-                registry: registry.clone(),
-                states: states.clone(),
-                inbox,
-                receiver,
-                scripts: scripts.clone(),
-                activity,
-                losses: losses.clone(),
-                #[cfg(feature = "tokio")]
-                tokio: tokio::runtime::Handle::try_current().ok(),
-            });
-            threads.push(
-                spawn(post, Some(started.clone()))
-                    .map_err(|source| Error::System { what: "cannot start an interpreter thread".into(), source })?,
-            );
+        for post in posts {
+            spawn(post, Some(started.clone()))
+                .map_err(|source| Error::System { what: "cannot start an interpreter thread".into(), source })?;
         }
         drop(started);
-        *inner.threads.lock().expect("nobody else has it yet") = threads;
         for _ in 0..self.threads {
             up.recv().unwrap_or(Err(Error::InterpreterLost { started: false }))?;
         }

@@ -1,24 +1,42 @@
-//! The watchdog: a host function that holds its interpreter for too long is named, never a silent hang.
+//! The watchdog: looks at what has an interpreter's thread for too long. A thread of the engine's own.
+//!
+//! - A host function that does is named, never a silent hang.
+//! - An interpreter where one fiber does **does not answer**: new calls go to others, and calls there whose time is over are answered
+//!   without it.
+//! - If that fiber was cancelled, and does not go after the grace, the kill and a further time, the interpreter is given up: see
+//!   `worker::quarantine`.
+//!
+//! Time counts as it is seen to pass, in small steps: a process that was stopped, or a machine that was asleep, gives up nobody.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::host::local::Activity;
+use crate::call::activity::Activity;
+use crate::call::inbox::Inbox;
+use crate::call::presence::Absence;
+use crate::host::local::Clock;
 use crate::host::registry::Registry;
+use crate::worker::quarantine::Watched;
 
 /// How long a host function may hold its interpreter before it is named.
 const TOO_LONG: Duration = Duration::from_millis(50);
+/// How long a fiber may have its interpreter's thread before that counts as one that does not answer.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(100);
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(20);
+/// The most that counts between two looks.
+const STEP: Duration = Duration::from_millis(60);
 
 /// See the module.
 pub struct Watchdog(Arc<Shared>);
 
 struct Shared {
-    watched: Vec<Arc<Activity>>,
+    inboxes: Vec<Arc<Inbox>>,
+    watched: Vec<Weak<dyn Watched>>,
     registry: Arc<Registry>,
-    /// Of each interpreter, the turn that was seen last, and when it was first.
+    clock: Clock,
+    /// Of each interpreter, the turn that was seen last.
     turns: Mutex<Vec<Option<Turn>>>,
     stop: AtomicBool,
     slow: AtomicU64,
@@ -27,31 +45,23 @@ struct Shared {
 
 impl Watchdog {
     /// Watches these interpreters until `stop`.
-    pub fn start(watched: Vec<Arc<Activity>>, registry: Arc<Registry>) -> std::io::Result<Watchdog> {
+    pub fn start(
+        inboxes: Vec<Arc<Inbox>>,
+        watched: Vec<Weak<dyn Watched>>,
+        registry: Arc<Registry>,
+    ) -> std::io::Result<Watchdog> {
         let shared = Arc::new(Shared {
             turns: Mutex::new(vec![None; watched.len()]),
+            inboxes,
             watched,
             registry,
+            clock: Clock::new(),
             stop: AtomicBool::default(),
             slow: AtomicU64::default(),
             last: Mutex::default(),
         });
         let own = shared.clone();
-        std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || {
-            let mut seen: Vec<Seen> = own.watched.iter().map(|_| Seen::default()).collect();
-            while !own.stop.load(Ordering::Acquire) {
-                std::thread::park_timeout(LOOK);
-                own.look_at_turns();
-                for (activity, seen) in own.watched.iter().zip(&mut seen) {
-                    if let Some((function, held)) = seen.look(activity) {
-                        let name = own.registry.name(function).unwrap_or("?");
-                        tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
-                        own.slow.fetch_add(1, Ordering::Relaxed);
-                        *own.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
-                    }
-                }
-            }
-        })?;
+        std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || own.watch())?;
         Ok(Watchdog(shared))
     }
 
@@ -63,12 +73,13 @@ impl Watchdog {
     /// Which fiber has had an interpreter's thread without a break, for how long (20 ms too short at most), and the host
     /// function that it is in.
     pub fn running(&self, interpreter: usize) -> Option<(u64, Duration, Option<String>)> {
-        let activity = self.0.watched.get(interpreter)?;
-        self.0.look_at_turns();
-        let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter]?;
-        let function = activity.function.load(Ordering::Relaxed).checked_sub(1);
+        let tenure = self.0.inboxes.get(interpreter)?.tenure()?;
+        let absence = tenure.presence.absence()?;
+        let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter];
+        let held = turn.filter(|turn| turn.absence == absence).map_or(Duration::ZERO, |turn| turn.since.elapsed());
+        let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let name = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
-        Some((turn.fiber, turn.since.elapsed(), name))
+        Some((absence.fiber, held, name))
     }
 
     /// How many were named, and the last of them.
@@ -87,22 +98,58 @@ impl Drop for Watchdog {
 /// A turn of a fiber.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
-    fiber: u64,
-    number: u64,
+    absence: Absence,
     since: Instant,
+    /// As it was seen to pass.
+    held: Duration,
+    /// Since it was to have ended.
+    overdue: Duration,
 }
 
 impl Shared {
-    /// Writes down which turns are under way, and since when.
-    fn look_at_turns(&self) {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        for (activity, last) in self.watched.iter().zip(turns.iter_mut()) {
-            let since = |fiber, number| match *last {
-                Some(last) if (last.fiber, last.number) == (fiber, number) => last.since,
-                _ => Instant::now(),
-            };
-            *last = activity.turn().map(|(fiber, number)| Turn { fiber, number, since: since(fiber, number) });
+    fn watch(&self) {
+        let mut seen: Vec<Seen> = self.watched.iter().map(|_| Seen::default()).collect();
+        let mut last = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            std::thread::park_timeout(LOOK);
+            let now = Instant::now();
+            let step = now.duration_since(last).min(STEP);
+            last = now;
+            for (interpreter, seen) in seen.iter_mut().enumerate() {
+                let Some(tenure) = self.inboxes[interpreter].tenure() else { continue };
+                if let Some((function, held)) = seen.look(&tenure.activity) {
+                    let name = self.registry.name(function).unwrap_or("?");
+                    tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
+                    self.slow.fetch_add(1, Ordering::Relaxed);
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
+                }
+                let absence = tenure.presence.absence();
+                let due = tenure.activity.due.load(Ordering::Relaxed) <= self.clock.nanos(now);
+                self.look_at(interpreter, absence, due, step);
+            }
         }
+    }
+
+    /// Keeps account of a turn, and does what is due. `due`: its fiber was to have ended.
+    fn look_at(&self, interpreter: usize, absence: Option<Absence>, due: bool, step: Duration) {
+        let inbox = &self.inboxes[interpreter];
+        let last = self.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter];
+        let mut turn = absence.map(|absence| match last {
+            Some(last) if last.absence == absence => Turn { held: last.held + step, ..last },
+            _ => Turn { absence, since: Instant::now(), held: Duration::ZERO, overdue: Duration::ZERO },
+        });
+        let long = turn.as_mut().filter(|turn| turn.held >= ANSWERS_WITHIN);
+        inbox.set_hung(long.is_some());
+        if let (Some(turn), Some(watched)) = (long, self.watched[interpreter].upgrade()) {
+            let gone = watched.answer_overdue(turn.absence);
+            if due || gone {
+                turn.overdue += step;
+            }
+            if turn.overdue >= watched.patience() {
+                watched.give_up(turn.absence, false);
+            }
+        }
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter] = turn;
     }
 }
 

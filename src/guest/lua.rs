@@ -3,6 +3,9 @@
 //! Lua's API is used in C only (`csrc/lua`): everything here fills in plain records and calls functions that neither
 //! allocate from Lua's heap nor raise. `lua/bindings.rs` is generated from `csrc/lua/sslua.h` (build.rs).
 
+// For the linker: the shim calls it (csrc/lua/heap.c).
+use libmimalloc_sys as _;
+
 use crate::Error;
 use crate::guest::{Guest, Setup};
 

@@ -6,8 +6,8 @@
 //!
 //! A C function that calls the host, or `sidestack_poll()`, ends by itself when its call is cancelled or
 //! its deadline passes: it is told `SIDESTACK_CANCELLED`, from then on each time it would wait. One that does neither runs to
-//! its end: nothing can stop a C loop from outside, and until it ends its interpreter runs nothing else. Shutdown leaves
-//! such an interpreter behind and counts it as stuck.
+//! its end: nothing can stop a C loop from outside, and until it ends its interpreter runs nothing else. If it was cancelled
+//! the interpreter is given up in the end ([`Builder::give_up_after`](crate::Builder::give_up_after)), and replaced.
 
 mod entry;
 mod interpreter;

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,8 @@ use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
 use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
-use crate::handle::Table;
+use crate::call::tenure::Tenure;
+use crate::handle::{Shared, Table};
 use crate::value::{Flat, Resolver};
 
 /// See the module. Lives in an `Rc`: it never leaves its thread.
@@ -42,8 +42,8 @@ pub struct Local {
     pub timers: RefCell<Timers>,
     /// Fibers that wait for a module that another one loads.
     pub loading: RefCell<Vec<Waker>>,
-    /// What the watchdog reads.
-    pub activity: Arc<Activity>,
+    /// This incarnation's books, and what others see of it.
+    pub tenure: Arc<Tenure>,
     /// For deadlines that ticks compare.
     pub clock: Clock,
     /// Whether guest code is in a finalizer now.
@@ -66,6 +66,15 @@ impl Local {
         if self.lent.now.get() > 0 {
             self.lent.released.borrow_mut().extend(object);
         }
+    }
+
+    /// The incarnation is lost: what its guest held, to be dropped. What is C's own is forgotten: only C could take it back.
+    pub fn let_go(&self) -> Vec<Shared> {
+        let mut table = self.handles.borrow_mut();
+        let held = table.leaks().into_iter().filter_map(|key| table.remove(key).ok());
+        let (c, rust): (Vec<_>, Vec<_>) = held.partition(|object| object.is::<Pointer>() || object.is::<Callback>());
+        c.into_iter().for_each(std::mem::forget);
+        rust
     }
 
     /// A module has been loaded, or not: who waits for one looks again.
@@ -197,57 +206,6 @@ impl Resolver for LocalResolver<'_> {
         let slot = unsafe { entry.as_.key };
         let Local { inbox, incarnation, .. } = self.local;
         Ok(Arc::new(Reference::new(inbox, *incarnation, slot, function, self.own)))
-    }
-}
-
-/// What the watchdog reads of an interpreter thread.
-#[derive(Debug, Default)]
-pub struct Activity {
-    /// Id + 1 of the host function that runs now; 0: none.
-    pub function: AtomicU32,
-    /// Counts host functions started and polls, wrapping: tells one run from the next.
-    pub count: AtomicU32,
-    /// The id of the fiber that has the thread; 0: none.
-    fiber: AtomicU64,
-    /// Counts turns of fibers.
-    turns: AtomicU64,
-}
-
-impl Activity {
-    /// A host function, or a poll of its future, begins. Returns what ran before it, for [`Activity::leave`]: host code may
-    /// call C that calls the host.
-    #[inline]
-    pub fn enter(&self, function: u32) -> u32 {
-        // One writer, its own thread: a plain increment is enough.
-        self.count.store(self.count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let outer = self.function.load(Ordering::Relaxed);
-        self.function.store(function + 1, Ordering::Relaxed);
-        outer
-    }
-
-    /// A fiber gets the thread.
-    #[inline]
-    pub fn begin_turn(&self, fiber: u64) {
-        self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        self.fiber.store(fiber, Ordering::Relaxed);
-    }
-
-    /// It gave it up.
-    #[inline]
-    pub fn end_turn(&self) {
-        self.fiber.store(0, Ordering::Relaxed);
-    }
-
-    /// The fiber that has the thread, and the number of its turn.
-    pub fn turn(&self) -> Option<(u64, u64)> {
-        let fiber = self.fiber.load(Ordering::Relaxed);
-        (fiber != 0).then(|| (fiber, self.turns.load(Ordering::Relaxed)))
-    }
-
-    /// It gave the thread back to `outer`, which is what `enter` returned.
-    #[inline]
-    pub fn leave(&self, outer: u32) {
-        self.function.store(outer, Ordering::Relaxed);
     }
 }
 

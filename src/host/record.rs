@@ -96,6 +96,8 @@ pub struct Cancel {
     pub reason: Reason,
     /// The guest got its ordinary error (phase a).
     pub delivered: bool,
+    /// When it began.
+    pub since: Instant,
     /// The grace is over: nothing is caught any more (phase b).
     pub kill: bool,
     /// When it will be; `None`: never.
@@ -132,7 +134,7 @@ pub struct FiberRecord {
     pub context: Rc<Context>,
     /// The waker of its host futures.
     pub waker: Arc<FiberWaker>,
-    /// The call that it runs; `None` once its outcome went to the caller.
+    /// The call that it runs, from its beginning until its outcome went to the caller. Where that goes is in the books.
     pub job: Option<Box<Job>>,
     /// Host calls in flight, outermost first.
     pub calls: Vec<CallRecord>,
@@ -171,13 +173,15 @@ pub struct LimitAt {
     pub at: Option<Instant>,
     /// The same on CLOCK_MONOTONIC in nanoseconds, for the tick; `u64::MAX`: never.
     pub nanos: u64,
+    /// When its cancel began, or its deadline comes, in the same way: for the watchdog.
+    pub due: u64,
     /// The worker has not written it down yet.
     pub changed: bool,
 }
 
 impl LimitAt {
     /// Nothing happens.
-    pub const NEVER: LimitAt = LimitAt { at: None, nanos: u64::MAX, changed: false };
+    pub const NEVER: LimitAt = LimitAt { at: None, nanos: u64::MAX, due: u64::MAX, changed: false };
 }
 
 /// More host errors than this on their way through one fiber are not kept: they were caught long ago.
@@ -199,6 +203,14 @@ impl FiberRecord {
     pub fn take_error(&mut self, id: u64) -> Option<anyhow::Error> {
         let at = self.errors.iter().position(|(kept, _)| *kept == id)?;
         Some(self.errors.remove(at).1)
+    }
+
+    /// It begins, with its job.
+    pub fn begin(&mut self, mut job: Box<Job>) {
+        if let Some(context) = Rc::get_mut(&mut self.context) {
+            context.caller.extensions = std::mem::take(&mut job.settings.extensions);
+        }
+        self.job = Some(job);
     }
 
     /// What host functions may borrow of the fiber while the record changes.
@@ -295,8 +307,9 @@ impl FiberRecord {
     /// To be called when the deadline or the cancel has changed.
     pub fn renew_limit(&mut self) {
         let at = self.next_limit();
-        let nanos = at.map_or(u64::MAX, |at| self.context.local.clock.nanos(at));
-        self.limit = LimitAt { at, nanos, changed: true };
+        let nanos = |at: Option<Instant>| at.map_or(u64::MAX, |at| self.context.local.clock.nanos(at));
+        let due = self.cancel.map_or(self.context.caller.deadline, |cancel| Some(cancel.since));
+        self.limit = LimitAt { at, nanos: nanos(at), due: nanos(due), changed: true };
     }
 
     /// The time of the next thing that happens to the fiber by itself: its deadline, its kill, or its guest's alarm.

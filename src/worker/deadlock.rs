@@ -41,7 +41,7 @@ pub struct Quiet {
 impl<I: Interpreter> Worker<I> {
     /// When to look, if at all.
     pub(super) fn looks_for_deadlock(&self) -> Option<Instant> {
-        let wanted = self.live > 0 && (self.quiet.asking > 0 || self.ending.is_some());
+        let wanted = self.live > 0 && (self.quiet.asking > 0 || self.read_books().ending.is_some());
         (wanted && !self.quiet.looked).then(|| Instant::now() + QUIET)
     }
 
@@ -49,7 +49,7 @@ impl<I: Interpreter> Worker<I> {
     #[cold]
     pub(super) fn look_for_deadlock(&mut self) {
         self.quiet.looked = true;
-        let nobody_calls = self.ending.is_some();
+        let nobody_calls = self.books().ending.is_some();
         if self.something_comes(nobody_calls) {
             return;
         }
@@ -82,7 +82,7 @@ impl<I: Interpreter> Worker<I> {
     /// Rules 1 to 3.
     fn something_comes(&self, nobody_calls: bool) -> bool {
         let later = self.local.timers.borrow().len() > 0
-            || self.backlog.earliest().is_some()
+            || self.read_books().backlog.earliest().is_some()
             || self.recycle.until().is_some()
             || (!nobody_calls && self.local.inbox.has_outside());
         later
@@ -99,6 +99,7 @@ impl<I: Interpreter> Worker<I> {
 
     /// Rule 5: all that wait, if none of them goes on or waits for what others may have.
     fn parked(&mut self) -> Option<Vec<FiberInfo>> {
+        let tenure = self.local.tenure.clone();
         let mut which = HashMap::new();
         let mut given_out = false;
         let keys: Vec<FiberKey> = self.fibers.iter().flatten().map(|fiber| fiber.record.key).collect();
@@ -108,7 +109,7 @@ impl<I: Interpreter> Worker<I> {
             let mut goes_on = false;
             let told = parked::asked(|| {
                 // SAFETY: a live fiber's record; no fiber runs: this is the worker loop.
-                goes_on = unsafe { host_call::woken(record) };
+                goes_on = unsafe { Self::away(&tenure, key.id, (*record).limit.due, || host_call::woken(record)) };
             });
             if goes_on {
                 self.enqueue(key.index);

@@ -2,14 +2,10 @@
 //!
 //! The guest's state may be broken, and what the fiber held is held for ever. So nothing of the guest runs again: the
 //! caller is told what happened, and the interpreter is given up as after a panic of its thread (`thread`), with all
-//! that is on its stacks and in its heap. That memory is abandoned, since other code may still point into it; the
-//! number of abandoned interpreters is bounded by a setting.
-
-use std::sync::atomic::Ordering;
+//! that is on its stacks and in its heap (`lost`).
 
 use super::Worker;
 use super::jobs::refuse;
-use super::thread::Losses;
 use crate::crossing::finish;
 use crate::guest::Interpreter;
 
@@ -18,27 +14,18 @@ impl<I: Interpreter> Worker<I> {
     #[cold]
     pub(super) fn faulted(&mut self, index: u32) -> ! {
         let crash = self.attached.crash();
+        let (_, completion) = self.books().leave(index as usize);
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
             // SAFETY: the fiber is suspended for ever, and this is the worker loop.
             unsafe { finish::end_calls(&raw mut fiber.record) };
-            if let Some(job) = fiber.record.job.take() {
+            if let Some(mut job) = fiber.record.job.take() {
+                job.completion = completion;
                 refuse(&self.local, job, crash.error());
             }
         }
         let message = crash.fault.clone();
         self.crash = Some(crash);
         std::panic::resume_unwind(Box::new(message))
-    }
-}
-
-/// One more interpreter is abandoned: past the bound the process ends, with a report.
-pub(super) fn count_abandoned(losses: &Losses, bound: u64) {
-    let abandoned = losses.abandoned.fetch_add(1, Ordering::Relaxed) + 1;
-    if abandoned > bound {
-        eprintln!(
-            "sidestack: the process ends: {abandoned} interpreters were lost and their memory with them (setting: abandoned)"
-        );
-        std::process::abort();
     }
 }

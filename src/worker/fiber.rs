@@ -122,7 +122,7 @@ impl<I: Interpreter> Fiber<I> {
                 link: Link::new(),
                 thread,
                 context: Context::new(local.clone(), Caller::default()),
-                waker: Arc::new(FiberWaker::new(local.inbox.clone(), FiberKey::default())),
+                waker: Arc::new(FiberWaker::new(local.inbox.clone(), &local.tenure, FiberKey::default())),
                 job: None,
                 calls: Vec::new(),
                 replies: Vec::new(),
@@ -169,7 +169,7 @@ impl<I: Interpreter> Fiber<I> {
         // A waker that somebody still holds keeps naming the fiber that it was made for.
         match Arc::get_mut(&mut self.record.waker) {
             Some(waker) => waker.renew(key),
-            None => self.record.waker = Arc::new(FiberWaker::new(local.inbox.clone(), key)),
+            None => self.record.waker = Arc::new(FiberWaker::new(local.inbox.clone(), &local.tenure, key)),
         }
         self.record.next_call = 0;
         self.record.suspended = Suspended::No;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::Worker;
 use super::fiber::{Fiber, State};
-use super::{Ending, Worker};
+use crate::Error;
 use crate::abi::ss_export_entry;
-use crate::call::job::{Completion, Job, Settings, Source, Work};
+use crate::call::job::{Completion, Extensions, Job, Settings, Source, Work};
+use crate::call::ledger::{Ending, Ledger};
 use crate::call::wake::FiberKey;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
@@ -17,7 +19,6 @@ use crate::guest::{FiberSetup, Interpreter, Task, Values};
 use crate::host::local::Local;
 use crate::host::record::{Caller, Cancel, Reason};
 use crate::value::Flat;
-use crate::{Error, Limit};
 
 /// Ended fibers kept for reuse.
 const SPARE: usize = 1024;
@@ -26,31 +27,14 @@ impl<I: Interpreter> Worker<I> {
     /// Starts a job now, or puts it where it waits.
     pub(super) fn accept(&mut self, job: Box<Job>) {
         if self.loads_first(&job) {
-            self.held.push(job);
+            self.books().held.push(job);
         } else if self.live >= self.settings.fibers || self.recycle.holds(&job) {
-            let (limit, _) = self.waiting_limit(&job);
-            let until = limit.and_then(|after| job.begun.checked_add(after));
-            self.backlog.push(job, until);
+            let books = self.books();
+            let until = books.times.waits_until(&job);
+            books.backlog.push(job, until);
         } else {
             self.start(job);
         }
-    }
-
-    /// How long a job may wait for a fiber, and whether that is the queue's limit rather than its deadline.
-    fn waiting_limit(&self, job: &Job) -> (Option<Duration>, bool) {
-        let deadline = job.settings.deadline.or(self.settings.deadline);
-        match (deadline, self.settings.queue_timeout) {
-            (Some(deadline), Some(queue)) if deadline <= queue => (Some(deadline), false),
-            (_, Some(queue)) => (Some(queue), true),
-            (deadline, None) => (deadline, false),
-        }
-    }
-
-    /// The error of a job that waited for too long.
-    fn waited(&self, job: &Job) -> Error {
-        let (limit, queue) = self.waiting_limit(job);
-        let (which, setting) = if queue { (Limit::Queue, "queue_timeout") } else { (Limit::Deadline, "deadline") };
-        Error::time_is_over(which, limit.unwrap_or_default(), setting)
     }
 
     /// Whether a job calls a script that is still being loaded here. Whatever the loading script itself starts does not
@@ -61,13 +45,14 @@ impl<I: Interpreter> Worker<I> {
 
     /// Tells the inbox of the jobs that left the queue: once for many, because callers write to the same place.
     pub(super) fn count_started(&mut self) {
-        self.local.inbox.started(std::mem::take(&mut self.started));
+        let left = std::mem::take(&mut self.books().left);
+        self.local.inbox.started(left);
     }
 
     /// Starts what waits, as far as there is room.
     pub(super) fn accept_backlog(&mut self) {
         while self.live < self.settings.fibers && !self.recycle.holding() {
-            let Some(job) = self.backlog.pop() else { break };
+            let Some(job) = self.books().backlog.pop() else { break };
             self.start(job);
         }
         self.count_started();
@@ -76,9 +61,10 @@ impl<I: Interpreter> Worker<I> {
     /// A caller gave up before its job had a fiber.
     pub(super) fn forget(&mut self, completion: &Arc<dyn Completion>) {
         let own = |own: &Arc<dyn Completion>| Arc::ptr_eq(own, completion);
+        let books = self.books();
         let held =
-            self.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| self.held.remove(at));
-        if let Some(job) = held.or_else(|| self.backlog.remove(completion)) {
+            books.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| books.held.remove(at));
+        if let Some(job) = held.or_else(|| books.backlog.remove(completion)) {
             self.local.inbox.started(1);
             refuse(&self.local, job, Error::Cancelled);
         }
@@ -86,9 +72,9 @@ impl<I: Interpreter> Worker<I> {
 
     /// Jobs whose deadline passed while they waited.
     pub(super) fn run_backlog_deadlines(&mut self, now: Instant) {
-        while let Some(job) = self.backlog.due(now) {
+        while let Some(job) = self.books().backlog.due(now) {
             self.local.inbox.started(1);
-            let error = self.waited(&job);
+            let error = self.books().times.waited(&job);
             refuse(&self.local, job, error);
         }
     }
@@ -103,9 +89,9 @@ impl<I: Interpreter> Worker<I> {
     }
 
     fn start(&mut self, mut job: Box<Job>) {
-        self.started += 1;
+        self.books().left += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
-        if abandoned || matches!(self.ending, Some(Ending { cancel_at: None, .. })) {
+        if abandoned || matches!(self.books().ending, Some(Ending { cancel_at: None, .. })) {
             return refuse(&self.local, job, Error::Cancelled);
         }
         if let Err(error) = self.try_start(&mut job) {
@@ -118,20 +104,12 @@ impl<I: Interpreter> Worker<I> {
 
     /// What can fail before a fiber exists.
     fn try_start(&mut self, job: &mut Job) -> Result<(), Error> {
-        let deadline = job.settings.deadline.or(self.settings.deadline);
-        // Where the interpreter was busy it could not look at who waits. Its own loads and tasks do not queue up.
-        let queues = matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. });
-        let queue_timeout = self.settings.queue_timeout.filter(|_| queues);
-        if deadline.is_some() || queue_timeout.is_some() {
-            let waited = job.begun.elapsed();
-            if queue_timeout.is_some_and(|limit| waited >= limit) {
-                return Err(self.waited(job));
-            }
-            if let Some(deadline) = deadline.filter(|deadline| waited >= *deadline) {
-                return Err(Error::time_is_over(Limit::Deadline, deadline, "deadline"));
-            }
+        // Where the interpreter was busy it could not look at who waits.
+        let times = self.books().times;
+        if times.waits_until(job).is_some_and(|until| Instant::now() >= until) {
+            return Err(times.waited(job));
         }
-        job.settings.deadline = deadline;
+        job.settings.deadline = job.settings.deadline.or(self.settings.deadline);
         if let Work::Function { token, .. } = &job.work {
             token.slot_in(&self.local.inbox)?;
         }
@@ -166,11 +144,13 @@ impl<I: Interpreter> Worker<I> {
             id: key.id,
             deadline: job.settings.deadline.and_then(|after| job.begun.checked_add(after)),
             memory: job.settings.memory,
-            label: job.settings.label.take(),
-            extensions: std::mem::take(&mut job.settings.extensions),
+            label: job.settings.label.clone(),
+            // Once it begins.
+            extensions: Extensions::default(),
             detect_deadlock: job.settings.detect_deadlock,
         };
         self.quiet.asking += usize::from(caller.detect_deadlock);
+        let deadline = caller.deadline;
         fiber.asked = job.begun;
         if let Some(label) = &caller.label {
             self.local.inbox.roster.enter(key.id, label, job.begun);
@@ -180,15 +160,16 @@ impl<I: Interpreter> Worker<I> {
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
-        fiber.record.job = Some(job);
-        if let Some(Job { work: Work::Foreign { run }, .. }) = fiber.record.job.as_deref() {
+        if let Work::Foreign { run } = &job.work {
             let run = ptr::from_ref(&run.0).cast_mut().cast();
             fiber.enter(ss_export_entry, run);
         }
-        let work = &mut fiber.record.job.as_mut().expect("just put there").work;
         let setup = FiberSetup { id: key.id, memory };
-        // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now.
-        unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, &task(work)) };
+        // SAFETY: this is the thread's own stack and no fiber runs: nobody else uses the interpreter now. The job's box stays where it
+        // is.
+        unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, &task(&mut job.work)) };
+        // Not earlier: a job that makes this panic is not to start again on the next incarnation.
+        self.books().place(key.index as usize, job, deadline);
         let index = key.index as usize;
         self.fibers[index] = Some(fiber);
         self.live += 1;
@@ -235,8 +216,11 @@ impl<I: Interpreter> Worker<I> {
             // SAFETY: it was never resumed: there is no C frame on its stack.
             self.pool.put(unsafe { coroutine.abandon() });
         }
+        let (job, completion) = self.books().leave(index as usize);
+        fiber.record.job = job;
         let error = fiber.record.cancel_error(reason);
-        if let Some(job) = fiber.record.job.take() {
+        if let Some(mut job) = fiber.record.job.take() {
+            job.completion = completion;
             refuse(&self.local, job, error);
         }
         self.ended_with(fiber, false);
@@ -247,6 +231,8 @@ impl<I: Interpreter> Worker<I> {
         let index = fiber.record.key.index;
         self.free.push(index);
         self.limits.set(index, None);
+        // Nothing is there any more where its outcome was told.
+        drop_fenced(self.books().leave(index as usize));
         self.live -= 1;
         self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
@@ -289,7 +275,7 @@ impl<I: Interpreter> Worker<I> {
             // What it held is garbage now, and the others are at the cap.
             self.collect();
         }
-        if !self.backlog.is_empty() {
+        if !self.books().backlog.is_empty() {
             self.accept_backlog();
         }
     }
@@ -300,7 +286,8 @@ impl<I: Interpreter> Worker<I> {
         for key in keys {
             self.cancel(key, Reason::Cancelled);
         }
-        while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
+        let next = |books: &mut Ledger| books.held.pop().or_else(|| books.backlog.pop());
+        while let Some(job) = next(self.books()) {
             self.local.inbox.started(1);
             refuse(&self.local, job, Error::Cancelled);
         }

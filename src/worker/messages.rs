@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Ending, Worker};
+use super::Worker;
 use crate::call::inbox::Message;
+use crate::call::ledger::Ending;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::drop_fenced;
 use crate::guest::Interpreter;
@@ -35,13 +36,14 @@ impl<I: Interpreter> Worker<I> {
                 }
             }
             Message::Drain { cancel_at, done } => {
-                match &mut self.ending {
+                let books = self.books();
+                match &mut books.ending {
                     // The least patient decides; everybody is told.
                     Some(ending) => {
                         ending.cancel_at = ending.cancel_at.map(|earlier| earlier.min(cancel_at));
                         ending.done.push(done);
                     }
-                    None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
+                    None => books.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
                 }
             }
             // To be woken by it was all.
@@ -49,8 +51,9 @@ impl<I: Interpreter> Worker<I> {
             // Whoever asked may have stopped waiting.
             Message::Fibers(tell) => drop(tell.send(self.describe())),
             Message::End => {
-                let done = self.ending.take().map_or_else(Vec::new, |ending| ending.done);
-                self.ending = Some(Ending { cancel_at: None, done });
+                let books = self.books();
+                let done = books.ending.take().map_or_else(Vec::new, |ending| ending.done);
+                books.ending = Some(Ending { cancel_at: None, done });
                 self.cancel_all();
             }
         }

@@ -90,17 +90,21 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// Whether the next incarnation is to take over: nothing is left here that it could not do.
-    pub(super) fn spent(&self) -> bool {
-        self.recycle.holding() && self.ending.is_none() && self.live == 0 && self.held.is_empty()
+    pub(super) fn spent(&mut self) -> bool {
+        let idle = self.recycle.holding() && self.live == 0;
+        let books = self.books();
+        idle && books.ending.is_none() && books.held.is_empty()
     }
 
     /// Leaves what waits to the next incarnation.
     pub(super) fn hand_on(&mut self, losses: &Losses) {
         losses.recycled.fetch_add(1, Ordering::Relaxed);
         self.count_started();
-        while let Some(job) = self.backlog.pop() {
+        let unread = std::mem::take(&mut self.books().unread);
+        while let Some(job) = self.books().backlog.pop() {
             self.local.inbox.requeue(job, true);
         }
+        unread.into_iter().for_each(|message| self.local.inbox.send(message));
         self.local.inbox.set_live(0, 0);
     }
 }

@@ -10,7 +10,8 @@ use crate::host::record::{Cancel, Suspended};
 impl<I: Interpreter> Worker<I> {
     /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop.
     pub(super) fn describe(&self) -> Vec<FiberInfo> {
-        let waiting = self.backlog.jobs().chain(&self.held).map(|job| self.describe_job(job));
+        let books = self.read_books();
+        let waiting = books.backlog.jobs().chain(&books.held).map(|job| self.describe_job(job));
         self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber)).chain(waiting).collect()
     }
 

@@ -49,7 +49,7 @@ impl<I: Interpreter> Worker<I> {
         fiber.begin(key, stack, Caller { id: key.id, ..Caller::default() }, &self.local);
         fiber.record.grace = self.settings.grace;
         fiber.record.memory = usize::MAX;
-        fiber.record.job = Some(Box::new(Job {
+        let job = Box::new(Job {
             // What a service runs is in `task`; the job only carries the completion.
             work: Work::Eval {
                 source: Arc::new(Source { name: String::new(), folder: Default::default(), text: Vec::new() }),
@@ -59,7 +59,8 @@ impl<I: Interpreter> Worker<I> {
             begun: Instant::now(),
             completion: Some(outcome.clone()),
             started: true,
-        }));
+        });
+        self.books().place(key.index as usize, job, None);
         let setup = FiberSetup { id: key.id, memory: usize::MAX };
         // SAFETY: no fiber runs: nobody else uses the interpreter now.
         unsafe { (*self.interpreter.get()).prepare(&mut fiber.run, &setup, task) };
@@ -115,7 +116,7 @@ impl<I: Interpreter> Worker<I> {
     /// A load has ended, well or not: calls of the script go on.
     pub(super) fn loaded(&mut self, script: u32) {
         self.loading.retain(|loading| *loading != script);
-        for job in std::mem::take(&mut self.held) {
+        for job in std::mem::take(&mut self.books().held) {
             self.accept(job);
         }
     }
@@ -137,7 +138,7 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn tell_ended(&mut self) {
         self.local.inbox.set_live(0, self.pool.stats().in_use);
         self.local.inbox.end();
-        for done in self.ending.iter_mut().flat_map(|ending| ending.done.drain(..)) {
+        for done in self.books().ending.iter_mut().flat_map(|ending| ending.done.drain(..)) {
             let _ = done.send(());
         }
     }

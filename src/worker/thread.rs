@@ -6,33 +6,37 @@
 //! One that has done its number of calls (`recycle`) goes on to step 5, and a new thread starts at step 1.
 //!
 //! A panic that reaches this file, which is also what a fault of guest code becomes (`fault`), quarantines the incarnation: its
-//! fibers are leaked with whatever they hold, its started
-//! calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that queued
-//! calls run there.
+//! started calls get `InterpreterLost { started: true }`, and a new thread starts at step 1, reading from the same inbox, so that
+//! queued calls run there. The old thread gives back what can be given back (`lost`).
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 
+use super::Worker;
 use super::fiber::Ids;
 use super::limits::Limits;
-use super::{Ending, Worker, fault};
+use super::lost::{self, Thread};
+use super::quarantine::tell;
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
+use crate::call::ledger::{Ending, Times};
+use crate::call::tenure::Tenure;
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
-use crate::host::local::{Activity, Clock, Lent, Local};
+use crate::host::local::{Clock, Lent, Local};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
 use crate::signal::{Attached, Crash};
@@ -60,6 +64,8 @@ pub struct Settings {
     pub tick: Duration,
     /// Faults of guest code end the call, not the process.
     pub contain_faults: bool,
+    /// From the kill until an interpreter that does not come back is given up.
+    pub give_up: Duration,
     /// Interpreters that may be lost with their memory before the process ends.
     pub abandoned: u64,
 }
@@ -76,12 +82,8 @@ pub struct Post<G: Guest> {
     pub states: Arc<Extensions>,
     /// The way in.
     pub inbox: Arc<Inbox>,
-    /// Its other end.
-    pub receiver: Receiver<Message>,
     /// The scripts that the engine has loaded, by number.
     pub scripts: Arc<Scripts>,
-    /// What the watchdog reads.
-    pub activity: Arc<Activity>,
     /// What went wrong, counted.
     pub losses: Arc<Losses>,
     /// The async runtime that interpreter threads enter, if there is one: host futures that need tokio find it through this.
@@ -94,6 +96,8 @@ pub struct Post<G: Guest> {
 pub struct Losses {
     /// Incarnations that were quarantined.
     pub quarantined: AtomicU64,
+    /// Those of them whose memory has been given back.
+    pub reclaimed: AtomicU64,
     /// Those of them whose memory could not be given back.
     pub abandoned: AtomicU64,
     /// Faults of guest code that were contained.
@@ -110,22 +114,34 @@ pub fn spawn<G: Guest>(
     started: Option<Sender<Result<(), Error>>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let name = format!("sidestack-{}", post.inbox.interpreter);
-    std::thread::Builder::new().name(name).spawn(move || run(&post, started))
+    std::thread::Builder::new().name(name).spawn(move || run(post, started))
 }
 
-fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
+fn run<G: Guest>(post: Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) {
+    if live(&post, started) == Thread::Sleeps {
+        // Not its reading end: what is sent when nobody reads any more has to be dropped.
+        drop(post);
+        lost::sleep();
+    }
+}
+
+fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>) -> Thread {
     #[cfg(feature = "tokio")]
     let _entered = post.tokio.as_ref().map(tokio::runtime::Handle::enter);
     let incarnation = post.inbox.incarnation.fetch_add(1, Ordering::AcqRel) + 1;
-    wake::serve(Arc::as_ptr(&post.inbox));
-    // Leaked after a panic: fibers in it are suspended in C and can neither be resumed nor unwound.
-    let mut worker = std::mem::ManuallyDrop::new(match incarnate(post, incarnation) {
-        Ok(worker) => worker,
+    let times = Times { deadline: post.settings.deadline, queue: post.settings.queue_timeout };
+    let tenure = Arc::new(Tenure::new(times));
+    post.inbox.served_by(&tenure);
+    wake::serve(Some(&tenure));
+    let mut worker = match incarnate(post, incarnation, tenure.clone()) {
+        // Not dropped by an unwinding that no fence here stops: its fibers are suspended in C.
+        Ok(worker) => ManuallyDrop::new(worker),
         Err(error) => {
-            wake::serve(std::ptr::null());
-            return give_up(post, started, error);
+            wake::serve(None);
+            give_up(post, started, error);
+            return Thread::Ends;
         }
-    });
+    };
     let (mut up, mut closing) = (false, false);
     let outcome = fence(|| {
         worker.serve(&Task::Start)?;
@@ -145,23 +161,27 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
         }
         Ok(spent)
     });
-    wake::serve(std::ptr::null());
+    wake::serve(None);
     match outcome {
         Ok(Ok(spent)) => {
-            let worker = std::mem::ManuallyDrop::into_inner(worker);
-            drop_fenced(worker);
+            drop_fenced(ManuallyDrop::into_inner(worker));
             if spent {
                 tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, "an interpreter is replaced after its number of calls");
                 replace(post, None);
             }
+            Thread::Ends
         }
-        Ok(Err(error)) => give_up(post, started, error),
+        Ok(Err(error)) => {
+            give_up(post, started, error);
+            Thread::Ends
+        }
+        Err(_) if tenure.presence.lost() => lost::came_back(worker, post),
         // One that cannot even start would be replaced for ever.
         Err(Panicked(fault)) if !up => {
             let crash = worker.crash.take();
-            detach(&mut worker);
             let unknown = || Error::Crashed { fault, fiber: 0, backtrace: String::new() };
             give_up(post, started, crash.map_or_else(unknown, |crash| crash.error()));
+            lost::clear(worker, &post.losses)
         }
         Err(Panicked(message)) => {
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
@@ -178,34 +198,28 @@ fn run<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>>
                     target: "sidestack", interpreter, %message, "an interpreter thread panicked; it is replaced"
                 ),
             }
-            let ending = worker.ending.take();
-            worker.lose();
-            fault::count_abandoned(&post.losses, post.settings.abandoned);
-            detach(&mut worker);
+            let ending = worker.lose();
             if closing {
                 // Closing is what failed, and would fail again: it is over.
-                let done = ending.map(|ending| ending.done).unwrap_or_default();
-                give_up(post, None, Error::InterpreterLost { started: false });
-                done.into_iter().for_each(|done| {
-                    let _ = done.send(());
-                });
+                end(post, ending);
             } else {
                 replace(post, ending);
             }
+            lost::clear(worker, &post.losses)
         }
     }
 }
 
-/// The thread is no longer that worker's, which is leaked.
-fn detach<I: Interpreter>(worker: &mut std::mem::ManuallyDrop<Worker<I>>) {
-    // The leaked worker must not keep the channel open when there is no other reader.
-    worker.inbox = crossbeam_channel::never();
-    // SAFETY: nothing of the guest runs on this thread again, and the rest of the worker is leaked unread.
-    unsafe { std::ptr::drop_in_place(&raw mut worker.attached) };
+/// There will be no interpreter behind this inbox, as whoever waits for that is told.
+pub(super) fn end<G: Guest>(post: &Post<G>, ending: Option<Ending>) {
+    give_up(post, None, Error::InterpreterLost { started: false });
+    ending.into_iter().flat_map(|ending| ending.done).for_each(|done| {
+        let _ = done.send(());
+    });
 }
 
 /// Starts the next incarnation.
-fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
+pub(super) fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
     match ending {
         Some(Ending { cancel_at, done }) if !done.is_empty() => {
             let cancel_at = cancel_at.unwrap_or_else(Instant::now);
@@ -222,10 +236,7 @@ fn replace<G: Guest>(post: &Arc<Post<G>>, ending: Option<Ending>) {
 /// There will be no interpreter behind this inbox: nothing gets in any more, and what waits there is lost.
 fn give_up<G: Guest>(post: &Post<G>, started: Option<Sender<Result<(), Error>>>, error: Error) {
     post.inbox.close();
-    // Dropping a job tells its caller; what comes in even now is dropped with the receiver.
-    while let Ok(message) = post.receiver.try_recv() {
-        drop_fenced(message);
-    }
+    // Jobs that wait are dropped, which tells their callers.
     post.inbox.end();
     report(started, Err(error));
 }
@@ -239,7 +250,7 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 }
 
 /// Makes the worker, with a guest that has not started.
-fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Interpreter>, Error> {
+fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) -> Result<Worker<G::Interpreter>, Error> {
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
     let stacks = StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() };
@@ -275,7 +286,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
         loading: RefCell::default(),
-        activity: post.activity.clone(),
+        tenure,
         clock: Clock::new(),
         // SAFETY: as above; asked from upcalls on this thread, while no method of it runs.
         in_finalizer: Box::new(move || unsafe { (*asked.get()).in_finalizer() }),
@@ -288,25 +299,20 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32) -> Result<Worker<G::Int
         // SAFETY: the thread's own state lives as long as the thread, to which the worker is bound.
         home: unsafe { Home::new(&raw mut (*thread).host_stack) },
         attached,
-        inbox: post.receiver.clone(),
         pool,
         fibers: Vec::new(),
         free: Vec::new(),
         spare: Vec::new(),
         live: 0,
-        started: 0,
         ids: Ids::default(),
         peak: 0,
         limits: Limits::default(),
         ready: VecDeque::new(),
-        backlog: super::Backlog::default(),
         releases: Vec::new(),
         loading: Vec::new(),
-        held: Vec::new(),
         recycle: super::Recycle::default(),
         quiet: super::Quiet::default(),
         units: 0,
-        ending: None,
         crash: None,
     })
 }
@@ -321,31 +327,25 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// The incarnation is lost: calls that have begun are told, the others go back to the inbox.
-    fn lose(&mut self) {
+    fn lose(&mut self) -> Option<Ending> {
         // SAFETY: the loop of this thread has been left: nobody else uses the interpreter.
         unsafe { (*self.interpreter.get()).lost() };
-        self.count_started();
-        self.local.activity.end_turn();
         self.local.inbox.roster.clear();
+        self.forget_fibers();
+        let inbox = self.local.inbox.clone();
+        let (answers, ending) = self.books().give_up(&inbox);
+        tell(answers);
+        tell(self.books().give_back());
+        ending
+    }
+
+    /// None of its fibers goes on: their host calls are over.
+    pub(super) fn forget_fibers(&mut self) {
         for fiber in self.fibers.iter_mut().flatten() {
-            let record = &mut fiber.record;
             // Before the caller is told: futures may hold what it lent.
             // SAFETY: the loop of this thread has been left, in whatever it was.
-            unsafe { finish::end_calls(record) };
-            match record.job.take() {
-                // The next incarnation loads its scripts itself.
-                Some(mut job) if !fiber.begun && job.completion.is_some() => {
-                    // `place` moved them to the fiber.
-                    let caller = &record.context.caller;
-                    job.settings.label.clone_from(&caller.label);
-                    job.settings.extensions.clone_from(&caller.extensions);
-                    self.local.inbox.requeue(job, false);
-                }
-                job => drop_fenced(job),
-            }
-        }
-        while let Some(job) = self.held.pop().or_else(|| self.backlog.pop()) {
-            self.local.inbox.requeue(job, true);
+            unsafe { finish::end_calls(&raw mut fiber.record) };
+            drop_fenced(fiber.record.job.take());
         }
         // SAFETY: the thread's own state; no fiber is current any more.
         unsafe {

@@ -42,18 +42,19 @@ impl<I: Interpreter> Worker<I> {
             (*fiber).state = State::Running;
             if !(*fiber).begun {
                 (*fiber).begun = true;
-                if let Some(job) = &mut (*record).job {
-                    job.started = true;
+                if let Some(job) = self.books().begin(index as usize) {
+                    (*record).begin(job);
                 }
             }
             (*record).suspended = Suspended::No;
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
-            self.local.activity.begin_turn((*record).key.id);
             self.attached.switch();
-            (*thread).place = SS_ON_FIBER as i32;
-            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
-            (*thread).place = SS_NO_FIBER as i32;
-            self.local.activity.end_turn();
+            let resumed = Self::away(&self.local.tenure, (*record).key.id, (*record).limit.due, || {
+                (*thread).place = SS_ON_FIBER as i32;
+                let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
+                (*thread).place = SS_NO_FIBER as i32;
+                resumed
+            });
             (*fiber).saved = (*self.interpreter.get()).save();
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
@@ -100,7 +101,7 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
-            host_call::woken(record)
+            Self::away(&self.local.tenure, key.id, (*record).limit.due, || host_call::woken(record))
         };
         self.note_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
@@ -120,7 +121,7 @@ impl<I: Interpreter> Worker<I> {
             return self.end_unbegun(key.index, reason);
         }
         // SAFETY: as in `woken`.
-        let go = unsafe { cancel::whole(record, reason) };
+        let go = unsafe { Self::away(&self.local.tenure, key.id, 0, || cancel::whole(record, reason)) };
         self.set_limit(key.index);
         if go {
             self.enqueue(key.index);
@@ -150,7 +151,7 @@ impl<I: Interpreter> Worker<I> {
             self.set_limit(index);
         }
         self.run_backlog_deadlines(now);
-        let Some(ending) = &mut self.ending else { return };
+        let Some(ending) = &mut self.books().ending else { return };
         if ending.cancel_at.is_some_and(|at| now >= at) {
             ending.cancel_at = None;
             self.cancel_all();

@@ -28,6 +28,15 @@ fn a_fault_of_php_ends_its_call_and_the_interpreter_is_replaced() {
 }
 
 #[test]
+fn a_fault_on_a_stack_that_php_made_is_contained_too() {
+    let engine = builder().build().expect("an engine");
+    let text = format!("$f = new Fiber(function () {{ {OVERFLOWS} }}); $f->start(); return $f->getReturn();");
+    let error = block_on(engine.eval::<bool>(&text)).expect_err("it overflows");
+    assert!(matches!(error, Error::Crashed { .. }), "{error:?}");
+    assert_eq!(gives::<i64>(&engine, "1 + 1"), 2);
+}
+
+#[test]
 fn interpreters_are_replaced_after_their_number_of_calls() {
     let engine = builder().threads(2).max_calls(10).build().expect("an engine");
     let script = block_on(engine.load_text("s.php", "<?php return fn ($x) => $x + 1;")).expect("a script");

@@ -99,3 +99,15 @@ fn a_deadline_ends_what_waits_in_the_c_library() {
     assert!(matches!(error, Error::Limit { which: Limit::Deadline, .. }), "{error:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn requests_that_wait_for_nothing_are_told() {
+    let engine = builder().build().expect("an engine");
+    let text = "$ch = new Sidestack\\Channel(1); $t = Sidestack\\spawn(fn () => $ch->recv()); return $t->join();";
+    let begun = Instant::now();
+    let error = block_on(engine.eval::<()>(text).detect_deadlock().deadline(Duration::from_secs(20)))
+        .expect_err("nobody sends");
+    assert!(matches!(error, Error::Deadlock { .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(gives::<i64>(&engine, "1 + 1"), 2);
+}

@@ -2,10 +2,12 @@
 
 mod basics;
 mod chaos;
+mod databases;
 mod endings;
 mod functions;
 mod incarnations;
 mod limits;
+mod objects;
 mod pages;
 mod requests;
 mod speed;

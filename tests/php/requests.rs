@@ -105,3 +105,22 @@ fn errors_of_xml_belong_to_their_request() {
         }
     });
 }
+
+/// A context serves one request after the other; what one leaves behind is gone.
+#[test]
+fn nothing_of_a_request_is_left_for_the_next() {
+    let engine = builder().build().expect("an engine");
+    let leaves = "ini_set('precision', '5'); set_error_handler(fn () => true); chdir('/'); class Left { static $v = 1; }
+                  function left() {} const LEFT = 1; define('ALSO_LEFT', 2); $GLOBALS['left'] = 1; $_SERVER['LEFT'] = 1;
+                  spl_autoload_register(fn ($c) => eval(\"class $c {}\")); ob_start(); echo 'left'; date_default_timezone_set('Asia/Tokyo');
+                  mb_internal_encoding('EUC-JP'); libxml_use_internal_errors(true); stream_wrapper_unregister('http'); set_time_limit(7);";
+    let finds = "return json_encode([ini_get('precision'), set_error_handler(null), getcwd() === '/', class_exists('Left'),
+                  function_exists('left'), defined('LEFT'), defined('ALSO_LEFT'), isset($GLOBALS['left']), isset($_SERVER['LEFT']),
+                  spl_autoload_functions(), ob_get_level(), date_default_timezone_get(), mb_internal_encoding(),
+                  libxml_use_internal_errors(), in_array('http', stream_get_wrappers()), ini_get('max_execution_time')]);";
+    let fresh: String = crate::stage::gives(&engine, finds);
+    for _ in 0..3 {
+        crate::stage::gives::<()>(&engine, leaves);
+        assert_eq!(crate::stage::gives::<String>(&engine, finds), fresh);
+    }
+}

@@ -6,9 +6,14 @@ use futures_executor::block_on;
 use serde::de::DeserializeOwned;
 use sidestack::{Builder, Engine, Error, Module, Php};
 
-/// The one PHP of this process.
+/// The one PHP of this process. With SIDESTACK_TEST_JIT=function it compiles functions to machine code.
 pub fn php() -> Php {
-    Php::new().ini("memory_limit", "64M")
+    // Files that were written just now are cached too.
+    let php = Php::new().ini("memory_limit", "64M").ini("opcache.file_update_protection", "0");
+    match std::env::var("SIDESTACK_TEST_JIT") {
+        Ok(jit) => php.ini("opcache.jit", jit).ini("opcache.jit_buffer_size", "64M"),
+        Err(_) => php,
+    }
 }
 
 /// An engine of one interpreter, to be changed.

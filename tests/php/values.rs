@@ -38,13 +38,28 @@ fn arguments_arrive() {
 fn what_cannot_cross_says_so() {
     let engine =
         builder().module(Module::new("host").function("same", |value: Value| Ok(value))).build().expect("an engine");
-    for (value, message) in
-        [("fopen('php://memory', 'r')", "resource"), ("(function () { $a = []; $a[0] = &$a; return $a; })()", "cyclic")]
-    {
+    for (value, message) in [
+        ("fopen('php://memory', 'r')", "resource"),
+        ("(function () { yield 1; })()", "Generator"),
+        ("(function () { $a = []; $a[0] = &$a; return $a; })()", "cyclic"),
+    ] {
         let text = format!(
             "try {{ host\\same({value}); return 'crossed'; }} catch (Sidestack\\Exception $e) {{ return $e->getCode() . ' ' . $e->getMessage(); }}"
         );
         let got: String = gives(&engine, &text);
         assert!(got.starts_with("convert ") && got.contains(message), "{got}");
     }
+}
+
+#[test]
+fn exceptions_cross_as_data() {
+    let engine = builder().build().expect("an engine");
+    let got: Value = gives(&engine, "new PDOException('gone', 0)");
+    let json = serde_json::to_value(&got).expect("json");
+    assert_eq!((&json["message"], &json["code"]), (&"gone".into(), &serde_json::Value::Null));
+    let got: (String, bool) = gives(
+        &engine,
+        "try { throw new TypeError('odd'); } catch (Error $e) { return [$e->getMessage(), $e instanceof TypeError]; }",
+    );
+    assert_eq!(got, ("odd".into(), true));
 }

@@ -74,6 +74,9 @@ unsafe extern "C" {
     pub fn sslua_free(universe: *mut sslua);
 }
 unsafe extern "C" {
+    pub fn sslua_reclaim(universe: *mut sslua) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
     pub fn sslua_run_begin(
         universe: *mut sslua,
         run: *mut sslua_run,

@@ -16,8 +16,18 @@ const PRELUDE: &str = include_str!("../../../csrc/lua/prelude.lua");
 #[derive(Debug)]
 pub struct Universe {
     raw: NonNull<sslua>,
+    left: Left,
+}
+
+/// What there is of a universe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Lua's heap and the rest.
+    All,
     /// The last run was `Task::Stop` and returned: Lua's heap is gone and the rest may go too.
-    stopped: bool,
+    Record,
+    /// It was reclaimed.
+    Nothing,
 }
 
 /// What a switch saves for a fiber: see `sslua_saved`.
@@ -37,7 +47,7 @@ impl Universe {
             c::sslua_new(setup.host, setup.memory, settings, PRELUDE.as_ptr().cast::<c_char>(), PRELUDE.len())
         };
         match NonNull::new(raw) {
-            Some(raw) => Ok(Universe { raw, stopped: false }),
+            Some(raw) => Ok(Universe { raw, left: Left::All }),
             None => Err(Error::System {
                 what: "making a Lua universe".to_owned(),
                 source: std::io::ErrorKind::OutOfMemory.into(),
@@ -48,11 +58,11 @@ impl Universe {
 
 impl Drop for Universe {
     fn drop(&mut self) {
-        if self.stopped {
+        if self.left == Left::Record {
             // SAFETY: STOP has returned, so no C frame and no Lua heap refers to the record; `raw` is dropped with us.
             unsafe { c::sslua_free(self.raw.as_ptr()) }
         }
-        // Not stopped: fibers may have been abandoned in the middle of it. Leaked, as the worker counts.
+        // Not stopped: it was abandoned in the middle of something, as the worker counts.
     }
 }
 
@@ -162,7 +172,7 @@ unsafe impl Interpreter for Universe {
 
     fn ended(&mut self, run: &mut sslua_run, returned: bool) {
         if returned && run.task == c::SSLUA_STOP as c_int {
-            self.stopped = true;
+            self.left = Left::Record;
         }
         // SAFETY: `run` was begun by `prepare` (a null universe is accepted), and its C frames are gone.
         unsafe { c::sslua_run_end(run, c_int::from(returned)) }
@@ -204,5 +214,14 @@ unsafe impl Interpreter for Universe {
     fn memory_used(&self) -> usize {
         // SAFETY: the universe lives; a field is read.
         unsafe { c::sslua_memory_used(self.raw.as_ptr()) }
+    }
+
+    unsafe fn reclaim(&mut self) -> bool {
+        // SAFETY: nothing refers to it any more: no C frame (the caller's promise), and of Rust only `self`, by which nothing
+        // is asked again.
+        if self.left == Left::All && unsafe { c::sslua_reclaim(self.raw.as_ptr()) } != 0 {
+            self.left = Left::Nothing;
+        }
+        self.left != Left::All
     }
 }

@@ -1,4 +1,5 @@
-//! The wake state machine (src/call/scheduled.rs) under every schedule that loom can find.
+//! The wake state machine (src/call/scheduled.rs) and an interpreter's presence (src/call/presence.rs, in `away`) under every
+//! schedule that loom can find.
 //!
 //! A worker and wakers share the flag, a queue of keys, and "news": what the future looks at when it is polled. Whatever the
 //! order, no news is lost: after the last wake there is either a poll that sees it or a key that leads to one. And a flag that
@@ -6,6 +7,9 @@
 
 #![cfg(all(test, loom))]
 
+mod away;
+#[path = "../../../src/call/presence.rs"]
+mod presence;
 #[path = "../../../src/call/scheduled.rs"]
 mod scheduled;
 
