@@ -102,6 +102,13 @@ step_php() {
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
+  # The server: compared with Debian's PHP, and with a real application in a real browser.
+  need php php-cli
+  need chromium chromium
+  need chromedriver chromium-driver
+  need /usr/share/dokuwiki/doku.php dokuwiki
+  cargo clippy -p sidestack-server --features php --tests -- -D warnings
+  cargo test -p sidestack-server --features php
   SIDESTACK_TEST_JIT=function cargo test --no-default-features --features php,tokio --test php
   # PHP's own tests in two copies at once, the suspension matrix, PHP's waiting functions with real servers, how things end.
   cargo clippy -p sidestack-test-phpt --features php --all-targets -- -D warnings

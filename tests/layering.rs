@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the top down. A module may use those below its own line, and the leaves.
 const LAYERS: &[&[&str]] = &[
     &["engine"],
-    &["script", "hooks"],
+    &["script", "hooks", "php"],
     &["worker"],
     &["guest", "export"],
     &["crossing"],
@@ -44,7 +44,7 @@ fn home(name: &str) -> &str {
             "host"
         }
         "Engine" | "Builder" | "Script" | "Metrics" => "engine",
-        "Lua" | "Native" => "guest",
+        "Lua" | "Native" | "Php" => "guest",
         other => other,
     }
 }

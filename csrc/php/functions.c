@@ -42,7 +42,7 @@ ZEND_FUNCTION(fastcgi_finish_request) {
   if (!page || page->idle || page->ended) RETURN_FALSE;
   php_output_end_all();
   php_header();
-  ssphp_page_finish(page);
+  ssphp_page_finish(page, 0);
   RETURN_TRUE;
 }
 

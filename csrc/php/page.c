@@ -7,7 +7,7 @@
 #include "ext/standard/head.h"
 #include "php_main.h"
 
-enum function { REQUEST, HEAD, WRITE, FINISH, READ, NEXT, FUNCTIONS };
+enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, FUNCTIONS };
 
 /* ---- crossing ---- */
 
@@ -16,7 +16,8 @@ static int64_t function_id(enum function which) {
   /* An interpreter thread serves one engine, all its life. */
   static __thread int64_t ids[FUNCTIONS];
   static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.head", "sidestack.page.write",
-                                               "sidestack.page.finish",  "sidestack.page.read", "sidestack.page.next"};
+                                               "sidestack.page.finish",  "sidestack.page.last", "sidestack.page.read",
+                                               "sidestack.page.next"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -166,7 +167,7 @@ int ssphp_page_next(ssphp_page *page) {
 
 /* ---- the response ---- */
 
-/* Sends the buffer and then `bytes`; `which`: WRITE or FINISH. [fiber; may suspend; no] */
+/* Sends bytes; `which`: WRITE, FINISH or LAST. [fiber; may suspend; no] */
 static int pass(ssphp_page *page, enum function which, const char *bytes, size_t length) {
   ss_value value = text_value(bytes, length);
   ss_call call;
@@ -224,12 +225,12 @@ void ssphp_page_head(ssphp_page *page, sapi_headers_struct *headers) {
   (void)page;
 }
 
-void ssphp_page_finish(ssphp_page *page) {
+void ssphp_page_finish(ssphp_page *page, int last) {
   if (page->idle || page->ended) return;
   page->ended = 1;
   size_t used = page->used;
   page->used = 0;
-  pass(page, FINISH, page->buffer, used);
+  pass(page, last ? LAST : FINISH, page->buffer, used);
 }
 
 size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length) {

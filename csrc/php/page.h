@@ -74,8 +74,9 @@ int ssphp_page_flush(ssphp_page *page);
 /* Status and headers. [fiber; no; no] */
 void ssphp_page_head(ssphp_page *page, sapi_headers_struct *headers);
 
-/* Ends the response. [fiber; may suspend; no] */
-void ssphp_page_finish(ssphp_page *page);
+/* Ends the response, now or, if this is the `last` thing that its call does, when the host has the call's outcome.
+   [fiber; may suspend; no] */
+void ssphp_page_finish(ssphp_page *page, int last);
 
 /* Reads the request's body: as many bytes as there are, up to `length`. [fiber; may suspend; no] */
 size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length);

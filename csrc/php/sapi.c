@@ -1,6 +1,7 @@
 /* The SAPI: how PHP reaches its host. Pages cross (page.c); a script that is no page has the process's own output and log. */
 #include "sapi.h"
 
+#include "command.h"
 #include "page.h"
 #include "start.h"
 
@@ -137,7 +138,8 @@ static int activate(void) {
 
 static int deactivate(void) {
   ssphp_page *page = ssphp_page_here();
-  if (page) ssphp_page_finish(page);
+  /* A worker's call goes on. */
+  if (page) ssphp_page_finish(page, !page->worker);
   return SUCCESS;
 }
 
@@ -172,12 +174,14 @@ void ssphp_sapi_begin(ssphp_run *run) {
   /* Anything but NULL: there is a request. */
   SG(server_context) = run;
   memset(&SG(request_info), 0, sizeof SG(request_info));
-  if (run->task == SSPHP_MAIN) ssphp_page_open();
+  if (run->task != SSPHP_MAIN) return;
+  ssphp_page_open();
+  if (!ssphp_page_here()) ssphp_command_begin(run);
 }
 
 /* [fiber; no; no] */
 void ssphp_sapi_end(ssphp_run *run) {
-  (void)run;
+  if (run->task == SSPHP_MAIN && !ssphp_page_here()) ssphp_command_end();
   ssphp_page_close();
   SG(server_context) = NULL;
 }

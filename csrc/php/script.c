@@ -11,8 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "errors.h"
 #include "host.h"
+#include "page.h"
 #include "values.h"
 #include "php_main.h"
 #include "zend_closures.h"
@@ -264,6 +266,7 @@ void ssphp_script_main(ssphp_run *run, zval *result) {
   command_line(run, path);
   zend_stream_init_filename(&file, path);
   file.primary_script = 1;
+  if (ssphp_page_here() == NULL) ssphp_command_streams();
   zend_execute_data *base = EG(current_execute_data);
   EG(current_execute_data) = NULL; /* as in execute(); and what nobody catches is PHP's to report */
   php_execute_script(&file);

@@ -60,10 +60,11 @@ typedef struct ssphp_run {
 } ssphp_run;
 
 /*
- * Starts PHP with these settings ("name=value\n"...), and `file`, a php.ini, or NULL. NULL, or what is wrong. The calling
- * thread must never end. Once in a process. [any thread but an interpreter's; no; no]
+ * Starts PHP with these settings ("name=value\n"...), and `file`, a php.ini, or NULL; `command_line`: for a program with the
+ * process's own input and output, as PHP's command line. NULL, or what is wrong. The calling thread must never end. Once in
+ * a process. [any thread but an interpreter's; no; no]
  */
-const char *ssphp_startup(const char *settings, const char *file);
+const char *ssphp_startup(const char *settings, const char *file, int command_line);
 
 /* An interpreter of no contexts; NULL: no memory. `host` outlives it. `memory`: bytes for all requests together.
    [interpreter thread; no; no] */

@@ -43,28 +43,46 @@ int ssphp_module_startup(sapi_module_struct *sapi) { return php_module_startup(s
 
 /* What holds unless php.ini or the program says otherwise. */
 static const char *const defaults[][2] = {
-    {"display_errors", "0"}, {"log_errors", "1"},         {"html_errors", "0"},
-    {"implicit_flush", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
+    {"log_errors", "1"}, {"html_errors", "0"}, {"max_execution_time", "0"}, /* calls have deadlines */
     {"opcache.jit", "disable"},
 };
+static const char *const server_defaults[][2] = {{"display_errors", "0"}, {"implicit_flush", "0"}};
+/* As PHP's own command line. */
+static const char *const command_defaults[][2] = {{"display_errors", "1"}, {"implicit_flush", "1"}, {"output_buffering", "0"}};
 
 /* [PHP's thread; no; no] */
-static void ini_defaults(HashTable *configuration) {
-  for (size_t i = 0; i < sizeof(defaults) / sizeof(*defaults); i++) {
+static void put(HashTable *configuration, const char *const settings[][2], size_t count) {
+  for (size_t i = 0; i < count; i++) {
     zval value;
-    ZVAL_NEW_STR(&value, zend_string_init(defaults[i][1], strlen(defaults[i][1]), 1));
-    zend_hash_str_update(configuration, defaults[i][0], strlen(defaults[i][0]), &value);
+    ZVAL_NEW_STR(&value, zend_string_init(settings[i][1], strlen(settings[i][1]), 1));
+    zend_hash_str_update(configuration, settings[i][0], strlen(settings[i][0]), &value);
   }
 }
 
 /* [PHP's thread; no; no] */
-const char *ssphp_startup(const char *settings, const char *file) {
+static void ini_defaults(HashTable *configuration) {
+  put(configuration, defaults, sizeof(defaults) / sizeof(*defaults));
+  put(configuration, server_defaults, sizeof(server_defaults) / sizeof(*server_defaults));
+}
+
+/* [PHP's thread; no; no] */
+static void command_ini_defaults(HashTable *configuration) {
+  put(configuration, defaults, sizeof(defaults) / sizeof(*defaults));
+  put(configuration, command_defaults, sizeof(command_defaults) / sizeof(*command_defaults));
+}
+
+/* [PHP's thread; no; no] */
+const char *ssphp_startup(const char *settings, const char *file, int command_line) {
   char *entries = strdup(settings);
   if (entries == NULL) return "not enough memory";
   if (!php_tsrm_startup_ex(EXPECTED_THREADS)) return "TSRM does not start";
   zend_signal_startup();
+  if (command_line) {
+    ssphp_sapi.name = "cli";
+    ssphp_sapi.phpinfo_as_text = 1;
+  }
   sapi_startup(&ssphp_sapi);
-  ssphp_sapi.ini_defaults = ini_defaults;
+  ssphp_sapi.ini_defaults = command_line ? command_ini_defaults : ini_defaults;
   ssphp_sapi.ini_entries = entries;
   ssphp_sapi.php_ini_path_override = file != NULL ? strdup(file) : NULL;
   ssphp_sapi.php_ini_ignore = file == NULL;

@@ -57,6 +57,27 @@ pub fn is_php(path: &Path) -> bool {
     path.is_dir() || path.extension().is_some_and(|ending| ending == "php")
 }
 
+/// The absolute path of a program to run.
+pub fn program_path(path: &Path) -> anyhow::Result<PathBuf> {
+    #[cfg(feature = "php")]
+    if is_php(path) && path.is_file() {
+        return std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()));
+    }
+    script_path(path)
+}
+
+/// The interpreter of a program.
+pub fn program_engine(path: &Path, deadline: Option<Duration>, limits: &Limits) -> anyhow::Result<Engine> {
+    let capacity = Capacity { threads: Some(1), ..Default::default() };
+    #[cfg(feature = "php")]
+    if is_php(path) {
+        let php = crate::php::settings(&limits.ini)?.command_line();
+        return build(Engine::builder(php), crate::php::MEMORY, &capacity, deadline, limits);
+    }
+    let _ = path;
+    engine(&capacity, deadline, limits)
+}
+
 /// The absolute path of a script that is there and that some guest understands; a script's modules are found beside it.
 pub fn script_path(path: &Path) -> anyhow::Result<PathBuf> {
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -46,11 +46,11 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
         let message = format!("unexpected option `{}` before the script\n", file.display());
         Cli::command().error(ErrorKind::UnknownArgument, message).exit();
     }
-    let path = guest::script_path(&file)?;
+    let path = guest::program_path(&file)?;
     let sources = Sources::of(&path);
     let Deadline(deadline) = options.deadline;
     let begun = Instant::now();
-    let engine = guest::engine(&guest::Capacity { threads: Some(1), ..Default::default() }, deadline, &options.limits)?;
+    let engine = guest::program_engine(&path, deadline, &options.limits)?;
     let mut work = std::pin::pin!(async {
         let script = engine.run_file::<Status>(&path, Rest(args)).label(file.display().to_string());
         // Nobody else calls.

@@ -35,6 +35,7 @@ pub use interpreter::PhpInterpreter;
 pub struct Php {
     file: Option<PathBuf>,
     ini: Vec<(String, String)>,
+    command_line: bool,
 }
 
 impl Php {
@@ -47,6 +48,14 @@ impl Php {
     #[must_use]
     pub fn ini_file(mut self, path: impl AsRef<Path>) -> Self {
         self.file = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// As PHP's own command line: `PHP_SAPI` is `cli`, errors are shown, output leaves at once, and
+    /// [`Engine::run_file`](crate::Engine::run_file) gives a program `$argv`, `STDIN`, `STDOUT` and `STDERR`. Not for web pages.
+    #[must_use]
+    pub fn command_line(mut self) -> Self {
+        self.command_line = true;
         self
     }
 

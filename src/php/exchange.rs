@@ -42,8 +42,8 @@ struct Input {
 
 /// How far the response is.
 enum Stage {
-    /// Nothing of it has left; its status and headers may be known.
-    Held { to: oneshot::Sender<Answer>, head: Option<Box<http::response::Parts>> },
+    /// Nothing of it has left; its status and headers may be known, and all of its body.
+    Held { to: oneshot::Sender<Answer>, head: Option<Box<http::response::Parts>>, body: Bytes },
     /// The host has its head and reads.
     Streaming(async_channel::Sender<Bytes>),
     /// It has ended, or nobody wants it.
@@ -58,7 +58,7 @@ impl Exchange {
         let exchange = Exchange {
             page,
             input: Mutex::new(Input { body, left: Bytes::new() }),
-            stage: Mutex::new(Stage::Held { to, head: None }),
+            stage: Mutex::new(Stage::Held { to, head: None, body: Bytes::new() }),
             failure: Mutex::default(),
             taken: AtomicBool::new(false),
         };
@@ -99,11 +99,11 @@ impl Exchange {
         bytes.is_empty() || chunks.send(bytes).await.is_ok()
     }
 
-    /// Ends the response with these bytes.
+    /// Ends the response with these bytes, now, while the script goes on.
     pub async fn finish(self: &Arc<Self>, bytes: Bytes) {
         let stage = mem::replace(&mut *lock(&self.stage), Stage::Over);
         match stage {
-            Stage::Held { to, head } => {
+            Stage::Held { to, head, .. } => {
                 let _ = to.send(Ok(response(head, Body::whole(bytes))));
             }
             Stage::Streaming(chunks) if !bytes.is_empty() => {
@@ -113,12 +113,27 @@ impl Exchange {
         }
     }
 
+    /// The last bytes of a script that is over: its call's outcome follows, and ends the response ([`Exchange::end`]).
+    pub async fn last(self: &Arc<Self>, bytes: Bytes) {
+        let chunks = match &mut *lock(&self.stage) {
+            Stage::Held { body, .. } => {
+                *body = bytes;
+                return;
+            }
+            Stage::Streaming(chunks) => chunks.clone(),
+            Stage::Over => return,
+        };
+        if !bytes.is_empty() {
+            let _ = chunks.send(bytes).await;
+        }
+    }
+
     /// The page's call is over. What it did not end itself ends here: in order, or broken off.
     pub fn end(&self, outcome: Result<(), Error>) {
         let stage = mem::replace(&mut *lock(&self.stage), Stage::Over);
         match (stage, outcome) {
-            (Stage::Held { to, head }, Ok(())) => {
-                let _ = to.send(Ok(response(head, Body::empty())));
+            (Stage::Held { to, head, body }, Ok(())) => {
+                let _ = to.send(Ok(response(head, Body::whole(body))));
             }
             (Stage::Held { to, .. }, Err(error)) => {
                 let _ = to.send(Err(error));
@@ -155,7 +170,7 @@ impl Exchange {
     fn streaming(self: &Arc<Self>) -> Option<async_channel::Sender<Bytes>> {
         let mut stage = lock(&self.stage);
         match mem::replace(&mut *stage, Stage::Over) {
-            Stage::Held { to, head } => {
+            Stage::Held { to, head, .. } => {
                 let (chunks, receiver) = async_channel::bounded(CHUNKS);
                 *stage = Stage::Streaming(chunks.clone());
                 // Waking the host's side is none of this lock's business.
@@ -290,6 +305,21 @@ mod tests {
         second.end(Err(Error::Cancelled));
         let body = block_on(answer).expect("an answer").expect("a response").into_body();
         assert!(block_on(body.collect()).expect_err("broken off").downcast_ref::<Error>().is_some());
+    }
+
+    #[test]
+    fn what_a_script_wrote_last_counts_only_if_its_call_ends_well() {
+        let (first, answer) = exchange(Body::empty());
+        first.head(500, &[]);
+        block_on(first.last(bytes("cancelled, uncaught")));
+        first.end(Err(Error::Cancelled));
+        assert!(matches!(block_on(answer), Ok(Err(Error::Cancelled))));
+
+        let (second, answer) = exchange(Body::empty());
+        block_on(second.last(bytes("fine")));
+        second.end(Ok(()));
+        let body = block_on(answer).expect("an answer").expect("a response").into_body();
+        assert_eq!(block_on(body.collect()).expect("whole"), b"fine");
     }
 
     #[test]

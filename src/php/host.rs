@@ -26,6 +26,10 @@ pub(crate) fn module() -> Module {
             page(&seat)?.finish(bytes.0.into()).await;
             Ok(())
         })
+        .function("last", async |seat: Ext<Seat>, bytes: Bytes| {
+            page(&seat)?.last(bytes.0.into()).await;
+            Ok(())
+        })
         .function("read", async |seat: Ext<Seat>, most: u32| {
             Ok(Bytes::from(page(&seat)?.read(most as usize).await.as_ref()))
         })

@@ -52,6 +52,7 @@ unsafe extern "C" {
     pub fn ssphp_startup(
         settings: *const ::core::ffi::c_char,
         file: *const ::core::ffi::c_char,
+        command_line: ::core::ffi::c_int,
     ) -> *const ::core::ffi::c_char;
 }
 unsafe extern "C" {

@@ -1,6 +1,6 @@
 //! PHP's start, once in a process.
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 use std::sync::mpsc;
@@ -35,10 +35,11 @@ fn on_its_thread(settings: Php) -> Result<(), String> {
     let file =
         settings.file.map(|path| CString::new(path.as_os_str().as_bytes())).transpose().map_err(|e| e.to_string())?;
     let (tell, told) = mpsc::channel();
+    let command_line = c_int::from(settings.command_line);
     let run = move || {
         let file = file.as_ref().map_or(std::ptr::null(), |file| file.as_ptr());
         // SAFETY: once in a process (the `OnceLock`), on a thread that never ends; both texts live through the call.
-        let error = unsafe { c::ssphp_startup(entries.as_ptr(), file) };
+        let error = unsafe { c::ssphp_startup(entries.as_ptr(), file, command_line) };
         let result = if error.is_null() {
             Ok(())
         } else {

@@ -1,0 +1,133 @@
+//! Document roots: files, folders, the front controller.
+
+use crate::client::{fetch, get, request, serve, serve_folder, site};
+
+const INDEX: &str =
+    "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';";
+
+#[test]
+fn files_scripts_folders_and_the_front_controller() {
+    let server = serve(
+        &[
+            ("index.php", INDEX),
+            ("tool.php", "<?php echo 'tool ', $_SERVER['PATH_INFO'] ?? '-';"),
+            ("style.css", "body {}"),
+            ("docs/index.html", "<p>docs"),
+            (".env", "SECRET=1"),
+            ("lib.inc", "<?php secret"),
+        ],
+        &[],
+    );
+    for (target, status, body) in [
+        ("/", 200, "front / /index.php -"),
+        ("/any/path?x=1", 200, "front /any/path?x=1 /index.php -"),
+        ("/index.php/7", 200, "front /index.php/7 /index.php /7"),
+        ("/tool.php", 200, "tool -"),
+        ("/tool.php/a/b", 200, "tool /a/b"),
+        ("/style.css", 200, "body {}"),
+        ("/docs/", 200, "<p>docs"),
+        ("/.env", 404, "not found\n"),
+        ("/lib.inc", 404, "not found\n"),
+        ("/../../etc/passwd", 404, "not found\n"),
+        ("/%2e%2e/%2e%2e/etc/passwd", 404, "not found\n"),
+    ] {
+        let got = get(&server, target);
+        assert_eq!((got.status, got.text().as_str()), (status, body), "{target}");
+    }
+    let folder = get(&server, "/docs?x");
+    assert_eq!((folder.status, folder.header("location")), (301, Some("/docs/?x")));
+    // No open redirect.
+    assert_eq!(get(&server, "//docs").header("location"), Some("/docs/"));
+}
+
+#[test]
+fn files_have_types_validators_and_ranges() {
+    let server = serve(&[("a.css", "0123456789"), ("b.svg", "<svg/>")], &[]);
+    let whole = get(&server, "/a.css");
+    assert_eq!(whole.header("content-type"), Some("text/css"));
+    assert_eq!(get(&server, "/b.svg").header("content-type"), Some("image/svg+xml"));
+    let tag = whole.header("etag").expect("a tag").to_string();
+    let ask = |method: &str, name: &str, value: &str| {
+        fetch(server.address, &request(method, "/a.css", &[(name, value)], b""))
+    };
+    let part = ask("GET", "range", "bytes=2-4");
+    assert_eq!((part.status, part.text().as_str(), part.header("content-range")), (206, "234", Some("bytes 2-4/10")));
+    assert_eq!(ask("GET", "range", "bytes=50-").status, 416);
+    assert_eq!(ask("GET", "if-none-match", &tag).status, 304);
+    assert_eq!(ask("GET", "if-none-match", "W/\"other\"").status, 200);
+    assert_eq!(ask("GET", "if-modified-since", whole.header("last-modified").expect("a time")).status, 304);
+    let head = ask("HEAD", "x", "y");
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("10"), 0));
+    assert_eq!(ask("POST", "x", "y").status, 405);
+    assert_eq!(get(&server, "/nothing").status, 404);
+}
+
+#[test]
+fn one_file_answers_everything() {
+    let folder =
+        site(&[("app.php", "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"), ("x.txt", "hidden")]);
+    let path = folder.path().join("app.php");
+    let server = crate::common::Server::start_at(&path, &["--threads", "1"], folder);
+    assert_eq!(get(&server, "/x.txt").text(), "/x.txt /app.php");
+}
+
+#[test]
+fn settings_come_from_the_command_line_php_ini_and_folders() {
+    let show = "<?php echo ini_get('memory_limit'), ' ', ini_get('precision'), ' ', ini_get('date.timezone'), ' ', ini_get('user_agent');";
+    let folder = site(&[
+        ("show.php", show),
+        ("sub/show.php", show),
+        ("sub/.user.ini", "user_agent = sub\nprecision = 7\n"),
+        (".user.ini", "user_agent = root\n"),
+        ("php.ini", "memory_limit = 99M\ndate.timezone = Europe/Berlin\nprecision = 5\n"),
+    ]);
+    let ini = folder.path().join("php.ini").display().to_string();
+    let server = serve_folder(folder, &["--php-ini", &ini, "-d", "memory_limit=77M"]);
+    assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root");
+    assert_eq!(get(&server, "/sub/show.php").text(), "77M 7 Europe/Berlin sub");
+    assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root", "a request's settings end with it");
+}
+
+#[test]
+fn run_is_phps_own_command_line() {
+    let folder = site(&[(
+        "job.php",
+        r#"<?php echo PHP_SAPI, ' ', json_encode(array_slice($argv, 1)), $argc, ' ', json_encode($_SERVER['argv'][1] ?? null), ' ', basename($_SERVER['SCRIPT_NAME']), "\n";
+        fwrite(STDOUT, 'out: ' . fgets(STDIN)); fwrite(STDERR, "err\n"); echo $undefined; exit(7);"#,
+    )]);
+    let mut child = crate::common::sidestack()
+        .arg("run")
+        .arg(folder.path().join("job.php"))
+        .args(["one", "--two"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    std::io::Write::write_all(&mut child.stdin.take().expect("piped"), b"line\n").expect("sent");
+    let ran = crate::common::ran(child);
+    assert!(ran.stdout.starts_with("cli [\"one\",\"--two\"]3 \"one\" job.php\nout: line\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("Warning: Undefined variable $undefined"), "{}", ran.stdout);
+    assert!(
+        ran.stderr.starts_with("err\n") && ran.stderr.contains("PHP Warning:  Undefined variable"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(ran.status, Some(7));
+}
+
+#[test]
+fn the_example_runs_with_and_without_workers() {
+    for flags in [&[][..], &["--workers", "2"]] {
+        let folder = crate::common::Folder::new();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/php/public");
+        let server = crate::common::Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
+        assert!(get(&server, "/").text().contains("<h1>Hello from PHP 8.4."), "{flags:?}");
+        let form = [("Content-Type", "application/x-www-form-urlencoded")];
+        let hello = fetch(server.address, &request("POST", "/hello", &form, b"name=%3Cyou%3E"));
+        assert!(hello.text().contains("<h1>Hello &lt;you&gt;</h1>"), "{flags:?}: {}", hello.text());
+        assert_eq!(get(&server, "/style.css").header("content-type"), Some("text/css"));
+        assert_eq!(get(&server, "/none").status, 404);
+        assert!(get(&server, "/stream").text().ends_with("line 5\n"), "{flags:?}");
+    }
+}
