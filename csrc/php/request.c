@@ -121,7 +121,7 @@ static void answer(void) {
     php_header();
   } zend_end_try();
   ssphp_page *page = ssphp_page_here();
-  if (page != NULL) ssphp_page_finish(page);
+  if (page != NULL) ssphp_page_finish(page, !page->worker);
 }
 
 /* [fiber; may suspend; no] */
