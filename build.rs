@@ -162,6 +162,7 @@ fn bridge() {
                 "native.c",
                 "faults.c",
                 "fault_report.c",
+                "snapshot.c",
                 "signals.c",
                 "signals_attach.c",
                 "registration.c",

@@ -271,6 +271,7 @@ int sidestack_yield(void) {
     return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
   ss_thread *thread = &ss_thread_state;
   ss_enter_host(thread);
+  thread->frame = (uintptr_t)__builtin_frame_address(0);
   ss_cross_yield(thread);
   ss_leave_host(thread);
   return thread->interrupt ? look_up() : SIDESTACK_OK; /* cancelled, perhaps meanwhile? */

@@ -1,5 +1,5 @@
 /*
- * What is told of a fault: where the thread was, in which object. All of it runs in signal handlers, with the heap and the
+ * What is told of a fault: in which objects its frames are, and the report. All of it runs in signal handlers, with the heap and the
  * stack in any state: memory is read through the kernel, which checks, and nothing is allocated.
  */
 #include <dlfcn.h>
@@ -12,7 +12,7 @@
 #include "faults.h"
 #include "signals_state.h"
 
-enum { OBJECTS = 256, NAME = 48, FRAME_LIMIT = 1 << 26 /* a frame larger than that is none */ };
+enum { OBJECTS = 256, NAME = 48 };
 
 /* Written once each, under the lock in faults.c; read by handlers up to `known`. */
 typedef struct object {
@@ -73,38 +73,16 @@ static const object *object_at(uintptr_t address) {
   return NULL;
 }
 
+int ss_fault_object(uintptr_t address) { return object_at(address) != NULL; }
+
 const char *ss_fault_locks(uintptr_t address) {
   const object *object = object_at(address);
   return object && object->locks ? object->name : NULL;
 }
 
-/* ---- the walk ---- */
-
 int ss_fault_copy(void *to, const void *from, size_t size) {
   struct iovec local = {to, size}, remote = {(void *)from, size};
   return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)size;
-}
-
-/* Two words from anywhere; 0 if they cannot be read. [any, also in a handler; no; no] */
-static int peek(uintptr_t address, uintptr_t words[2]) {
-  return ss_fault_copy(words, (const void *)address, 2 * sizeof *words);
-}
-
-void ss_fault_walk(ss_fault *fault, const ss_thread *thread, uintptr_t pc, uintptr_t frame, uintptr_t stack) {
-  uintptr_t words[2];
-  fault->depth = 0;
-  fault->frames[fault->depth++] = pc;
-  /* A call of a pointer to nowhere: who called is on top of the stack. */
-  if (!object_at(pc) && peek(stack, words)) fault->frames[fault->depth++] = words[0];
-  int inside = frame >= thread->stack_limit && frame < thread->stack_base;
-  while (fault->depth < SS_FAULT_FRAMES && frame && frame % sizeof frame == 0 && peek(frame, words)) {
-    if (words[1] == 0) return;
-    fault->frames[fault->depth++] = words[1];
-    uintptr_t outer = words[0];
-    if (outer <= frame || outer - frame > FRAME_LIMIT) return;
-    if (inside && outer >= thread->stack_base) return;
-    frame = outer;
-  }
 }
 
 /* ---- the report ---- */
@@ -159,12 +137,8 @@ void ss_fault_report(const ss_fault *fault, const char *why, const char *where) 
   add(&line, name_of(fault->signo));
   add(&line, fault->overflow ? " (stack overflow) at address 0x" : " at address 0x");
   add_number(&line, fault->address, 16);
-  if (fault->place[0]) {
-    add(&line, " in ");
-    add(&line, fault->place);
-  }
   add(&line, " in fiber ");
-  add_number(&line, fault->fiber, 10);
+  add_number(&line, fault->at.fiber, 10);
   add(&line, ", which cannot be contained: ");
   add(&line, why);
   if (where) {
@@ -172,8 +146,9 @@ void ss_fault_report(const ss_fault *fault, const char *why, const char *where) 
     add(&line, where);
   }
   put(&line);
-  for (uint32_t i = 0; i < fault->depth; i++) {
-    const object *object = object_at(fault->frames[i]);
+  for (uint32_t i = 0; i < fault->at.depth; i++) {
+    uintptr_t frame = fault->at.frames[i];
+    const object *object = object_at(frame);
     add(&line, "  ");
     add_number(&line, i, 10);
     add(&line, ": ");
@@ -182,7 +157,13 @@ void ss_fault_report(const ss_fault *fault, const char *why, const char *where) 
       add(&line, "+");
     }
     add(&line, "0x");
-    add_number(&line, fault->frames[i] - (object ? object->base : 0), 16);
+    add_number(&line, frame - (object ? object->base : 0), 16);
+    put(&line);
+  }
+  for (const char *text = fault->at.script; *text;) {
+    add(&line, "  script: ");
+    while (*text && *text != '\n' && line.length < sizeof line.text - 1) line.text[line.length++] = *text++;
+    while (*text && *text++ != '\n') continue;
     put(&line);
   }
 }

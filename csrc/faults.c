@@ -134,14 +134,12 @@ static uintptr_t register_of(const ucontext_t *context, int which) {
   return (uintptr_t)context->uc_mcontext.gregs[which];
 }
 
+/* [interpreter thread, also in a handler; no; no] */
 static void note(ss_fault *fault, const ss_thread *thread, int signo, uintptr_t address) {
   fault->signo = signo;
   fault->address = address;
-  fault->fiber = thread->fiber_id;
   fault->overflow = (signo == SIGSEGV || signo == SIGBUS) && address < thread->stack_limit &&
                     thread->stack_limit - address <= thread->stack_guard;
-  fault->place[0] = '\0';
-  if (thread->guest_where) thread->guest_where(fault->place, sizeof fault->place);
 }
 
 /* Opens the guard and goes on until the thread is out of the C library. [interpreter thread, in the handler; no; no] */
@@ -160,7 +158,7 @@ static int fault_of_guest(ss_thread *thread, ss_signals *signals, int signo, sig
   uintptr_t pc = register_of(context, REG_RIP), stack = register_of(context, REG_RSP);
   ss_fault *fault = signals->fault;
   note(fault, thread, signo, (uintptr_t)info->si_addr);
-  ss_fault_walk(fault, thread, pc, register_of(context, REG_RBP), stack);
+  ss_snapshot_note(&fault->at, thread, pc, register_of(context, REG_RBP), stack);
   const char *locks = locks_at(thread, pc);
   if (on_alternate_stack(signals, stack)) {
     ss_fault_report(fault, "in a signal handler of the guest's", NULL);
@@ -244,7 +242,7 @@ void abort(void) {
   if (ss_registration_read(SIGABRT, &action, &owner)) raise(SIGABRT);
   uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
   note(signals->fault, thread, SIGABRT, 0);
-  ss_fault_walk(signals->fault, thread, (uintptr_t)__builtin_return_address(0), *(uintptr_t *)frame, frame);
+  ss_snapshot_note(&signals->fault->at, thread, (uintptr_t)__builtin_return_address(0), *(uintptr_t *)frame, frame);
   if (on_alternate_stack(signals, frame)) {
     ss_fault_report(signals->fault, "in a signal handler of the guest's", NULL);
     thread->in_host = 1;

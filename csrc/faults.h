@@ -7,19 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "snapshot.h"
 #include "thread.h"
-
-enum { SS_FAULT_FRAMES = 64, SS_FAULT_PLACE = 160 };
 
 /* What is known of a fault. */
 typedef struct ss_fault {
   int signo;         /* SIGABRT: abort() */
   int overflow;      /* the address lies in the guard of the current fiber's stack */
   uintptr_t address; /* that was touched; of SIGFPE and SIGILL: the instruction */
-  uint64_t fiber;    /* its id */
-  char place[SS_FAULT_PLACE]; /* of the script, where the guest knows it; terminated */
-  uint32_t depth;    /* of `frames` */
-  uintptr_t frames[SS_FAULT_FRAMES]; /* innermost first: where it happened, then return addresses */
+  ss_snapshot at;    /* where it happened */
 } ss_fault;
 
 /*
@@ -43,8 +39,8 @@ void ss_fault_note_objects(void);
 /* The name of the object at `address` if code there may hold a lock that everybody needs; or NULL. [any, also in a handler; no; no] */
 const char *ss_fault_locks(uintptr_t address);
 
-/* Fills in `frames`. [interpreter thread, also in a handler; no; no] */
-void ss_fault_walk(ss_fault *fault, const ss_thread *thread, uintptr_t pc, uintptr_t frame, uintptr_t stack);
+/* Whether a program or a library is at `address`. [any, also in a handler; no; no] */
+int ss_fault_object(uintptr_t address);
 
 /* Tells on stderr why the process ends. [any, also in a handler; no; no] */
 void ss_fault_report(const ss_fault *fault, const char *why, const char *object);

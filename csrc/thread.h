@@ -35,6 +35,7 @@ typedef struct ss_thread {
   uintptr_t stack_base;        /* of the current fiber's stack: highest address */
   uintptr_t stack_limit;       /* lowest usable address; 0 while no fiber is current: no limit */
   uintptr_t stack_guard;       /* bytes below it that fault when touched */
+  uintptr_t frame;             /* of the crossing that a fiber's code made last: whoever walks its stack begins there */
   volatile uint64_t epoch;     /* counts resumes: a tick that carries another epoch is stale */
   volatile uint64_t deadline;  /* of the current fiber, CLOCK_MONOTONIC nanoseconds; UINT64_MAX: none */
   volatile uint64_t alarm;     /* the guest's, for the current fiber, as above: a host call that waits then fails with "alarm" */
@@ -47,7 +48,7 @@ typedef struct ss_thread {
   volatile int faulted;        /* 1: the current fiber has faulted, and is never to be resumed */
   volatile int allocating;     /* 1: the allocator of a guest's own heap runs */
   void (*volatile guest_interrupt)(void); /* makes running guest code look up; async-signal-safe; may be NULL */
-  void (*volatile guest_where)(char *, uintptr_t); /* writes the script's place; async-signal-safe; may be NULL */
+  void (*volatile guest_where)(char *, uintptr_t); /* writes the script's stack, a line each, innermost first; async-signal-safe; may be NULL */
   void *guest;                 /* the guest's own anchor (Lua: its universe) */
 } ss_thread;
 

@@ -14,6 +14,8 @@
  * nothing of the guest may be touched: `pending` is raised instead, and ss_leave_host's slow path makes the guest look
  * up on the return to C.
  *
+ * Another thread may send the same signal to ask what the fiber is at (snapshot.h): that is no tick.
+ *
  * The handler is installed with all signals blocked, as the one in signals.c is: neither interrupts the other.
  * ss_tick_arm zeroes `idle` before it looks at `armed`, so that a tick in between cannot disarm after it was seen
  * armed.
@@ -29,6 +31,7 @@
 #include "registration.h"
 #include "signals.h"
 #include "signals_state.h"
+#include "snapshot.h"
 
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
@@ -101,9 +104,11 @@ static void look(ss_thread *thread, ss_signals *signals) {
 
 /* [any thread; no; no] */
 static void tick(int signo, siginfo_t *info, void *context) {
-  (void)signo, (void)info, (void)context;
+  (void)signo;
   int saved = errno;
-  if (ss_thread_state.attached) look(&ss_thread_state, &ss_signals_state);
+  const ss_thread *thread = &ss_thread_state;
+  int asked = thread->attached && info->si_code == SI_QUEUE && ss_snapshot_asked(thread, info->si_value.sival_ptr, context);
+  if (thread->attached && !asked) look(&ss_thread_state, &ss_signals_state);
   errno = saved;
 }
 

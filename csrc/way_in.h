@@ -41,6 +41,7 @@ static inline int64_t ss_cross(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t 
   if (__builtin_expect(thread->place != SS_ON_FIBER, 0)) return ss_cross_in_place(thread, a, b, c, d, body);
   ss_enter_host(thread);
   thread->place = SS_ON_THREAD;
+  thread->frame = (uintptr_t)__builtin_frame_address(0);
   int64_t status = ss_move_to(thread, a, b, c, d, body);
   thread->place = SS_ON_FIBER;
   if (status == SS_CROSS_SUSPEND) status = ss_cross_suspend(thread);

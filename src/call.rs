@@ -12,8 +12,11 @@ pub mod presence;
 pub mod reference;
 pub mod roster;
 pub mod scheduled;
+pub mod stats;
 pub mod tenure;
 pub mod wake;
 
 pub use future::Call;
+pub use outcomes::Failures;
 pub use reference::Function;
+pub use stats::CallStats;

@@ -21,13 +21,14 @@ use crate::Error;
 use crate::call::Call;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Dispatch, Scripts, Source, Target, Work};
-use crate::call::outcomes::Outcomes;
+use crate::call::outcomes::{Failures, Outcomes};
 use crate::diagnosis::FiberInfo;
 use crate::error::refused;
 use crate::worker::quarantine::Watched;
 use crate::worker::thread::Losses;
 
 pub use builder::Builder;
+pub use fibers::Cancelled;
 pub use script::Script;
 
 /// Interpreters of one guest, behind one handle. Cloning is cheap; when the last clone and the last [`Script`] are gone,
@@ -131,6 +132,8 @@ pub struct Metrics {
     pub slow_host_calls: u64,
     /// The last of them, by name.
     pub last_slow_host_call: Option<String>,
+    /// What went wrong with calls and tasks, by kind.
+    pub failures: Failures,
     /// How often calls were ended because nothing could wake them any more: [`Call::detect_deadlock`].
     pub deadlocks: u64,
     /// The fibers that waited the last time.
@@ -248,6 +251,7 @@ impl Engine {
             stuck: self.0.stuck.load(Ordering::Relaxed),
             slow_host_calls,
             last_slow_host_call,
+            failures: self.0.outcomes.failures(),
             deadlocks,
             last_deadlock,
         }

@@ -1,10 +1,11 @@
 //! The one public error, and the way a host function raises an error that scripts can match on.
 
+use std::backtrace::BacktraceStatus;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnosis::FiberInfo;
+use crate::diagnosis::{Backtrace, FiberInfo, HostPanic, Parts};
 
 /// What a host function returns: any error becomes an error in the script.
 pub type HostResult<T> = anyhow::Result<T>;
@@ -49,8 +50,8 @@ pub enum Error {
         fault: String,
         /// The fiber it happened in.
         fiber: u64,
-        /// The C frames, innermost first, one a line; empty if it was none of guest code.
-        backtrace: String,
+        /// The C frames, then the script's; empty if it was none of guest code.
+        backtrace: Backtrace,
     },
     /// The interpreter that ran the call, or that a bound value belongs to, is gone.
     InterpreterLost {
@@ -241,6 +242,23 @@ impl Error {
         }
     }
 
+    /// How it came to this, in one list, innermost first: frames of Rust (of a host function that panicked, or of a host error
+    /// that was made with a backtrace, see `anyhow`), then of C (of a crash or a panic), then of the script. Empty where nothing
+    /// is known.
+    pub fn backtrace(&self) -> Backtrace {
+        match self {
+            Error::Crashed { backtrace, .. } => backtrace.clone(),
+            Error::Script { traceback, source, .. } => {
+                let mut parts = Parts { script: traceback.clone(), ..Parts::default() };
+                if let Some(source) = source {
+                    within(source, &mut parts);
+                }
+                Backtrace::new(parts)
+            }
+            _ => Backtrace::default(),
+        }
+    }
+
     /// The code a script or a program can match on, where the error has one.
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -258,6 +276,21 @@ impl Error {
             Error::Refused { name, .. } => Some(name),
             Error::System { .. } => Some("system"),
         }
+    }
+}
+
+/// What a host error knows of how it came about.
+fn within(source: &anyhow::Error, parts: &mut Parts) {
+    if let Some(panic) = source.downcast_ref::<HostPanic>() {
+        parts.inner = panic.backtrace.clone();
+    } else if let Some(error) = source.downcast_ref::<Error>() {
+        parts.inner = error.backtrace();
+        // An error of a nested call keeps its traceback on its way out.
+        if matches!(error, Error::Script { traceback, .. } if *traceback == parts.script) {
+            parts.script.clear();
+        }
+    } else if source.backtrace().status() == BacktraceStatus::Captured {
+        parts.captured = source.backtrace().to_string();
     }
 }
 

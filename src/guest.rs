@@ -64,8 +64,9 @@ pub unsafe trait Interpreter: 'static {
     /// guest code runs.
     fn interrupt(&self) -> Option<unsafe extern "C" fn()>;
 
-    /// What writes the place of the script that runs, terminated, into so many bytes, or nothing. Called from the handler of a
-    /// fault of guest code, with the guest's state broken perhaps.
+    /// What writes the stack of the script that runs, a line each ("app.lua:14: in function 'load'"), innermost first, terminated,
+    /// into so many bytes, or nothing. Called from signal handlers, that of a fault of guest code among them, with the
+    /// guest's state broken perhaps.
     fn place(&self) -> Option<unsafe extern "C" fn(*mut std::ffi::c_char, usize)> {
         None
     }
@@ -99,6 +100,11 @@ pub unsafe trait Interpreter: 'static {
     fn position(&self, run: &Self::Run, saved: &Self::Saved) -> Option<String> {
         let _ = (run, saved);
         None
+    }
+
+    /// The whole stack of a suspended fiber's script, in lines as [`Interpreter::place`] writes them. It only reads.
+    fn stack(&self, run: &Self::Run, saved: &Self::Saved) -> String {
+        self.position(run, saved).unwrap_or_default()
     }
 
     /// Bytes that the guest's heap holds now.

@@ -24,9 +24,9 @@ mod sys;
 pub mod value;
 mod worker;
 
-pub use call::{Call, Function};
-pub use diagnosis::{FiberInfo, FiberState};
-pub use engine::{Builder, Engine, Metrics, Script};
+pub use call::{Call, CallStats, Failures, Function};
+pub use diagnosis::{Backtrace, FiberInfo, FiberState, Frame, HostPanic, Language};
+pub use engine::{Builder, Cancelled, Engine, Metrics, Script};
 pub use error::{Error, HostResult, Limit, Raise};
 #[doc(inline)]
 pub use export::export;

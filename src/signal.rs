@@ -11,6 +11,7 @@
 
 mod attach;
 mod faults;
+pub(crate) mod snapshot;
 pub(crate) mod tick;
 
 pub(crate) use attach::Attached;

@@ -179,7 +179,6 @@ impl<I: Interpreter> Worker<I> {
         };
         match message {
             Some(message) => {
-                self.quiet.looked = false;
                 self.take(message);
                 self.count_started();
             }

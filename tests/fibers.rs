@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use sidestack::{Engine, Error, FiberInfo, FiberState, Function, Limit, Lua, Module, Script};
+use sidestack::{Cancelled, Engine, Error, FiberInfo, FiberState, Function, Language, Limit, Lua, Module, Script};
 
 /// How long anything may take that is not measured.
 const LONG: Duration = Duration::from_secs(20);
@@ -139,4 +139,145 @@ fn an_interpreter_is_replaced_after_its_calls() {
     let metrics = block_on(engine.shutdown(LONG));
     assert_eq!((metrics.stuck, metrics.leaked_objects, metrics.quarantined), (0, 0, 0));
     assert!(Engine::builder(Lua::new()).max_calls(0).build().is_err());
+}
+
+const STACKS: &str = "local ss = require 'sidestack'
+local app = require 'app'
+local function wait()
+  ss.sleep(60)
+end
+local function deeper(n)
+  if n == 0 then return wait() or n end
+  return deeper(n - 1) + n
+end
+return {
+  deep = function() return deeper(2) end,
+  inside = function()
+    local outer = coroutine.wrap(function()
+      local inner = coroutine.create(function()
+        local _ = wait()
+      end)
+      coroutine.resume(inner)
+    end)
+    outer()
+  end,
+  sorts = function()
+    table.sort({ 1, 2 }, function() local _ = wait() end)
+  end,
+  spin = function()
+    while true do
+    end
+  end,
+  block = function(ms)
+    app.block(ms)
+  end,
+  shell = function(s)
+    return io.popen('sleep ' .. s):read('a')
+  end,
+}";
+
+fn stacks(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>) -> (Engine, Script) {
+    let app = Module::new("app").function("block", |ms: u64| {
+        std::thread::sleep(Duration::from_millis(ms));
+        Ok(())
+    });
+    let engine = build(Engine::builder(Lua::new().io(true)).threads(1).module(app)).build().expect("an engine");
+    let script = block_on(engine.load_text("app.lua", STACKS)).expect("a script");
+    (engine, script)
+}
+
+/// The only fiber, with its stacks, once `good` is true of it.
+fn only(engine: &Engine, good: impl Fn(&FiberInfo) -> bool) -> FiberInfo {
+    let begun = Instant::now();
+    loop {
+        let mut found = block_on(engine.fibers_with_stacks());
+        if found.len() == 1 && good(&found[0]) {
+            return found.remove(0);
+        }
+        assert!(begun.elapsed() < LONG, "{found:?}");
+    }
+}
+
+fn script_places(fiber: &FiberInfo) -> Vec<&str> {
+    fiber.backtrace.of(Language::Script).map(|frame| frame.place.as_deref().expect("a place")).collect()
+}
+
+fn functions(fiber: &FiberInfo) -> Vec<&str> {
+    fiber.backtrace.of(Language::C).map(|frame| frame.function.as_str()).collect()
+}
+
+#[test]
+fn the_whole_stack_of_a_waiting_fiber_is_told() {
+    let (engine, script) = stacks(|builder| builder);
+    let waits = |fiber: &FiberInfo| fiber.state == FiberState::Waiting;
+    for (name, places) in [
+        ("deep", &["app.lua:4", "app.lua:7", "app.lua:8", "app.lua:8"][..]),
+        ("inside", &["app.lua:4", "app.lua:15", "app.lua:17", "app.lua:19"]),
+        ("sorts", &["app.lua:4", "app.lua:22", "app.lua:22"]),
+    ] {
+        let call = engine.spawn(script.call::<()>(name, ())).expect("begun");
+        let fiber = only(&engine, waits);
+        assert_eq!(script_places(&fiber), places, "{name}: {}", fiber.backtrace);
+        let c = functions(&fiber);
+        for function in ["ss_host_call", "luaV_execute", "lua_resume", "sslua_entry"] {
+            assert!(c.contains(&function), "{name}: no {function} in {}", fiber.backtrace);
+        }
+        assert_eq!(c.contains(&"luaB_auxwrap") || c.contains(&"auxwrap"), name == "inside", "{}", fiber.backtrace);
+        // C first, then the script; and only where it is asked for.
+        let last_c = fiber.backtrace.frames().iter().rposition(|frame| frame.language == Language::C);
+        assert_eq!(last_c, Some(c.len() - 1));
+        assert!(block_on(engine.fibers())[0].backtrace.is_empty());
+        drop(call);
+        until(&engine, <[FiberInfo]>::is_empty);
+    }
+    let text = "script app.lua:4 in function <app.lua:3>";
+    let call = engine.spawn(script.call::<()>("deep", ())).expect("begun");
+    assert!(only(&engine, waits).backtrace.to_string().contains(text));
+    drop(call);
+}
+
+#[test]
+fn the_stack_of_a_script_that_loops_is_told() {
+    let (engine, script) = stacks(|builder| builder);
+    let call = engine.spawn(script.call::<()>("spin", ())).expect("begun");
+    let fiber = only(&engine, |fiber| fiber.state == FiberState::Running);
+    assert_eq!(fiber.held, None);
+    assert!(matches!(script_places(&fiber)[..], ["app.lua:25" | "app.lua:26"]), "{}", fiber.backtrace);
+    drop(call);
+}
+
+#[test]
+fn the_stack_of_who_holds_an_interpreter_is_told_without_it() {
+    let (engine, script) = stacks(|builder| builder);
+    // In a host function: from the frame that called it. In the C library: from wherever that is.
+    for (name, argument, place, inner) in
+        [("block", 1500.0, "app.lua:29", "ss_host_call"), ("shell", 1.5, "app.lua:32", "luaV_execute")]
+    {
+        let call = engine.spawn(script.call::<()>(name, argument)).expect("begun");
+        let fiber = only(&engine, |fiber| fiber.held.is_some());
+        let c = functions(&fiber);
+        assert_eq!(script_places(&fiber), [place], "{name}: {}", fiber.backtrace);
+        assert_eq!((fiber.at.as_deref(), fiber.state), (Some(place), FiberState::Running));
+        for function in [inner, "luaV_execute", "lua_resume", "sslua_entry"] {
+            assert!(c.contains(&function), "{name}: no {function} in {}", fiber.backtrace);
+        }
+        let _ = block_on(call);
+    }
+}
+
+#[test]
+fn fibers_are_cancelled_by_their_ids() {
+    let (engine, script) = stacks(|builder| builder.grace(Duration::from_millis(50)));
+    for name in ["deep", "spin"] {
+        let call = engine.spawn(script.call::<()>(name, ())).expect("begun");
+        let id = only(&engine, |fiber| fiber.backtrace.of(Language::Script).count() > 0).id.expect("a fiber");
+        assert_eq!(block_on(engine.cancel(id + 1_000_000)), Cancelled::NotFound);
+        assert_eq!(block_on(engine.cancel(id)), Cancelled::Now);
+        assert!(matches!(block_on(call), Err(Error::Cancelled)));
+        assert_eq!(block_on(engine.cancel(id)), Cancelled::NotFound);
+    }
+    let call = engine.spawn(script.call::<()>("block", 1000)).expect("begun");
+    let id = only(&engine, |fiber| fiber.held.is_some()).id.expect("a fiber");
+    assert_eq!(block_on(engine.cancel(id)), Cancelled::Later);
+    assert!(matches!(block_on(call), Err(Error::Cancelled)));
 }

@@ -38,12 +38,12 @@ fn home(name: &str) -> &str {
     match name {
         "Error" | "HostResult" | "Limit" | "Raise" => "error",
         "Value" | "Bytes" => "value",
-        "FiberInfo" | "FiberState" => "diagnosis",
-        "Call" | "Function" => "call",
+        "Backtrace" | "HostPanic" | "FiberInfo" | "FiberState" | "Frame" | "Language" => "diagnosis",
+        "Call" | "CallStats" | "Failures" | "Function" => "call",
         "Cx" | "Ext" | "FromCall" | "HostFn" | "HostObject" | "Members" | "Module" | "Object" | "Rest" | "State" => {
             "host"
         }
-        "Engine" | "Builder" | "Script" | "Metrics" => "engine",
+        "Cancelled" | "Engine" | "Builder" | "Script" | "Metrics" => "engine",
         "Lua" | "Native" | "Php" => "guest",
         other => other,
     }

@@ -107,9 +107,9 @@ void sslua_leave(sslua *universe, sslua_saved *saved);
 void sslua_interrupt(void);
 
 /*
- * Writes "name:line" of the innermost Lua function, terminated, or nothing. Lua's structures may be in any state. The line is
- * that of the last instruction that saved its place: the one that faulted, or one shortly before.
- * [interpreter thread, also in a signal handler; no; no]
+ * Writes the stack of the script that runs, a line each, innermost first, "app.lua:14: in function <app.lua:9>", terminated.
+ * Lua's structures may be in any state. The first line's number is that of the last instruction that saved its place: the one
+ * that faulted, or one shortly before. [interpreter thread, also in a signal handler; no; no]
  */
 void sslua_where(char *text, size_t size);
 
@@ -120,10 +120,10 @@ int sslua_in_finalizer(const sslua *universe);
 uint64_t sslua_over_memory(sslua *universe);
 
 /*
- * Writes where in its script the suspended fiber of a run is, "app.lua:22", without a terminator: the innermost frame of
- * the script's own. Returns the bytes written; 0: not known. Reads only. [interpreter thread; no; no]
+ * The same of a suspended fiber's run, or only the place of its innermost frame, "app.lua:22". Returns the bytes written; 0: not
+ * known. Reads only. [interpreter thread; no; no]
  */
-size_t sslua_position(const sslua_run *run, const sslua_saved *saved, char *text, size_t size);
+size_t sslua_stack(const sslua_run *run, const sslua_saved *saved, int whole, char *text, size_t size);
 
 /* Bytes on Lua's heap. [interpreter thread; no; no] */
 size_t sslua_memory_used(const sslua *universe);

@@ -108,6 +108,7 @@ void sslua_enter(sslua_run *run, const sslua_saved *saved) {
   u->run = run;
   u->memory.current = run->account;
   sslua_env_select(u, run);
+  ss_thread_state.guest = u;
   sslua_thread_state.current = saved->current;
   if (ss_thread_state.interrupt && saved->current != NULL) sslua_arm(saved->current);
 }

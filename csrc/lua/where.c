@@ -1,76 +1,160 @@
 /*
- * Reads a script's place from structures that may be broken, in a signal handler: each is copied by way of the kernel, which
- * says if it is not there, and every loop is bounded.
+ * Where a script is: the frames of a fiber's Lua threads, innermost first.
+ *
+ * Read from Lua's structures directly: lua_getinfo() is the guest's, and looks up. In a signal handler they may be broken;
+ * there each is copied by way of the kernel, which says if it is not there. Every loop is bounded. A frame that has called
+ * something, or that stopped in the hook, has saved its instruction, so its line is exact; that of the one that runs is the
+ * line of the last instruction that saved its place. Frames of chunks with no name of a file (the prelude, which is
+ * "=sidestack") are passed over: their caller is what a reader of the script knows.
+ *
+ * Lua does not say which thread resumed a coroutine. But a thread that has resumed one is in a C function whose first
+ * argument (coroutine.resume), or first upvalue (coroutine.wrap), that one is.
  */
 #include "../faults.h"
 #include "interrupt.h"
 #include "ldebug.h"
+#include "universe.h"
 
-enum { FRAMES = 200, NAME = 120 };
+#include <string.h>
 
-#define COPY(to, from) ss_fault_copy(&(to), (from), sizeof(to))
+enum { THREADS = 32, FRAMES = 200, NAME = 120 };
+
+/* Copies memory; 0: it is not there. */
+typedef int reader(void *to, const void *from, size_t size);
+
+typedef struct text {
+  char *bytes; /* terminated */
+  size_t size, length;
+} text;
+
+#define READ(to, from) read(&(to), (from), sizeof(to))
+
+/* [any; no; no] */
+static int plainly(void *to, const void *from, size_t size) {
+  memcpy(to, from, size);
+  return 1;
+}
 
 /* The line of instruction `pc`, as luaG_getfuncline() finds it; -1: unknown. [any; no; no] */
-static int line_of(const Proto *p, ptrdiff_t pc) {
+static int line_of(reader *read, const Proto *p, ptrdiff_t pc) {
   if (p->lineinfo == NULL || pc < 0 || pc >= p->sizecode || pc >= p->sizelineinfo) return -1;
   int line = p->linedefined;
   ptrdiff_t base = -1;
   AbsLineInfo entry;
   ptrdiff_t first = pc / MAXIWTHABS - 1;
   for (ptrdiff_t i = first < 0 ? 0 : first; i < p->sizeabslineinfo; i++) {
-    if (!COPY(entry, &p->abslineinfo[i])) return -1;
+    if (!READ(entry, &p->abslineinfo[i])) return -1;
     if (entry.pc > pc) break;
     base = entry.pc, line = entry.line;
   }
   ls_byte steps[4 * MAXIWTHABS];
   ptrdiff_t count = pc - base;
   if (count > (ptrdiff_t)sizeof steps) return -1;
-  if (count > 0 && !ss_fault_copy(steps, p->lineinfo + base + 1, (size_t)count)) return -1;
+  if (count > 0 && !read(steps, p->lineinfo + base + 1, (size_t)count)) return -1;
   for (ptrdiff_t i = 0; i < count; i++) line += steps[i];
   return line;
 }
 
-/* Appends to `text`; returns the new length. [any; no; no] */
-static size_t add(char *text, size_t size, size_t length, const char *more, size_t count) {
-  for (size_t i = 0; i < count && length + 1 < size; i++) text[length++] = more[i];
-  text[length] = '\0';
-  return length;
+/* [any; no; no] */
+static void add(text *out, const char *more) {
+  while (*more && out->length + 1 < out->size) out->bytes[out->length++] = *more++;
+  out->bytes[out->length] = '\0';
 }
 
-static void write_place(const Proto *p, int line, char *text, size_t size) {
-  char name[NAME] = {0};
-  TString source;
-  if (p->source == NULL || !COPY(source, p->source)) return;
-  size_t count = source.shrlen != 0xFF ? source.shrlen : source.u.lnglen;
-  if (count > NAME) count = NAME;
-  if (!ss_fault_copy(name, getstr(p->source), count)) return;
-  int named = count > 0 && (name[0] == '@' || name[0] == '=');
-  size_t length = named ? add(text, size, 0, name + 1, count - 1) : add(text, size, 0, "a text", 6);
-  if (line <= 0) return;
+/* ":14" [any; no; no] */
+static void add_line(text *out, int line) {
   char digits[16];
   size_t at = sizeof digits;
+  digits[--at] = '\0';
   do
     digits[--at] = (char)('0' + line % 10);
-  while ((line /= 10) != 0);
-  length = add(text, size, length, ":", 1);
-  add(text, size, length, digits + at, sizeof digits - at);
+  while ((line /= 10) > 0);
+  digits[--at] = ':';
+  add(out, digits + at);
 }
 
-void sslua_where(char *text, size_t size) {
-  lua_State *L = sslua_thread_state.current;
-  lua_State state;
+/* "app.lua:14: in function <app.lua:9>", or only the place. 0: it is no frame of a script's. [any; no; no] */
+static int add_frame(reader *read, const CallInfo *ci, int whole, text *out) {
+  TValue function;
+  LClosure closure;
+  Proto p;
+  TString source;
+  char name[NAME + 1] = {0}, id[LUA_IDSIZE];
+  if (!isLua(ci) || !read(&function, ci->func.p, sizeof function) || !ttisLclosure(&function)) return 0;
+  if (!READ(closure, (const void *)function.value_.gc) || !READ(p, closure.p)) return 0;
+  if (p.source == NULL || !READ(source, p.source)) return 0;
+  size_t count = source.shrlen != 0xFF ? source.shrlen : source.u.lnglen;
+  if (count > NAME) count = NAME;
+  if (!read(name, getstr(p.source), count) || name[0] == '=') return 0;
+  luaO_chunkid(id, name, count);
+  if (whole && out->length > 0) add(out, "\n");
+  add(out, id);
+  int line = line_of(read, &p, ci->u.l.savedpc - p.code - 1);
+  if (line > 0) add_line(out, line);
+  if (!whole) return 1;
+  add(out, p.linedefined == 0 ? ": in main chunk" : ": in function <");
+  if (p.linedefined == 0) return 1;
+  add(out, id);
+  add_line(out, p.linedefined);
+  add(out, ">");
+  return 1;
+}
+
+/* The coroutine that a thread has resumed; NULL: none. [any; no; no] */
+static lua_State *resumed(reader *read, const lua_State *L) {
   CallInfo ci;
-  if (L == NULL || !COPY(state, L)) return;
-  const CallInfo *next = state.ci;
-  for (int frames = 0; next != NULL && frames < FRAMES; next = ci.previous, frames++) {
-    if (!COPY(ci, next)) return;
-    if (!isLua(&ci)) continue;
-    TValue function;
-    LClosure closure;
-    Proto p;
-    if (!ss_fault_copy(&function, ci.func.p, sizeof function) || !ttisLclosure(&function)) return;
-    if (!COPY(closure, (const void *)function.value_.gc) || !COPY(p, closure.p)) return;
-    write_place(&p, line_of(&p, ci.u.l.savedpc - p.code - 1), text, size);
-    return;
+  TValue function, argument;
+  CClosure closure;
+  lua_State state;
+  lua_State *candidates[2] = {NULL, NULL};
+  if (L->ci == NULL || !READ(ci, L->ci) || isLua(&ci) || !READ(function, ci.func.p)) return NULL;
+  if (ci.func.p + 1 < L->top.p && READ(argument, ci.func.p + 1) && ttisthread(&argument))
+    candidates[0] = (lua_State *)argument.value_.gc;
+  if (ttisCclosure(&function) && READ(closure, (const void *)function.value_.gc) && closure.nupvalues > 0 &&
+      ttisthread(&closure.upvalue[0]))
+    candidates[1] = (lua_State *)closure.upvalue[0].value_.gc;
+  for (int i = 0; i < 2; i++)
+    if (candidates[i] && READ(state, candidates[i]) && state.status == LUA_OK && state.ci != &candidates[i]->base_ci)
+      return candidates[i];
+  return NULL;
+}
+
+/* All frames, or the innermost's place. `current`: the innermost thread, where it is known. [any; no; no] */
+static void write_stack(reader *read, lua_State *base, lua_State *current, int whole, text *out) {
+  lua_State *threads[THREADS + 1];
+  lua_State state;
+  int count = 0, found = 0;
+  for (lua_State *L = base; L != NULL && count < THREADS && READ(state, L); L = resumed(read, &state)) {
+    int seen = 0;
+    for (int i = 0; i < count; i++) seen |= threads[i] == L;
+    if (seen) break;
+    threads[count++] = L;
+    found |= L == current;
   }
+  if (current != NULL && !found) threads[count++] = current;
+  int frames = 0;
+  while (count-- > 0) {
+    CallInfo ci;
+    if (!READ(state, threads[count])) continue;
+    for (const CallInfo *next = state.ci; next != NULL && frames++ < FRAMES && READ(ci, next); next = ci.previous)
+      if (add_frame(read, &ci, whole, out) && !whole) return;
+  }
+}
+
+void sslua_where(char *bytes, size_t size) {
+  text out = {bytes, size, 0};
+  lua_State *current = sslua_thread_state.current;
+  sslua universe;
+  sslua_run run;
+  lua_State *base = NULL;
+  if (ss_fault_copy(&universe, ss_thread_state.guest, sizeof universe) && universe.run != NULL &&
+      ss_fault_copy(&run, universe.run, sizeof run))
+    base = run.thread;
+  write_stack(ss_fault_copy, base, current, 1, &out);
+}
+
+size_t sslua_stack(const sslua_run *run, const sslua_saved *saved, int whole, char *bytes, size_t size) {
+  text out = {bytes, size, 0};
+  write_stack(plainly, run->thread, saved->current, whole, &out);
+  return out.length;
 }

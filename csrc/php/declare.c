@@ -7,6 +7,7 @@
  */
 #include "declare.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,8 @@ typedef struct function {
 typedef struct class {
   zend_class_entry *php;
   zend_string *key;
+  function *methods;
+  uint32_t nmethods;
 } class;
 
 struct ssphp_functions {
@@ -38,8 +41,15 @@ ZEND_BEGIN_ARG_INFO_EX(any_arguments, 0, 0, 0)
   ZEND_ARG_VARIADIC_INFO(0, args)
 ZEND_END_ARG_INFO()
 
-/* A string that is as good as one of the engine's own; it is never freed. NULL: no memory. [any; no; no] */
-static zend_string *name_new(const char *text, size_t len) {
+/* All names that there ever were in the process: scripts in opcache's memory may know them, and interpreters come and go. */
+static struct {
+  pthread_mutex_t lock;
+  zend_string **names;
+  size_t count, room;
+} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A string that is as good as one of the engine's own. [any; no; no] */
+static zend_string *string_new(const char *text, size_t len) {
   zend_string *name = malloc(ZEND_MM_ALIGNED_SIZE(_ZSTR_STRUCT_SIZE(len)));
   if (name == NULL) return NULL;
   GC_SET_REFCOUNT(name, 1);
@@ -52,13 +62,41 @@ static zend_string *name_new(const char *text, size_t len) {
   return name;
 }
 
+/* Adds it, with the lock held. [any; no; no] */
+static zend_string *add(zend_string *name) {
+  if (name != NULL && known.count == known.room) {
+    size_t room = known.room ? known.room * 2 : 256;
+    zend_string **grown = realloc(known.names, room * sizeof(*grown));
+    if (grown == NULL) {
+      free(name);
+      return NULL;
+    }
+    known.names = grown;
+    known.room = room;
+  }
+  if (name != NULL) known.names[known.count++] = name;
+  return name;
+}
+
+/* The one string of that text, which is never freed; NULL: no memory. [any; no; no] */
+static zend_string *name_new(const char *text, size_t len) {
+  zend_ulong hash = zend_hash_func(text, len);
+  zend_string *name = NULL;
+  pthread_mutex_lock(&known.lock);
+  for (size_t i = 0; i < known.count && name == NULL; i++)
+    if (ZSTR_H(known.names[i]) == hash && zend_string_equals_cstr(known.names[i], text, len)) name = known.names[i];
+  if (name == NULL) name = add(string_new(text, len));
+  pthread_mutex_unlock(&known.lock);
+  return name;
+}
+
 /* The same in lower case. [any; no; no] */
 static zend_string *key_new(const zend_string *name) {
-  zend_string *key = name_new(ZSTR_VAL(name), ZSTR_LEN(name));
-  if (key == NULL) return NULL;
-  zend_str_tolower(ZSTR_VAL(key), ZSTR_LEN(key));
-  ZSTR_H(key) = 0;
-  zend_string_hash_val(key);
+  char *lower = malloc(ZSTR_LEN(name) + 1);
+  if (lower == NULL) return NULL;
+  zend_str_tolower_copy(lower, ZSTR_VAL(name), ZSTR_LEN(name));
+  zend_string *key = name_new(lower, ZSTR_LEN(name));
+  free(lower);
   return key;
 }
 
@@ -118,8 +156,8 @@ static int add_extras(class *c, const ss_host_desc *host, const char *name) {
   for (const ssphp_extra *extra = ssphp_extras; extra->class != NULL; extra++) {
     const ss_function_desc *desc = core_function(host, extra->host);
     if (strcmp(extra->class, name) != 0 || desc == NULL) continue;
-    function *method = calloc(1, sizeof(*method));
-    if (method == NULL || !fill(method, name_new(extra->name, strlen(extra->name)), desc, c->php, 0)) return 0;
+    function *method = &c->methods[c->nmethods++];
+    if (!fill(method, name_new(extra->name, strlen(extra->name)), desc, c->php, 0)) return 0;
     method->php.handler = extra->handler;
     method->php.fn_flags = ZEND_ACC_PUBLIC | ZEND_ACC_ARENA_ALLOCATED | extra->flags;
     method->php.arg_info = (zend_internal_arg_info *)extra->arguments + 1;
@@ -139,9 +177,9 @@ static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
   bool own = own_class(desc->name) && !repeated(host, at);
   zend_string *name = own ? qualified("Sidestack", desc->name) : name_new(desc->name, strlen(desc->name));
   zend_class_entry *entry = calloc(1, sizeof(*entry));
-  function *methods = calloc(desc->nmethods + 1, sizeof(*methods));
-  if (name == NULL || entry == NULL || methods == NULL || (c->key = key_new(name)) == NULL) return 0;
+  c->methods = calloc(desc->nmethods + SSPHP_EXTRAS, sizeof(*c->methods));
   c->php = entry;
+  if (name == NULL || entry == NULL || c->methods == NULL || (c->key = key_new(name)) == NULL) return 0;
   entry->type = ZEND_INTERNAL_CLASS;
   entry->name = name;
   zend_initialize_class_data(entry, 1);
@@ -153,10 +191,11 @@ static int class_fill(class *c, const ss_host_desc *host, uint32_t at) {
   for (uint32_t i = 0; i < desc->nmethods; i++) {
     /* Names with two underscores are for guests that have such: PHP's magic methods have fixed signatures. */
     if (strncmp(desc->methods[i].name, "__", 2) == 0) continue;
-    zend_string *method = name_new(desc->methods[i].name, strlen(desc->methods[i].name));
+    function *method = &c->methods[c->nmethods++];
     uint32_t callable = own ? ssphp_callable_at(desc->name, desc->methods[i].name) : 0;
-    if (!fill(&methods[i], method, &desc->methods[i], entry, callable)) return 0;
-    zend_hash_add_ptr(&entry->function_table, methods[i].key, &methods[i].php);
+    zend_string *called = name_new(desc->methods[i].name, strlen(desc->methods[i].name));
+    if (!fill(method, called, &desc->methods[i], entry, callable)) return 0;
+    zend_hash_add_ptr(&entry->function_table, method->key, &method->php);
   }
   return !own || add_extras(c, host, desc->name);
 }
@@ -187,9 +226,16 @@ struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host) {
   return all;
 }
 
-/* Names stay: a class or function that a persistent script knew may be looked up by them. [interpreter thread; no; no] */
+/* No context has them any more. [interpreter thread; no; no] */
 void ssphp_functions_free(struct ssphp_functions *all) {
   if (all == NULL) return;
+  for (uint32_t i = 0; i < all->nclasses; i++) {
+    zend_hash_destroy(&all->classes[i].php->function_table);
+    zend_hash_destroy(&all->classes[i].php->properties_info);
+    zend_hash_destroy(&all->classes[i].php->constants_table);
+    free(all->classes[i].php);
+    free(all->classes[i].methods);
+  }
   free(all->functions);
   free(all->classes);
   free(all);

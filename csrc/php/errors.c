@@ -63,20 +63,25 @@ static zval *property(zend_object *exception, zend_class_entry *scope, const cha
   return zend_read_property(scope, exception, name, strlen(name), 1, scratch);
 }
 
-/* [fiber; no; may raise: memory] */
-void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
-  zval scratch, trace;
-  memset(failure, 0, sizeof(*failure));
-  failure->values[3].tag = SS_INT;
-  zend_class_entry *base = instanceof_function(exception->ce, zend_ce_exception) ? zend_ce_exception : zend_ce_error;
-  zval *code = property(exception, base, "code", &scratch);
-  if (Z_TYPE_P(code) == IS_STRING && Z_STRLEN_P(code) > 0) {
-    hold(failure, 0, zend_string_copy(Z_STR_P(code)));
-  } else if (Z_TYPE_P(code) == IS_LONG && Z_LVAL_P(code) != 0) {
-    hold(failure, 0, zend_long_to_str(Z_LVAL_P(code)));
+/* A trace as long as people read: its beginning, and its end. [fiber; no; may raise: memory] */
+static void append_trace(smart_str *lines, const zend_string *trace) {
+  enum { MOST = 16 * 1024, END = 2 * 1024 };
+  const char *text = ZSTR_VAL(trace);
+  size_t len = ZSTR_LEN(trace);
+  if (len <= MOST) {
+    smart_str_appendl(lines, text, len);
+    return;
   }
-  zval *message = property(exception, base, "message", &scratch);
-  hold(failure, 1, zval_get_string(message));
+  const char *cut = zend_memrchr(text, '\n', MOST - END), *rest = memchr(text + len - END, '\n', END);
+  if (cut == NULL || rest == NULL) cut = text + MOST - END, rest = text + len - END;
+  smart_str_appendl(lines, text, (size_t)(cut - text));
+  smart_str_appends(lines, "\n...");
+  smart_str_appendl(lines, rest, (size_t)(text + len - rest));
+}
+
+/* Class, place and trace. [fiber; no; may raise: memory] */
+static zend_string *trace_of(zend_object *exception, zend_class_entry *base) {
+  zval scratch, trace;
   smart_str lines = {0};
   smart_str_append(&lines, exception->ce->name);
   smart_str_appends(&lines, " at ");
@@ -88,13 +93,31 @@ void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
   smart_str_appendc(&lines, '\n');
   ZVAL_UNDEF(&trace);
   zend_call_method_with_0_params(exception, exception->ce, NULL, "gettraceasstring", &trace);
-  if (Z_TYPE(trace) == IS_STRING) smart_str_append(&lines, Z_STR(trace));
+  if (Z_TYPE(trace) == IS_STRING) append_trace(&lines, Z_STR(trace));
   zval_ptr_dtor(&trace);
   smart_str_0(&lines);
-  hold(failure, 2, lines.s);
+  return lines.s;
+}
+
+/* [fiber; no; may raise: memory] */
+void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
+  zval scratch;
+  memset(failure, 0, sizeof(*failure));
+  failure->values[3].tag = SS_INT;
+  zend_class_entry *base = instanceof_function(exception->ce, zend_ce_exception) ? zend_ce_exception : zend_ce_error;
+  zval *code = property(exception, base, "code", &scratch);
+  if (Z_TYPE_P(code) == IS_STRING && Z_STRLEN_P(code) > 0) {
+    hold(failure, 0, zend_string_copy(Z_STR_P(code)));
+  } else if (Z_TYPE_P(code) == IS_LONG && Z_LVAL_P(code) != 0) {
+    hold(failure, 0, zend_long_to_str(Z_LVAL_P(code)));
+  }
+  /* One that goes outward through many calls of the host is described once. */
+  const ssphp_told *told = ssphp_told_of(exception);
+  hold(failure, 1, told ? zend_string_copy(told->message) : zval_get_string(property(exception, base, "message", &scratch)));
+  hold(failure, 2, told ? zend_string_copy(told->trace) : trace_of(exception, base));
   if (instanceof_function(exception->ce, ssphp_exception_class))
     failure->values[3].as.integer = Z_LVAL_P(property(exception, ssphp_exception_class, "hostError", &scratch));
-  ssphp_told_keep(exception, failure->held[1], failure->held[2]);
+  if (told == NULL) ssphp_told_keep(exception, failure->held[1], failure->held[2]);
 }
 
 /* [fiber; no; no] */

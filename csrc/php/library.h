@@ -15,8 +15,9 @@ typedef struct ssphp_extra {
   uint32_t flags;
 } ssphp_extra;
 
-/* All, ended by one without a class. */
+/* All, ended by one without a class; and how many a class has at most. */
 extern const ssphp_extra ssphp_extras[];
+#define SSPHP_EXTRAS 2
 
 /* Whether scripts are not to see this function of sidestack.core: PHP has its own, or it is another guest's. [any; no; no] */
 bool ssphp_hidden(const char *function);

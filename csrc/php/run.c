@@ -10,6 +10,7 @@
 #include "context.h"
 #include "errors.h"
 #include "host.h"
+#include "memory.h"
 #include "refs.h"
 #include "request.h"
 #include "script.h"
@@ -108,6 +109,7 @@ static void work(ssphp_run *run, outcome *out) {
     bailed = true;
   } zend_end_try();
   if (!bailed) return;
+  ssphp_memory_limit(); /* PHP has set its own again, if it was over it */
   zend_first_try {
     outcome_reset(out);
     if (run->killed) {

@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 
+#include "../signals.h"
 #include "timer.h"
 #include "zend_call_stack.h"
 
@@ -85,11 +86,14 @@ void ssphp_words_clear(void) {
 void ssphp_load(ssphp *home, ssphp_context *context) {
   if (home->loaded == context) return;
   if (home->loaded != NULL) words_save(&home->loaded->words);
-  home->loaded = context;
+  home->loaded = NULL; /* a tick in between finds none */
+  SS_BARRIER();
   void *tsrm = context != NULL ? context->tsrm : NULL;
   if (context != NULL) words_load(&context->words);
   _tsrm_ls_cache = tsrm;
   pthread_setspecific(tls_key, tsrm);
+  SS_BARRIER();
+  home->loaded = context;
 }
 
 /* [interpreter thread; no; no] */

@@ -33,6 +33,14 @@ void ssphp_told_keep(zend_object *exception, zend_string *message, zend_string *
   told->trace = zend_string_copy(trace);
 }
 
+/* [fiber; no; no] */
+const ssphp_told *ssphp_told_of(const zend_object *exception) {
+  ssphp_context *context = ssphp_current();
+  for (int i = 0; i < SSPHP_TOLD; i++)
+    if (context->told[i].exception == exception) return &context->told[i];
+  return NULL;
+}
+
 /* [any; no; no] */
 static bool same(const ss_value *value, const zend_string *text) {
   return value->tag == SS_STRING && value->len == ZSTR_LEN(text) && memcmp(value->as.bytes, ZSTR_VAL(text), value->len) == 0;

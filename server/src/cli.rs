@@ -42,7 +42,8 @@ Answers without the script: 413 body too large, 408 body too slow, 500 error in 
 503 out of memory, the queue is full, or no interpreter was free within --queue-timeout, with Retry-After.
 
 With --admin, that address answers GET /metrics (OpenMetrics, for Prometheus), /fibers (JSON, what `sidestack fibers`
-shows) and /healthz (200, or 503 while the server ends). It has no password: keep it to this machine or a private network.
+shows; ?stacks adds stacks) and /healthz (200, or 503 while the server ends); POST /fibers/ID/cancel ends a fiber. It has no
+password: keep it to this machine or a private network.
 
 SIGTERM and SIGINT let the requests that run end, for as long as --drain says; a second signal does not wait.
 SIGQUIT prints what every fiber is at, also while a script hangs.
@@ -59,10 +60,13 @@ STATE is queued (no fiber yet), ready, running, waiting (in the host function un
 unknown: its interpreter does not answer, because the fiber that is running there does not give it back. For that one
 WAITS FOR says which host function it is in, if any, and for how long it has held the interpreter.
 
-The server must have been started with --admin. Without it, send it SIGQUIT: it prints the same.
+A server on this machine is found by its socket, in $XDG_RUNTIME_DIR/sidestack (root: /run/sidestack, else
+/tmp/sidestack-UID). Another one has to be started with --admin. SIGQUIT makes a server print the same, with stacks.
 
 Examples:
   sidestack fibers
+  sidestack fibers --stacks
+  sidestack fibers --kill 312
   sidestack fibers --admin 127.0.0.1:9000 --watch
   sidestack fibers --json";
 
@@ -105,7 +109,7 @@ pub struct Serve {
     pub queue: usize,
 
     /// How long a request may wait for an interpreter, before 503; `none` for as long as its deadline lets it
-    #[arg(long, value_name = "TIME", default_value = "3s", env = "SIDESTACK_QUEUE_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "4s", env = "SIDESTACK_QUEUE_TIMEOUT")]
     pub queue_timeout: Deadline,
 
     /// Requests after which an interpreter is replaced by a new one; none is lost [default: never]
@@ -199,9 +203,21 @@ pub struct Run {
 /// `sidestack fibers`.
 #[derive(Debug, Args)]
 pub struct Fibers {
-    /// The server's --admin address
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081", env = "SIDESTACK_ADMIN")]
-    pub admin: String,
+    /// The server's --admin address [default: the socket of the one server that this user runs here]
+    #[arg(long, value_name = "ADDRESS", env = "SIDESTACK_ADMIN")]
+    pub admin: Option<String>,
+
+    /// Of several servers, the one that is this process
+    #[arg(long, value_name = "PID", conflicts_with = "admin")]
+    pub pid: Option<u32>,
+
+    /// Each fiber's stack too, of C and of its script, also of one that hangs
+    #[arg(long)]
+    pub stacks: bool,
+
+    /// End this fiber: it cleans up, and is killed if that takes long
+    #[arg(long, value_name = "ID", conflicts_with_all = ["json", "watch", "stacks"])]
+    pub kill: Option<u64>,
 
     /// As JSON
     #[arg(long)]

@@ -15,6 +15,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use sidestack::CallStats;
 
 use crate::failure::Failure;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ use crate::output::Output;
 use crate::report;
 use crate::response::plain;
 use crate::site::{Live, Site};
+use crate::units::{count, show_time};
 
 /// What a response fails with when it breaks off.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -113,7 +115,7 @@ impl Body for Sent {
         {
             line.note = match error.downcast_ref::<sidestack::Error>() {
                 // The client sees that the response broke off; it has a status already.
-                Some(error) => note_failure(&line.app.clone(), &self.site, error, &mut line).1,
+                Some(error) => note_failure(&line.app.clone(), &self.site, error, None, &mut line).1,
                 None => error.to_string(),
             };
         }
@@ -133,8 +135,8 @@ impl Body for Sent {
 }
 
 /// The answer to a call that failed, and a report where someone has to look at it.
-pub fn failed(app: &App, site: &Site, error: &sidestack::Error, line: &mut Line) -> Reply {
-    let (failure, mut text) = note_failure(app, site, error, line);
+pub fn failed(app: &App, site: &Site, error: &sidestack::Error, stats: Option<&CallStats>, line: &mut Line) -> Reply {
+    let (failure, mut text) = note_failure(app, site, error, stats, line);
     if app.dev {
         text = format!("{text}\n\n{}", report::plain(error).trim_end());
     }
@@ -147,14 +149,20 @@ pub fn failed(app: &App, site: &Site, error: &sidestack::Error, line: &mut Line)
 }
 
 /// Counts a failure and reports it; returns what a client is told.
-fn note_failure(app: &App, site: &Site, error: &sidestack::Error, line: &mut Line) -> (Failure, String) {
+fn note_failure(
+    app: &App,
+    site: &Site,
+    error: &sidestack::Error,
+    stats: Option<&CallStats>,
+    line: &mut Line,
+) -> (Failure, String) {
     let failure = Failure::of(error);
     app.metrics.failed(error);
     let mut text = failure.message.to_string();
     if failure.reported {
         let id = new_id();
         let about = format!("{}   id {id}", line.label());
-        app.output.lines(&report::report(error, &about, site.sources(), app.output.style()));
+        app.output.lines(&report::report(error, &about, stats, site.sources(), app.output.style()));
         text = format!("{text} (id {id})");
     }
     line.note = error.code().unwrap_or_default().to_string();
@@ -197,6 +205,21 @@ impl Line {
     /// How fibers and reports call the request: `GET /notes/7`.
     pub fn label(&self) -> String {
         format!("{} {}", self.method, self.target.split('?').next().unwrap_or_default())
+    }
+}
+
+impl Line {
+    /// What its call did, where it did anything.
+    pub fn add_stats(&mut self, stats: &CallStats) {
+        let calls = stats.host_calls();
+        if calls == 0 {
+            return;
+        }
+        let gap = if self.note.is_empty() { "" } else { "  " };
+        let waited = stats.waited();
+        let waited = if waited.is_zero() { String::new() } else { format!(", waited {}", show_time(waited)) };
+        let calls = count(usize::try_from(calls).unwrap_or(usize::MAX), "host call");
+        self.note.push_str(&format!("{gap}{calls}{waited}"));
     }
 }
 

@@ -21,6 +21,7 @@ mod run;
 mod serve;
 mod signals;
 mod site;
+mod socket;
 mod sources;
 mod units;
 mod watch;

@@ -97,7 +97,15 @@ impl Collector for Interpreters {
             let gauge = ConstGauge::new(count(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
+        let failures = Family::<[(&'static str, &'static str); 1], Counter>::default();
+        for (kind, count) in now.failures.list() {
+            failures.get_or_create(&[("kind", kind)]).inc_by(count);
+        }
+        let help = "Calls and tasks that failed, by kind; cancels and panics are counted when they begin";
+        failures.encode(encoder.encode_descriptor("failures", help, None, failures.metric_type())?)?;
         for (name, help, value) in [
+            ("interpreters_abandoned", "Interpreters that were lost with their memory", now.abandoned),
+            ("deadlocks", "How often fibers waited for each other and for nothing else", now.deadlocks),
             ("interpreters_quarantined", "Interpreters that were lost and replaced", now.quarantined),
             ("interpreters_reclaimed", "Those of them whose memory was given back", now.reclaimed),
             ("interpreters_recycled", "Interpreters that were replaced after --max-requests", now.recycled),

@@ -213,7 +213,7 @@ async fn run(
     };
     match queued(app, call).await {
         Ok(response) => response.map(boxed),
-        Err(error) => failed(app, site, &error, line),
+        Err(error) => failed(app, site, &error, None, line),
     }
 }
 

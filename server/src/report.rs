@@ -2,51 +2,61 @@
 
 use std::fmt::Write;
 
-use sidestack::{Error, FiberInfo};
+use sidestack::{CallStats, Error, FiberInfo, Frame, Language};
 
 use crate::output::{Style, printable};
 use crate::sources::Sources;
-use crate::units::count;
+use crate::units::{count, show_time};
 
 /// An error of a script, with the line where it happened:
 ///
 /// ```text
 ///   error[script] attempt to index a nil value (local 'row')
-///     ┌ app.lua:14   GET /notes/7   id 3f2a9c1b
+///     ┌ app.lua:14   GET /notes/7   fiber 312
 ///     │ 14   return row.title
-///     │ app.lua:14: in upvalue 'title'
-///     └ app.lua:31: in function <app.lua:29>
+///     └ called from app.lua:31 in main chunk · host sql.one (2ms)
 /// ```
-pub fn report(error: &Error, about: &str, sources: &Sources, style: Style) -> String {
+///
+/// Where Rust or C code is part of it, its frames come before the script's.
+pub fn report(error: &Error, about: &str, stats: Option<&CallStats>, sources: &Sources, style: Style) -> String {
     let Style { red, bold, dim, cyan, reset, .. } = style;
     let text = match error {
         Error::Deadlock { fibers } => format!("nothing is left that could wake {}", count(fibers.len(), "fiber")),
         error => error.to_string(),
     };
-    let (traceback, given) = match error {
-        Error::Script { traceback, .. } => (traceback.as_str(), kind(error)),
-        _ => ("", kind(error)),
-    };
-    let mut frames: Vec<&str> =
-        traceback.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "stack traceback:").collect();
-    // The call itself, made from C.
-    frames.pop_if(|frame| *frame == "[C]: in ?");
+    let backtrace = error.backtrace();
+    let script: Vec<&Frame> = backtrace.of(Language::Script).collect();
     let (place, message) = match split_place(&text) {
         Some((place, message)) => (Some(place), message),
-        None => (where_it_was(error, &frames), text.as_str()),
+        None => (where_it_was(error, &script), text.as_str()),
     };
+    let given = kind(error);
     let mut out = format!("  {red}error[{given}]{reset} {bold}{}{reset}\n", printable(message).replace('\n', "\n    "));
     let shown_place = place.map_or(String::new(), |Place { file, line }| format!("{file}:{line}   "));
-    let _ = writeln!(out, "    {dim}┌{reset} {cyan}{}{reset}{}", printable(&shown_place), printable(about));
-    let parked = match error {
-        Error::Deadlock { fibers } => parked(fibers),
-        _ => Vec::new(),
-    };
+    let fiber = stats.and_then(CallStats::fiber).map_or_else(String::new, |fiber| format!("   fiber {fiber}"));
+    let _ = writeln!(out, "    {dim}┌{reset} {cyan}{}{reset}{}{fiber}", printable(&shown_place), printable(about));
     let source = place.and_then(|Place { file, line }| Some((line, sources.line(file, line)?)));
     let mut body: Vec<String> =
         source.into_iter().map(|(line, text)| format!("{dim}{line}{reset}   {}", printable(text.trim_end()))).collect();
-    body.extend(parked.iter().map(|line| printable(line).into_owned()));
-    body.extend(frames.iter().map(|frame| format!("{dim}{}{reset}", printable(frame))));
+    if let Error::Deadlock { fibers } = error {
+        body.extend(parked(fibers).iter().map(|line| printable(line).into_owned()));
+    }
+    let native = backtrace.frames().iter().filter(|frame| frame.language != Language::Script);
+    body.extend(native.map(|frame| format!("{dim}{}{reset}", printable(&frame.to_string()))));
+    // The first is the place above.
+    let shown = place.is_some_and(|place| script.first().is_some_and(|first| is_at(first, place)));
+    for frame in script.iter().skip(usize::from(shown)) {
+        let place = frame.place.as_deref().unwrap_or("?");
+        let function = if frame.function.is_empty() { String::new() } else { format!(" in {}", frame.function) };
+        body.push(format!("{dim}called from {}{reset}", printable(&format!("{place}{function}"))));
+    }
+    if let Some((function, took)) = stats.and_then(CallStats::last_wait) {
+        let host = format!("{dim}host {} ({}){reset}", printable(own_name(&function)), show_time(took));
+        match body.last_mut().filter(|last| last.contains("called from")) {
+            Some(last) => *last = format!("{last} {dim}·{reset} {host}"),
+            None => body.push(host),
+        }
+    }
     let last = body.len().saturating_sub(1);
     for (at, line) in body.iter().enumerate() {
         let _ = writeln!(out, "    {dim}{}{reset} {line}", if at == last { '└' } else { '│' });
@@ -54,19 +64,20 @@ pub fn report(error: &Error, about: &str, sources: &Sources, style: Style) -> St
     out
 }
 
+fn is_at(frame: &Frame, Place { file, line }: Place<'_>) -> bool {
+    frame.place.as_deref().and_then(place).is_some_and(|place| place == Place { file, line })
+}
+
 /// The same without decoration, for a client in development.
 pub fn plain(error: &Error) -> String {
-    match error {
-        Error::Script { traceback, .. } if !traceback.is_empty() => format!("{error}\n{traceback}\n"),
-        _ => format!("{error}\n"),
-    }
+    format!("{error}\n{}", error.backtrace())
 }
 
 /// The place of an error whose message has none.
-fn where_it_was<'a>(error: &'a Error, frames: &[&'a str]) -> Option<Place<'a>> {
+fn where_it_was<'a>(error: &'a Error, script: &[&'a Frame]) -> Option<Place<'a>> {
     match error {
         Error::Deadlock { fibers } => fibers.iter().find_map(|fiber| place(fiber.at.as_deref()?)),
-        _ => frames.iter().find_map(|frame| split_place(frame)).map(|(place, _)| place),
+        _ => script.iter().find_map(|frame| place(frame.place.as_deref()?)),
     }
 }
 
@@ -135,14 +146,14 @@ mod tests {
         let error = Error::Script {
             message: "app.lua:2: attempt to index a nil value (local 'x')".into(),
             code: None,
-            traceback: "stack traceback:\n\tapp.lua:2: in main chunk\n\t[C]: in ?".into(),
+            traceback: "stack traceback:\n\tapp.lua:2: in main chunk\n\tapp.lua:9: in function 'f'\n\t[C]: in ?".into(),
             source: None,
         };
-        let text = report(&error, "GET /", &Sources::of(&path), Style::default());
+        let text = report(&error, "GET /", None, &Sources::of(&path), Style::default());
         assert_eq!(
             text,
             "  error[script] attempt to index a nil value (local 'x')\n    ┌ app.lua:2   GET /\n    │ 2   return x.y\n    \
-             └ app.lua:2: in main chunk\n"
+             └ called from app.lua:9 in function 'f'\n"
         );
     }
 }

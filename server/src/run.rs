@@ -90,7 +90,7 @@ async fn start(options: Run, style: Style) -> anyhow::Result<ExitCode> {
     Ok(match ended {
         Ended::Itself(Ok(Status(status))) => ExitCode::from(status),
         Ended::Itself(Err(error)) => {
-            eprint!("{}", report::report(&error, &about, &sources, style));
+            eprint!("{}", report::report(&error, &about, None, &sources, style));
             match error {
                 Error::Limit { which: Limit::Deadline, .. } => ExitCode::from(DEADLINE),
                 _ => ExitCode::FAILURE,

@@ -17,7 +17,7 @@ use crate::output::{self, Output, Style, Writing};
 use crate::signals::{Signals, Stop};
 use crate::site::{Live, Site};
 use crate::units::{Deadline, show_size, show_time};
-use crate::{admin, fibers, guest, listen, signals, watch};
+use crate::{admin, fibers, guest, listen, signals, socket, watch};
 
 /// How long calls get to answer that they were cancelled.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -76,8 +76,19 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
         tokio::spawn(watch::watch(options.clone(), app.clone()));
     }
     if let Some(listener) = admin {
-        tokio::spawn(admin::serve(listener, app.clone()));
+        tokio::spawn(admin::serve(app.clone(), move |task| listener.poll_accept(task).map_ok(|(stream, _)| stream)));
     }
+    let _named = match socket::bind() {
+        Ok((listener, named)) => {
+            let app = app.clone();
+            tokio::spawn(admin::serve(app, move |task| listener.poll_accept(task).map_ok(|(stream, _)| stream)));
+            Some(named)
+        }
+        Err(error) => {
+            tracing::warn!(target: "sidestack", "no admin socket: {error}");
+            None
+        }
+    };
 
     let connections = Connections::new(app.clone(), options.client_timeout);
     let stop = tokio::select! {

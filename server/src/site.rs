@@ -46,7 +46,7 @@ impl Site {
         let script = match engine.load(Path::new(&path)).await {
             Ok(script) => script,
             Err(error) => {
-                output.lines(&report::report(&error, "while it was loaded", &sources, output.style()));
+                output.lines(&report::report(&error, "while it was loaded", None, &sources, output.style()));
                 bail!("{} cannot be served", options.app.display());
             }
         };

@@ -109,7 +109,7 @@ fn an_interpreter_that_hangs_in_c_is_shown_with_who_holds_it() {
     let table = fibers_until(admin, |table| table.contains("held"));
     assert!(begun.elapsed() < Duration::from_secs(3), "shown only when it was over");
     let blocking = line(&table, "GET /block");
-    assert_eq!((blocking[1], &blocking[4][..5]), ("running", "(held"), "{table}");
+    assert_eq!((blocking[1], &blocking[4][..5], blocking[6]), ("running", "(held", "app.lua:9"), "{table}");
     assert_eq!(line(&table, "GET /wait")[1], "unknown", "{table}");
     server.signal(Signal::SIGQUIT);
     assert!(server.wait_for_text("(held").contains("GET /block"));
@@ -119,6 +119,84 @@ fn an_interpreter_that_hangs_in_c_is_shown_with_who_holds_it() {
     let table = fibers(admin, &[]);
     assert_eq!(line(&table, "GET /wait")[1], "waiting", "{table}");
     assert!(!table.contains("/block"), "{table}");
+}
+
+/// What `sidestack fibers` prints of a server that is found by its socket, and its status.
+fn by_socket(server: &Server, flags: &[&str]) -> (bool, String) {
+    let process = server.process().to_string();
+    let out = sidestack().args(["fibers", "--pid", &process]).args(flags).output().expect("a run");
+    (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+}
+
+#[test]
+fn a_server_is_found_by_its_socket_and_shows_whole_stacks() {
+    let script = "local ss = require 'sidestack'
+local function wait()
+  ss.sleep(60)
+  return true
+end
+return function()
+  coroutine.wrap(function()
+    return not wait()
+  end)()
+  return 'ok'
+end";
+    let server = Server::start(script, &["--threads", "1", "--deadline", "none"]);
+    let mut waits = server.connect();
+    waits.write("GET", "/", &[], b"");
+    let begun = Instant::now();
+    let table = loop {
+        let (good, text) = by_socket(&server, &["--stacks"]);
+        assert!(good && begun.elapsed() < LONG, "{text}");
+        if text.contains("waiting") {
+            break text;
+        }
+    };
+    for frame in [
+        "luaV_execute",
+        "sslua_entry",
+        "script app.lua:3 in function <app.lua:2>",
+        "script app.lua:8 in ",
+        "script app.lua:9 in ",
+    ] {
+        assert!(table.contains(frame), "no {frame} in\n{table}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&by_socket(&server, &["--stacks", "--json"]).1).expect("JSON");
+    let stack = json["fibers"][0]["stack"].as_array().expect("a stack");
+    assert!(stack.iter().any(|frame| frame.as_str().is_some_and(|frame| frame.contains("script app.lua:8"))), "{json}");
+    // One that ends takes its socket away.
+    let process = server.process();
+    let socket = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sidestack/{process}.sock"));
+    assert!(socket.exists());
+    server.signal(Signal::SIGTERM);
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait().0.code().is_some());
+    assert!(!socket.exists());
+    let out = sidestack().args(["fibers", "--pid", &process.to_string()]).output().expect("a run");
+    let stderr = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success() && stderr.contains("no server of this user is process"), "{stderr}");
+}
+
+#[test]
+fn a_fiber_is_ended_by_hand() {
+    let (server, admin) = start(STATES, &["--threads", "1"]);
+    for path in ["/wait", "/loop"] {
+        let mut client = server.connect();
+        client.write("GET", path, &[], b"");
+        let table = fibers_until(admin, |table| table.contains(path));
+        let id = line(&table, &format!("GET {path}"))[0].to_string();
+        let (good, text) = by_socket(&server, &["--kill", &id]);
+        assert!(good && text == format!("fiber {id}: it is being ended\n"), "{text}");
+        let response = client.read("GET");
+        assert_eq!((response.status, response.body.as_str()), (503, "cancelled\n"));
+        let (good, text) = by_socket(&server, &["--kill", &id]);
+        assert!(!good && text.contains("there is no such fiber"), "{text}");
+    }
+    // Pages in a browser cannot.
+    let refused = Client::to(admin).send("POST", "/fibers/1/cancel", &[("origin", "http://evil.test")], b"");
+    assert_eq!(refused.status, 403);
+    assert_eq!(Client::to(admin).send("POST", "/fibers/x/cancel", &[], b"").status, 404);
+    assert_eq!(server.get("/").body, "ok");
 }
 
 #[test]
@@ -193,7 +271,7 @@ fn the_admin_address_answers_what_it_says() {
     assert_eq!(metric(admin, "sidestack_errors_total{kind=\"script\"}"), 1.0);
     assert_eq!(ask(admin, "/healthz").body, "ok\n");
     assert_eq!(ask(admin, "/other").status, 404);
-    assert_eq!(Client::to(admin).send("POST", "/metrics", &[], b"x").status, 405);
+    assert_eq!(Client::to(admin).send("PUT", "/metrics", &[], b"x").status, 405);
     assert_eq!(server.get("/metrics").status, 500, "the application's address knows nothing of it");
 }
 
@@ -326,7 +404,9 @@ fn help_mentions_all() {
         assert!(serve.contains(part), "no {part:?} in\n{serve}");
     }
     let fibers = help("fibers");
-    for part in ["--admin", "--json", "--watch", "SIDESTACK_ADMIN", "127.0.0.1:8081", "SIGQUIT"] {
+    for part in
+        ["--admin", "--json", "--watch", "SIDESTACK_ADMIN", "--stacks", "--kill", "--pid", "XDG_RUNTIME_DIR", "SIGQUIT"]
+    {
         assert!(fibers.contains(part), "no {part:?} in\n{fibers}");
     }
 }

@@ -41,7 +41,7 @@ fn arguments_and_output_are_the_scripts_own() {
 fn an_error_prints_its_place_and_traceback() {
     let ran = run("local function inner()\n  error('it broke')\nend\nlocal x = inner()\nreturn x", &[], &[]);
     assert_eq!(ran.status, Some(1));
-    for part in ["error[script] it broke", "job.lua:2", "error('it broke')", "job.lua:4: in main chunk"] {
+    for part in ["error[script] it broke", "job.lua:2", "error('it broke')", "called from job.lua:4 in main chunk"] {
         assert!(ran.stderr.contains(part), "no {part:?} in\n{}", ran.stderr);
     }
 }

@@ -155,13 +155,48 @@ fn a_script_error_is_a_500_with_an_id_and_a_report() {
         "┌ app.lua:2   GET /notes/7",
         &id,
         "│ 2     return row.title",
-        "app.lua:5: in function <app.lua:4>",
+        "   fiber ",
+        "└ called from app.lua:5 in function <app.lua:4>",
     ] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
     let server = Server::start(SCRIPT, &["--dev"]);
     let body = server.get("/").body;
     assert!(body.contains("local 'row'") && body.contains("app.lua:5"), "{body}");
+}
+
+#[test]
+fn the_log_tells_what_a_request_waited_for() {
+    let script = "local ss = require 'sidestack'
+return function(request)
+  if request.path == '/group' then
+    ss.group(function(g)
+      for _ = 1, 4 do g:spawn(function() ss.sleep(0.05) end) end
+    end)
+  elseif request.path == '/fails' then
+    ss.sleep(0.05)
+    error('it broke')
+  end
+  return 'ok'
+end";
+    let mut server = Server::start(script, &["--threads", "1"]);
+    server.get("/none");
+    let line = |server: &mut Server, path: &str| {
+        let text = server.wait_for_text(&format!("  GET    {path} "));
+        text.lines().find(|line| line.contains(path) && line.contains("GET    ")).expect("a line").to_string()
+    };
+    assert!(!line(&mut server, "/none").contains("host call"));
+    // The group, four times spawn and sleep.
+    server.get("/group");
+    let text = line(&mut server, "/group");
+    assert!(text.contains("  9 host calls, waited "), "{text}");
+    let waited = text.split("waited ").nth(1).and_then(|rest| rest.trim().strip_suffix("ms")).expect("a time");
+    assert!(waited.parse::<f64>().is_ok_and(|waited| waited >= 50.0), "{text}");
+    server.get("/fails");
+    let text = line(&mut server, "/fails");
+    assert!(text.contains(" 500 ") && text.contains("1 host call, waited "), "{text}");
+    let report = server.stderr();
+    assert!(report.contains("│ 9       error('it broke')\n    └ host sleep ("), "{report}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub const SIDESTACK_VERSION: &[u8; 6] = b"0.1.0\0";
 pub const SS_CLAIMED: u32 = 2147483648;
 pub const SS_FEW: u32 = 2;
+pub type __pid_t = ::core::ffi::c_int;
 pub const SS_NO_FIBER: ss_place = 0;
 pub const SS_ON_FIBER: ss_place = 1;
 pub const SS_ON_THREAD: ss_place = 2;
@@ -25,6 +26,7 @@ pub struct ss_thread {
     pub stack_base: usize,
     pub stack_limit: usize,
     pub stack_guard: usize,
+    pub frame: usize,
     pub epoch: u64,
     pub deadline: u64,
     pub alarm: u64,
@@ -433,19 +435,57 @@ pub struct ss_export_run {
 unsafe extern "C" {
     pub fn ss_export_entry(run: *mut ::core::ffi::c_void);
 }
-pub const SS_FAULT_FRAMES: _bindgen_ty_2 = 64;
-pub const SS_FAULT_PLACE: _bindgen_ty_2 = 160;
+pub type pid_t = __pid_t;
+pub const SS_FRAMES: _bindgen_ty_2 = 64;
+pub const SS_SCRIPT: _bindgen_ty_2 = 2048;
 pub type _bindgen_ty_2 = ::core::ffi::c_uint;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ss_snapshot {
+    pub fiber: u64,
+    pub in_host: ::core::ffi::c_int,
+    pub depth: u32,
+    pub frames: [usize; 64usize],
+    pub script: [::core::ffi::c_char; 2048usize],
+}
+unsafe extern "C" {
+    pub fn ss_snapshot_take(
+        thread: pid_t,
+        nanoseconds: u64,
+        out: *mut ss_snapshot,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn ss_snapshot_frames(
+        frame: usize,
+        limit: usize,
+        base: usize,
+        frames: *mut usize,
+    ) -> u32;
+}
+unsafe extern "C" {
+    pub fn ss_snapshot_note(
+        snapshot: *mut ss_snapshot,
+        thread: *const ss_thread,
+        pc: usize,
+        frame: usize,
+        stack: usize,
+    );
+}
+unsafe extern "C" {
+    pub fn ss_snapshot_asked(
+        thread: *const ss_thread,
+        value: *const ::core::ffi::c_void,
+        context: *const ::core::ffi::c_void,
+    ) -> ::core::ffi::c_int;
+}
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct ss_fault {
     pub signo: ::core::ffi::c_int,
     pub overflow: ::core::ffi::c_int,
     pub address: usize,
-    pub fiber: u64,
-    pub place: [::core::ffi::c_char; 160usize],
-    pub depth: u32,
-    pub frames: [usize; 64usize],
+    pub at: ss_snapshot,
 }
 unsafe extern "C" {
     pub fn ss_faults_contain() -> ::core::ffi::c_int;
@@ -467,13 +507,7 @@ unsafe extern "C" {
     pub fn ss_fault_locks(address: usize) -> *const ::core::ffi::c_char;
 }
 unsafe extern "C" {
-    pub fn ss_fault_walk(
-        fault: *mut ss_fault,
-        thread: *const ss_thread,
-        pc: usize,
-        frame: usize,
-        stack: usize,
-    );
+    pub fn ss_fault_object(address: usize) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
     pub fn ss_fault_report(

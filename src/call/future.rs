@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::inbox::{Inbox, Message};
 use super::job::{Completion, Job, Over, Settings, Target, Work};
 use super::reference::Reference;
+use super::stats::{CallStats, Stats};
 use super::wake;
 use crate::Error;
 use crate::error::refused;
@@ -90,6 +91,14 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.settings(|s| s.label = Some(label.into()));
         self
+    }
+
+    /// What the call does, filled in as its fibers end: host functions called, time waited. To be asked for before the call starts;
+    /// it costs two looks at the clock for each wait.
+    pub fn stats(&mut self) -> Arc<CallStats> {
+        let stats = Arc::<CallStats>::default();
+        self.settings(|s| s.stats = Some(Stats { call: stats.clone(), own: true }));
+        stats
     }
 
     /// Ends the call, and the tasks that it starts, with [`Error::Deadlock`] as soon as nothing is left that could wake them: each
@@ -185,9 +194,13 @@ impl<R: DeserializeOwned + Send + 'static> Future for Call<R> {
         if let Err(error) = self.start() {
             return Poll::Ready(Err(error));
         }
-        let State::Running { slot, .. } = &self.state else { panic!("polled after it was ready") };
+        let State::Running { slot, inbox } = &self.state else { panic!("polled after it was ready") };
         match slot.poll(cx) {
             Poll::Ready(outcome) => {
+                // What the caller makes of a result is not seen before.
+                if let Err(error @ Error::Convert { .. }) = &outcome {
+                    inbox.outcomes.failed(error);
+                }
                 self.state = State::Over;
                 Poll::Ready(outcome)
             }

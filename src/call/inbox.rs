@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::job::{Completion, Job};
-use super::outcomes::Outcomes;
+use super::outcomes::{Failure, Outcomes};
 use super::roster::Roster;
 use super::tenure::Tenure;
 use super::wake::FiberKey;
@@ -35,8 +35,10 @@ pub enum Message {
     Drain { cancel_at: Instant, done: Sender<()> },
     /// One who could have called is gone: fibers may wait in vain now.
     Look,
-    /// Tell what your fibers are at.
-    Fibers(Sender<Vec<FiberInfo>>),
+    /// Tell what your fibers are at, and with `stacks` their frames.
+    Fibers { stacks: bool, tell: Sender<Vec<FiberInfo>> },
+    /// Cancel the fiber of this id, and tell whether there was one.
+    CancelFiber { id: u64, tell: Sender<bool> },
     /// The engine is gone: cancel everything and end.
     End,
 }
@@ -125,6 +127,8 @@ impl Inbox {
         }
         if self.queued.fetch_add(1, Ordering::Relaxed) >= self.capacity {
             self.queued.fetch_sub(1, Ordering::Relaxed);
+            self.outcomes.count(Failure::QueueFull);
+            tracing::debug!(target: "sidestack", label = job.settings.label.as_deref(), capacity = self.capacity, "a call is refused: the queue is full");
             job.completion = None;
             return Err(Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) });
         }
@@ -155,6 +159,9 @@ impl Inbox {
     #[cold]
     fn drop_unread(&self) {
         while let Ok(message) = self.receiver.try_recv() {
+            if let Message::Job(_) = &message {
+                self.outcomes.count(Failure::LostUnstarted);
+            }
             // What it holds may panic in its drop; who sends is not to be told so.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(message))) {
                 std::mem::forget(payload);

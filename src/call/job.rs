@@ -12,6 +12,7 @@ use compact_str::CompactString;
 
 use super::inbox::Inbox;
 use super::reference::Reference;
+use super::stats::Stats;
 use crate::Error;
 use crate::abi::ss_export_run;
 use crate::handle::Shared;
@@ -116,6 +117,8 @@ pub struct Settings {
     pub label: Option<String>,
     /// For [`Ext`](crate::Ext) extractors.
     pub extensions: Extensions,
+    /// Who wants to know what it does.
+    pub stats: Option<Stats>,
     /// It is told if nothing can wake it any more: see `worker::deadlock`.
     pub detect_deadlock: bool,
 }

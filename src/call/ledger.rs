@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::backlog::Backlog;
 use super::inbox::{Inbox, Message};
 use super::job::{Completion, Job, Work};
+use super::outcomes::Outcomes;
 use crate::{Error, Limit};
 
 /// See the module.
@@ -151,14 +152,16 @@ impl Answers {
         self.started.extend(entry.completion.take().map(lost));
     }
 
-    /// Tells them.
-    pub fn tell(self) {
+    /// Tells them, and counts.
+    pub fn tell(self, outcomes: &Outcomes) {
         for (mut job, error) in self.jobs {
+            outcomes.failed(&error);
             if let Some(completion) = job.completion.take() {
                 tell(completion, error);
             }
         }
         for (completion, error) in self.started {
+            outcomes.failed(&error);
             tell(completion, error);
         }
     }

@@ -14,8 +14,9 @@ use super::fence::drop_fenced;
 use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
+use crate::call::outcomes::Failure;
 use crate::error::Raise;
-use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
+use crate::host::record::{Cancel, Context, FiberRecord, Reason, Suspended};
 
 /// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
 ///
@@ -30,6 +31,7 @@ pub unsafe fn whole(record: *mut FiberRecord, reason: Reason) -> bool {
             return false;
         }
         begin(record, None, reason);
+        note(record, reason);
         host_call::resumable(record)
     }
 }
@@ -49,6 +51,7 @@ pub unsafe fn down_to(record: *mut FiberRecord, id: u64) {
             }
         }
         begin(record, Some(id), Reason::Dropped);
+        note(record, Reason::Dropped);
     }
 }
 
@@ -86,6 +89,23 @@ unsafe fn begin(record: *mut FiberRecord, target: Option<u64>, reason: Reason) {
         (*record).cancel = Some(Cancel { target, reason, delivered, since, kill: false, kill_at });
         (*record).renew_limit();
     }
+}
+
+/// A cancel has begun: it is counted, and told.
+pub fn note(record: *const FiberRecord, reason: Reason) {
+    // SAFETY: the callers' record, which is a live fiber's.
+    let Context { caller, local, .. } = unsafe { FiberRecord::context(record) };
+    let (fiber, label) = (caller.id, caller.label.as_deref());
+    tracing::debug!(target: "sidestack", fiber, label, ?reason, "a fiber is cancelled");
+    local.inbox.outcomes.count(match reason {
+        Reason::Cancelled => Failure::Cancelled,
+        Reason::Shutdown => Failure::CancelledByShutdown,
+        Reason::Hand => Failure::CancelledByHand,
+        Reason::Dropped => Failure::CancelledInPart,
+        Reason::Deadlock => Failure::Deadlock,
+        // Counted when it has ended: the error says so.
+        Reason::Deadline | Reason::Memory => return,
+    });
 }
 
 /// The guest's alarm has come: the host call that the fiber waits in, if it does, fails. True if the fiber can go on now, with

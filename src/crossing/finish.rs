@@ -7,7 +7,8 @@ use std::task::Waker;
 use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
 use crate::call::job::Completion;
-use crate::host::record::{Cancel, FiberRecord};
+use crate::call::stats::Stats;
+use crate::host::record::{Cancel, FiberRecord, Waits};
 use crate::value::{Bytes, Results, Run};
 use crate::{Error, Limit};
 
@@ -33,6 +34,10 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
+        if let Some(error) = &failed {
+            FiberRecord::context(record).local.inbox.outcomes.failed(error);
+        }
+        tell_stats(record);
         let local = &FiberRecord::context(record).local;
         let Ok(completion) = take_completion(record) else {
             // Its caller was told when the interpreter was given up.
@@ -73,6 +78,21 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         // Before the wake: the caller's thread, which made them, is to have the last reference.
         drop_fenced(completion);
         wake(waker);
+    }
+}
+
+/// Its part of what somebody wants to know of the call.
+unsafe fn tell_stats(record: *mut FiberRecord) {
+    // SAFETY: passed on from `returned`.
+    unsafe {
+        let Some(Stats { call, own }) = &FiberRecord::context(record).caller.stats else { return };
+        call.add_host_calls((*record).host_calls);
+        if *own {
+            let Waits { total, last, .. } = (*record).waits;
+            let registry = &FiberRecord::context(record).local.registry;
+            let named = |(function, took)| Some((registry.name(function)?.to_owned(), took));
+            call.set_waits(total, last.and_then(named));
+        }
     }
 }
 

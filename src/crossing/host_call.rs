@@ -11,19 +11,22 @@ use std::time::Duration;
 use futures_util::task::waker_ref;
 
 use super::cancel;
-use super::fence::{Panicked, drop_fenced, fence};
+use super::fence::{self, Panicked, drop_fenced, fence};
 use super::finish;
 use super::reply;
 use crate::Error;
 use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value};
-use crate::error::{HostResult, Raise, refused};
+use crate::call::outcomes::Failure;
+use crate::diagnosis::{Backtrace, HostPanic, Parts};
+use crate::error::{HostResult, refused};
 use crate::host::args::Args;
 use crate::host::cx::CallShared;
 use crate::host::exported;
 use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
-use crate::host::record::{CallRecord, FiberRecord, Reason, Suspended};
+use crate::host::record::{CallRecord, Context, FiberRecord, Reason, Suspended};
 use crate::host::reply::Reply;
+use crate::signal::snapshot::frames;
 use crate::value::{Few, Flat, Run};
 
 /// What the upcall's entry does next.
@@ -54,6 +57,7 @@ pub unsafe fn begin(
     // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
         end_frames_below(record, call, true);
+        (*record).host_calls += 1;
         let context = FiberRecord::context(record);
         let local = &context.local;
         if killed(record) {
@@ -507,12 +511,34 @@ unsafe fn name<'a>(record: *mut FiberRecord, function: u32) -> &'a str {
 #[cold]
 pub(super) unsafe fn panic_outcome(record: *mut FiberRecord, function: u32, panicked: &Panicked) -> HostResult<Reply> {
     // SAFETY: passed on from the caller.
-    Err(panic_error(unsafe { name(record, function) }, panicked))
+    unsafe {
+        let Context { local, caller, .. } = FiberRecord::context(record);
+        local.inbox.outcomes.count(Failure::HostPanic);
+        Err(panic_error(name(record, function), panicked, c_frames(record), caller.id, caller.label.as_deref()))
+    }
+}
+
+/// The return addresses in the C code of a fiber that does not run now.
+unsafe fn c_frames(record: *mut FiberRecord) -> Vec<usize> {
+    // SAFETY: passed on from the caller; the thread state is the fiber's own thread's.
+    unsafe {
+        // In a crossing of the current fiber's, or while it is suspended.
+        let current = (*record).suspended == Suspended::No;
+        let frame = if current { (*(*record).thread).frame } else { (*record).frame };
+        frames(frame, (*record).bounds)
+    }
 }
 
 /// What a host function's panic is for its caller; it is logged too.
 #[cold]
-pub(super) fn panic_error(name: &str, Panicked(message): &Panicked) -> anyhow::Error {
-    tracing::error!(target: "sidestack", function = %name, %message, "a host function panicked");
-    Raise::new("panic", format!("host function {name} panicked: {message}")).into()
+pub(super) fn panic_error(
+    name: &str,
+    Panicked(message): &Panicked,
+    c: Vec<usize>,
+    fiber: u64,
+    label: Option<&str>,
+) -> anyhow::Error {
+    tracing::error!(target: "sidestack", fiber, label, function = %name, %message, "a host function panicked");
+    let backtrace = Backtrace::new(Parts { rust: fence::panic_frames(), c, ..Parts::default() });
+    HostPanic { function: name.into(), message: message.clone(), backtrace }.into()
 }

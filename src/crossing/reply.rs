@@ -5,6 +5,7 @@ use std::ptr;
 
 use crate::Error;
 use crate::abi::{SS_ERROR, SS_FEW, SS_OK, ss_call, ss_value};
+use crate::diagnosis::HostPanic;
 use crate::error::{HostResult, Raise};
 use crate::host::local::Local;
 use crate::host::record::FiberRecord;
@@ -91,7 +92,9 @@ pub unsafe fn error(record: &mut FiberRecord, call: *mut ss_call, error: anyhow:
 /// An error's code, where it has one, and its message.
 pub fn describe(error: &anyhow::Error) -> (Option<&str>, String) {
     let own = error.downcast_ref::<Error>();
-    let code = own.and_then(Error::code).or_else(|| error.downcast_ref::<Raise>().map(Raise::code));
+    let raised = || error.downcast_ref::<Raise>().map(Raise::code);
+    let panicked = || error.is::<HostPanic>().then_some("panic");
+    let code = own.and_then(Error::code).or_else(raised).or_else(panicked);
     match own {
         // Its message is the whole story already; its sources tell parts of it again, once a nested call.
         Some(own) => (code, own.to_string()),

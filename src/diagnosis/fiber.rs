@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Backtrace;
+
 /// One fiber, or one call that waits for one: see [`Engine::fibers`](crate::Engine::fibers).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +23,8 @@ pub struct FiberInfo {
     pub which: Option<String>,
     /// Where it is in its script: "app.lua:22"; `None` where the guest cannot tell.
     pub at: Option<String>,
+    /// Its C frames, then its script's; empty unless asked for: [`Engine::fibers_with_stacks`](crate::Engine::fibers_with_stacks).
+    pub backtrace: Backtrace,
     /// The guest: "Lua 5.4".
     pub guest: &'static str,
     /// The number of its interpreter.
@@ -41,6 +45,7 @@ impl FiberInfo {
             waits_for: None,
             which: None,
             at: None,
+            backtrace: Backtrace::default(),
             guest,
             interpreter,
             held: None,

@@ -186,6 +186,7 @@ impl<G: Guest> Builder<G> {
     /// With the `tokio` feature, inside a tokio runtime, host functions may use it.
     pub fn build(self) -> Result<Engine, Error> {
         let settings = self.checked()?;
+        crate::crossing::fence::watch_panics();
         let registry = Arc::new(Registry::new(&self.modules)?);
         let states = Arc::new(self.states);
         let guest = Arc::new(self.guest);

@@ -70,16 +70,15 @@ impl Watchdog {
         self.0.stop.store(true, Ordering::Release);
     }
 
-    /// Which fiber has had an interpreter's thread without a break, for how long (20 ms too short at most), and the host
-    /// function that it is in.
-    pub fn running(&self, interpreter: usize) -> Option<(u64, Duration, Option<String>)> {
+    /// Which fiber has had an interpreter's thread without a break.
+    pub fn running(&self, interpreter: usize) -> Option<Running> {
         let tenure = self.0.inboxes.get(interpreter)?.tenure()?;
         let absence = tenure.presence.absence()?;
         let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter];
         let held = turn.filter(|turn| turn.absence == absence).map_or(Duration::ZERO, |turn| turn.since.elapsed());
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
-        let name = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
-        Some((absence.fiber, held, name))
+        let function = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
+        Some(Running { fiber: absence.fiber, held, function, thread: tenure.activity.thread() })
     }
 
     /// How many were named, and the last of them.
@@ -93,6 +92,18 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// A fiber that has a thread.
+pub struct Running {
+    /// Its id.
+    pub fiber: u64,
+    /// For how long; 20 ms too short at most.
+    pub held: Duration,
+    /// The host function that it is in.
+    pub function: Option<String>,
+    /// The thread, by its `gettid()`.
+    pub thread: Option<i32>,
 }
 
 /// A turn of a fiber.

@@ -31,6 +31,9 @@ pub use interpreter::PhpInterpreter;
 ///
 /// Each call is a request as PHP knows it: the script runs from its top, in a context that no other call sees, and what it
 /// exports is called. Several engines in one process share one PHP, which is started with the first one's settings.
+///
+/// Unless php.ini or [`Php::ini`] say otherwise, `display_errors`, `html_errors` and `implicit_flush` are off, `log_errors` is on,
+/// `max_execution_time` is 0 and `opcache.jit` is `disable` (it can be `function`; the tracing JIT is refused).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Php {
     file: Option<PathBuf>,

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::c_api::LastError;
 use super::cx::CallShared;
@@ -18,6 +18,8 @@ use super::reply::Reply;
 use crate::Error;
 use crate::abi::{ss_call, ss_thread};
 use crate::call::job::{Extensions, Job};
+use crate::call::outcomes::Failure;
+use crate::call::stats::Stats;
 use crate::call::wake::{FiberKey, FiberWaker};
 use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
@@ -57,6 +59,19 @@ pub struct Caller {
     pub extensions: Extensions,
     /// Its call asked to be told of a deadlock.
     pub detect_deadlock: bool,
+    /// Somebody wants to know what its call does.
+    pub stats: Option<Stats>,
+}
+
+/// How long a fiber waited in host calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Waits {
+    /// In all.
+    pub total: Duration,
+    /// The last function, and how long it took.
+    pub last: Option<(u32, Duration)>,
+    /// It waits in this one since then.
+    pub since: Option<(u32, Instant)>,
 }
 
 /// Where a fiber is suspended.
@@ -75,8 +90,12 @@ pub enum Suspended {
 /// Why a fiber is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Its caller gave up, or a group ended, or the engine shuts down.
+    /// Its caller gave up, or a group ended.
     Cancelled,
+    /// The engine shuts down.
+    Shutdown,
+    /// Somebody asked for it: [`Engine::cancel`](crate::Engine::cancel).
+    Hand,
     /// Its deadline passed.
     Deadline,
     /// It held most of the memory when the interpreter's cap was reached.
@@ -149,7 +168,7 @@ pub struct FiberRecord {
     /// A cancel under way.
     pub cancel: Option<Cancel>,
     /// How long after a cancel it is killed.
-    pub grace: std::time::Duration,
+    pub grace: Duration,
     /// The most memory it may hold, for messages.
     pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
@@ -158,6 +177,14 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
+    /// Host calls begun.
+    pub host_calls: u64,
+    /// How long it waited in them, where somebody wants to know.
+    pub waits: Waits,
+    /// Of its C stack: base and lowest usable address.
+    pub bounds: (usize, usize),
+    /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
+    pub frame: usize,
     /// When its guest wants to be woken from a host call, on CLOCK_MONOTONIC in nanoseconds; `u64::MAX`: never.
     pub alarm: u64,
     /// Who else waited when nothing could wake it any more.
@@ -262,7 +289,7 @@ impl FiberRecord {
     /// The caller's error for a fiber that was cancelled as a whole.
     pub fn cancel_error(&self, reason: Reason) -> Error {
         match reason {
-            Reason::Cancelled | Reason::Dropped => Error::Cancelled,
+            Reason::Cancelled | Reason::Shutdown | Reason::Hand | Reason::Dropped => Error::Cancelled,
             Reason::Deadline => {
                 let deadline = self.job.as_ref().and_then(|job| job.settings.deadline);
                 Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
@@ -300,6 +327,10 @@ impl FiberRecord {
     pub fn kill(&mut self) {
         if let Some(cancel) = &mut self.cancel {
             cancel.kill = true;
+            let (Caller { id, label, .. }, reason) = (&self.context.caller, cancel.reason);
+            let label = label.as_deref();
+            tracing::warn!(target: "sidestack", fiber = id, label, ?reason, "a fiber that was cancelled does not end; it is killed");
+            self.context.local.inbox.outcomes.count(Failure::Killed);
         }
         self.renew_limit();
     }

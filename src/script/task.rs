@@ -13,6 +13,7 @@ use crate::call::Function;
 use crate::call::inbox::Message;
 use crate::call::job::{Completion, Extensions, Job, Over, Settings, Work};
 use crate::call::reference::Reference;
+use crate::call::stats::Stats;
 use crate::error::HostResult;
 use crate::host::args::{Args, FromCall};
 use crate::host::parked::{Wait, tell};
@@ -42,6 +43,7 @@ pub struct Parent {
     label: Option<String>,
     extensions: Extensions,
     detect_deadlock: bool,
+    stats: Option<Stats>,
 }
 
 impl FromCall for Parent {
@@ -55,6 +57,7 @@ impl FromCall for Parent {
             label: caller.label.clone(),
             extensions: caller.extensions.clone(),
             detect_deadlock: caller.detect_deadlock,
+            stats: caller.stats.as_ref().map(|stats| Stats { own: false, ..stats.clone() }),
         })
     }
 }
@@ -119,6 +122,7 @@ impl Task {
                 label: parent.label.clone(),
                 extensions: parent.extensions_for(&state),
                 detect_deadlock: parent.detect_deadlock,
+                stats: parent.stats.clone(),
             },
             begun: Instant::now(),
             completion: Some(state.clone()),

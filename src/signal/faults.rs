@@ -1,28 +1,33 @@
 //! Faults of guest code that were contained: what is known of them, in words. The rules are in csrc/faults.c.
 
-use std::fmt::Write as _;
 use std::io;
 
 use super::Attached;
 use super::attach::check;
+use super::snapshot::{backtrace, script};
+use crate::diagnosis::Backtrace;
 use crate::sys::valgrind;
 use crate::{Error, abi};
 
 /// One contained fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Crash {
+    /// The signal; SIGABRT: `abort()`.
+    pub(crate) signal: i32,
     /// The signal and the address.
     pub(crate) fault: String,
     /// The fiber that is lost.
     pub(crate) fiber: u64,
-    /// C frames, innermost first, a line each.
-    pub(crate) backtrace: String,
+    /// The label of its call.
+    pub(crate) label: Option<String>,
+    /// C frames, then the script's.
+    pub(crate) backtrace: Backtrace,
 }
 
 impl Crash {
     /// What the caller is told.
     pub(crate) fn error(&self) -> Error {
-        let Crash { fault, fiber, backtrace } = self.clone();
+        let Crash { fault, fiber, backtrace, .. } = self.clone();
         Error::Crashed { fault, fiber, backtrace }
     }
 }
@@ -48,7 +53,13 @@ impl Attached {
         // SAFETY: `self` is bound to its thread, which is attached; the handler that wrote it has returned, and none writes
         // again, since no guest code runs here any more.
         let fault = unsafe { &*abi::ss_fault_read() };
-        Crash { fault: describe(fault), fiber: fault.fiber, backtrace: backtrace(fault) }
+        Crash {
+            signal: fault.signo,
+            fault: describe(fault),
+            fiber: fault.at.fiber,
+            label: None,
+            backtrace: backtrace(&fault.at),
+        }
     }
 }
 
@@ -68,33 +79,8 @@ fn describe(fault: &abi::ss_fault) -> String {
 
 /// Where the script was, if the guest could tell.
 fn place(fault: &abi::ss_fault) -> String {
-    let bytes: Vec<u8> = fault.place.iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
-    if bytes.is_empty() { String::new() } else { format!(", script at {}", String::from_utf8_lossy(&bytes)) }
-}
-
-/// Frames with their symbols, where the program has them.
-fn backtrace(fault: &abi::ss_fault) -> String {
-    let frames = fault.frames.get(..fault.depth as usize).unwrap_or(&fault.frames);
-    let mut text = String::new();
-    for (depth, &frame) in frames.iter().enumerate() {
-        // A return address is after the call, perhaps in the next function.
-        let address = frame - usize::from(depth > 0 && frame > 0);
-        let mut found = false;
-        backtrace::resolve(std::ptr::without_provenance_mut(address), |symbol| {
-            found = true;
-            let _ = write!(text, "{depth}: ");
-            let _ = match symbol.name() {
-                Some(name) => write!(text, "{name:#}"),
-                None => write!(text, "{frame:#x}"),
-            };
-            if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
-                let _ = write!(text, " at {}:{line}", file.display());
-            }
-            text.push('\n');
-        });
-        if !found {
-            let _ = writeln!(text, "{depth}: {frame:#x}");
-        }
-    }
-    text
+    let script = script(&fault.at);
+    let line = script.lines().next().unwrap_or_default();
+    let place = line.split_once(": ").map_or(line, |(place, _)| place);
+    if place.is_empty() { String::new() } else { format!(", script at {place}") }
 }

@@ -5,7 +5,7 @@
 //!
 //! 1. no fiber is ready, no message is there, no timer runs, and no call that waits in the backlog is going to be refused;
 //! 2. each fiber is in host calls that are the engine's own (`FunctionSpec::own`): no host function is at work outside;
-//! 3. no deadline ends a fiber that did not ask, and no token that lets others call is held outside (`Outside`); where the
+//! 3. no alarm of its guest's wakes a fiber, no deadline ends one that did not ask, and no token that lets others call is held outside (`Outside`); where the
 //!    inbox is closed such a token calls nobody;
 //! 4. the guest's garbage holds nothing that somebody waits for (a lost guard of a lock): it is collected;
 //! 5. each future is polled once more, and goes on waiting, for something that never was given to Rust (`parked`).
@@ -34,7 +34,7 @@ const QUIET: Duration = Duration::from_millis(20);
 pub struct Quiet {
     /// Fibers that asked to be told.
     pub asking: usize,
-    /// It was looked for since anything happened.
+    /// It was looked for since a fiber last ran, or a message came.
     pub looked: bool,
 }
 
@@ -57,6 +57,8 @@ impl<I: Interpreter> Worker<I> {
         if !self.ready.is_empty() || crate::call::wake::any_local() {
             return;
         }
+        // Collecting ran a fiber of the interpreter's own.
+        self.quiet.looked = true;
         let Some(fibers) = self.parked() else { return };
         let fibers: Arc<[FiberInfo]> = fibers.into();
         let told: Vec<FiberKey> = self
@@ -87,11 +89,12 @@ impl<I: Interpreter> Worker<I> {
             || (!nobody_calls && self.local.inbox.has_outside());
         later
             || self.fibers.iter().flatten().any(|fiber| {
-                let FiberRecord { calls, cancel, context, .. } = &fiber.record;
+                let FiberRecord { calls, cancel, context, alarm, .. } = &fiber.record;
                 let own = |function: u32| self.local.registry.function(function).is_some_and(|entry| entry.own);
                 let asks = nobody_calls || context.caller.detect_deadlock;
                 fiber.state != State::Waiting
                     || cancel.is_some()
+                    || *alarm != u64::MAX
                     || !calls.iter().all(|call| own(call.function))
                     || (!asks && context.caller.deadline.is_some())
             })
@@ -121,7 +124,7 @@ impl<I: Interpreter> Worker<I> {
         if given_out || !self.ready.is_empty() || crate::call::wake::any_local() {
             return None;
         }
-        let mut found = self.describe();
+        let mut found = self.describe(false);
         for fiber in &mut found {
             fiber.which = fiber.id.and_then(|id| which.remove(&id)).filter(|which| !which.is_empty());
         }

@@ -6,6 +6,7 @@
 
 use super::Worker;
 use super::jobs::refuse;
+use crate::call::outcomes::Failure;
 use crate::crossing::finish;
 use crate::guest::Interpreter;
 
@@ -13,12 +14,14 @@ impl<I: Interpreter> Worker<I> {
     /// Tells the fiber's caller and leaves the loop for `thread`, by a panic that nothing on the way stops.
     #[cold]
     pub(super) fn faulted(&mut self, index: u32) -> ! {
-        let crash = self.attached.crash();
+        let mut crash = self.attached.crash();
         let (_, completion) = self.books().leave(index as usize);
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
             // SAFETY: the fiber is suspended for ever, and this is the worker loop.
             unsafe { finish::end_calls(&raw mut fiber.record) };
+            crash.label.clone_from(&fiber.record.context.caller.label);
+            self.local.inbox.outcomes.count(failure(crash.signal));
             if let Some(mut job) = fiber.record.job.take() {
                 job.completion = completion;
                 refuse(&self.local, job, crash.error());
@@ -27,5 +30,15 @@ impl<I: Interpreter> Worker<I> {
         let message = crash.fault.clone();
         self.crash = Some(crash);
         std::panic::resume_unwind(Box::new(message))
+    }
+}
+
+fn failure(signal: i32) -> Failure {
+    match signal {
+        libc::SIGBUS => Failure::CrashBus,
+        libc::SIGFPE => Failure::CrashFpe,
+        libc::SIGILL => Failure::CrashIll,
+        libc::SIGABRT => Failure::CrashAbort,
+        _ => Failure::CrashSegv,
     }
 }

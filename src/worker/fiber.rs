@@ -12,7 +12,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended};
+use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended, Waits};
 
 /// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
 pub struct Fiber<I: Interpreter> {
@@ -24,8 +24,6 @@ pub struct Fiber<I: Interpreter> {
     pub saved: I::Saved,
     /// Its C stack with its frames; `None` once it has ended.
     pub coroutine: Option<Coroutine>,
-    /// Of the stack: base and lowest usable address.
-    pub bounds: (usize, usize),
     /// Where it is on its way.
     pub state: State,
     /// The script that it loads.
@@ -135,6 +133,10 @@ impl<I: Interpreter> Fiber<I> {
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
+                host_calls: 0,
+                waits: Waits::default(),
+                bounds: (0, 0),
+                frame: 0,
                 alarm: u64::MAX,
                 deadlock: None,
                 limit: LimitAt::NEVER,
@@ -142,7 +144,6 @@ impl<I: Interpreter> Fiber<I> {
             run,
             saved: I::Saved::default(),
             coroutine: None,
-            bounds: (0, 0),
             state: State::Ready,
             loads: None,
             begun: false,
@@ -177,13 +178,16 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
+        self.record.host_calls = 0;
+        self.record.waits = Waits::default();
         self.record.alarm = u64::MAX;
         self.record.deadlock = None;
         self.record.renew_limit();
         self.saved = I::Saved::default();
         self.state = State::Ready;
         self.begun = false;
-        self.bounds = (stack.base(), stack.usable_limit());
+        self.record.bounds = (stack.base(), stack.usable_limit());
+        self.record.frame = 0;
         self.start = Start { entry: self.entry, run: ptr::from_mut(&mut self.run).cast() };
         // SAFETY: the link and the start block live in this box, which the worker keeps until the coroutine has ended;
         // `ss_fiber_main` returns normally because the guest's entry does (the contract of `Interpreter`).

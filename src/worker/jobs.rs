@@ -12,7 +12,10 @@ use crate::Error;
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Extensions, Job, Settings, Source, Work};
 use crate::call::ledger::{Ending, Ledger};
+use crate::call::outcomes::Failure;
+use crate::call::stats::Stats;
 use crate::call::wake::FiberKey;
+use crate::crossing::cancel;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
@@ -66,6 +69,7 @@ impl<I: Interpreter> Worker<I> {
             books.held.iter().position(|job| job.completion.as_ref().is_some_and(own)).map(|at| books.held.remove(at));
         if let Some(job) = held.or_else(|| books.backlog.remove(completion)) {
             self.local.inbox.started(1);
+            self.local.inbox.outcomes.count(Failure::Cancelled);
             refuse(&self.local, job, Error::Cancelled);
         }
     }
@@ -92,6 +96,8 @@ impl<I: Interpreter> Worker<I> {
         self.books().left += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
         if abandoned || matches!(self.books().ending, Some(Ending { cancel_at: None, .. })) {
+            let why = if abandoned { Failure::Cancelled } else { Failure::CancelledByShutdown };
+            self.local.inbox.outcomes.count(why);
             return refuse(&self.local, job, Error::Cancelled);
         }
         if let Err(error) = self.try_start(&mut job) {
@@ -148,7 +154,11 @@ impl<I: Interpreter> Worker<I> {
             // Once it begins.
             extensions: Extensions::default(),
             detect_deadlock: job.settings.detect_deadlock,
+            stats: job.settings.stats.take(),
         };
+        if let Some(Stats { call, own: true }) = &caller.stats {
+            call.begun(key.id);
+        }
         self.quiet.asking += usize::from(caller.detect_deadlock);
         let deadline = caller.deadline;
         fiber.asked = job.begun;
@@ -216,6 +226,7 @@ impl<I: Interpreter> Worker<I> {
             // SAFETY: it was never resumed: there is no C frame on its stack.
             self.pool.put(unsafe { coroutine.abandon() });
         }
+        cancel::note(&raw const fiber.record, reason);
         let (job, completion) = self.books().leave(index as usize);
         fiber.record.job = job;
         let error = fiber.record.cancel_error(reason);
@@ -284,11 +295,12 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn cancel_all(&mut self) {
         let keys: Vec<FiberKey> = self.fibers.iter().flatten().map(|fiber| fiber.record.key).collect();
         for key in keys {
-            self.cancel(key, Reason::Cancelled);
+            self.cancel(key, Reason::Shutdown);
         }
         let next = |books: &mut Ledger| books.held.pop().or_else(|| books.backlog.pop());
         while let Some(job) = next(self.books()) {
             self.local.inbox.started(1);
+            self.local.inbox.outcomes.count(Failure::CancelledByShutdown);
             refuse(&self.local, job, Error::Cancelled);
         }
     }
@@ -310,6 +322,8 @@ impl<I: Interpreter> Worker<I> {
 
 /// Tells a caller that its call did not start.
 pub(super) fn refuse(local: &Local, mut job: Box<Job>, error: Error) {
+    local.inbox.outcomes.failed(&error);
+    tracing::debug!(target: "sidestack", label = job.settings.label.as_deref(), %error, "a call fails");
     local.unbind_args(&mut job);
     if job.completion.is_none() {
         tracing::error!(target: "sidestack", %error, "a script could not be loaded again");

@@ -42,7 +42,7 @@ pub(super) fn came_back<G: Guest>(mut worker: ManuallyDrop<Worker<G::Interpreter
     unsafe { (*worker.interpreter.get()).lost() };
     worker.forget_fibers();
     // Nobody else uses the books of one that is lost.
-    tell(worker.books().give_back());
+    tell(worker.books().give_back(), &post.inbox);
     post.inbox.left_behind().fetch_sub(1, Ordering::AcqRel);
     if reclaim(&mut worker) {
         drop_all(worker);

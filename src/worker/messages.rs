@@ -13,6 +13,7 @@ use crate::host::record::Reason;
 impl<I: Interpreter> Worker<I> {
     /// Acts on one message.
     pub(super) fn take(&mut self, message: Message) {
+        self.quiet.looked = false;
         match message {
             Message::Job(job) => self.accept(job),
             Message::Wake(key) => self.woken(key, Way::Channel),
@@ -49,7 +50,8 @@ impl<I: Interpreter> Worker<I> {
             // To be woken by it was all.
             Message::Look => {}
             // Whoever asked may have stopped waiting.
-            Message::Fibers(tell) => drop(tell.send(self.describe())),
+            Message::Fibers { stacks, tell } => drop(tell.send(self.describe(stacks))),
+            Message::CancelFiber { id, tell } => drop(tell.send(self.cancel_by_id(id))),
             Message::End => {
                 let books = self.books();
                 let done = books.ending.take().map_or_else(Vec::new, |ending| ending.done);

@@ -48,7 +48,7 @@ impl<G: Guest> Watched for Post<G> {
         let Some(tenure) = self.inbox.tenure() else { return false };
         let look = tenure.meanwhile(absence, |books| (books.look(&self.inbox, absence.fiber, Instant::now()), false));
         look.is_some_and(|look| {
-            tell(look.answers);
+            tell(look.answers, &self.inbox);
             look.gone
         })
     }
@@ -59,8 +59,11 @@ impl<G: Guest> Watched for Post<G> {
         let Some((answers, ending)) = closed else { return false };
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let function = function.and_then(|id| self.registry.name(id)).unwrap_or("none");
+        let listed = self.inbox.roster.list().into_iter().find(|(id, _)| *id == absence.fiber);
+        let label = listed.map(|(_, listed)| listed.label);
         tracing::error!(
-            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, host_function = function,
+            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, label = label.as_deref(),
+            host_function = function,
             "an interpreter's thread does not come back; it is left behind"
         );
         self.inbox.roster.clear();
@@ -68,7 +71,7 @@ impl<G: Guest> Watched for Post<G> {
         self.inbox.left_behind().fetch_add(1, Ordering::AcqRel);
         self.losses.quarantined.fetch_add(1, Ordering::Relaxed);
         self.losses.count_abandoned(self.settings.abandoned);
-        tell(answers);
+        tell(answers, &self.inbox);
         let over = |at: Instant| at <= Instant::now();
         if last || ending.as_ref().is_some_and(|ending| ending.cancel_at.is_none_or(over)) {
             end(&self, ending);
@@ -80,8 +83,8 @@ impl<G: Guest> Watched for Post<G> {
 }
 
 /// Tells callers, whose wakers and drops may panic.
-pub(super) fn tell(answers: Answers) {
-    if let Err(Panicked(message)) = fence(|| answers.tell()) {
+pub(super) fn tell(answers: Answers, inbox: &Inbox) {
+    if let Err(Panicked(message)) = fence(|| answers.tell(&inbox.outcomes)) {
         tracing::error!(target: "sidestack", %message, "telling callers panicked");
     }
 }

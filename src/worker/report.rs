@@ -3,19 +3,21 @@
 use super::Worker;
 use super::fiber::{Fiber, State};
 use crate::call::job::Job;
-use crate::diagnosis::{FiberInfo, FiberState};
+use crate::diagnosis::{Backtrace, FiberInfo, FiberState, Parts};
 use crate::guest::Interpreter;
 use crate::host::record::{Cancel, Suspended};
+use crate::signal::snapshot::frames;
 
 impl<I: Interpreter> Worker<I> {
-    /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop.
-    pub(super) fn describe(&self) -> Vec<FiberInfo> {
+    /// Every fiber, and every job that waits for one. None of them runs now: this is the worker loop. With `stacks`: also their
+    /// frames, whose addresses are for the asker to turn into names.
+    pub(super) fn describe(&self, stacks: bool) -> Vec<FiberInfo> {
         let books = self.read_books();
         let waiting = books.backlog.jobs().chain(&books.held).map(|job| self.describe_job(job));
-        self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber)).chain(waiting).collect()
+        self.fibers.iter().flatten().map(|fiber| self.describe_fiber(fiber, stacks)).chain(waiting).collect()
     }
 
-    pub(super) fn describe_fiber(&self, fiber: &Fiber<I>) -> FiberInfo {
+    fn describe_fiber(&self, fiber: &Fiber<I>, stacks: bool) -> FiberInfo {
         let record = &fiber.record;
         let waits_for = match record.suspended {
             Suspended::Call(id) => record.find(id).and_then(|place| self.function_name(record.at(place).function)),
@@ -38,11 +40,19 @@ impl<I: Interpreter> Worker<I> {
             age: fiber.asked.elapsed(),
             waits_for,
             at: at.filter(|_| fiber.begun),
+            backtrace: if stacks && fiber.begun { self.backtrace(fiber) } else { Backtrace::default() },
             ..self.blank()
         }
     }
 
-    pub(super) fn describe_job(&self, job: &Job) -> FiberInfo {
+    fn backtrace(&self, fiber: &Fiber<I>) -> Backtrace {
+        // SAFETY: as above.
+        let script = unsafe { (*self.interpreter.get()).stack(&fiber.run, &fiber.saved) };
+        let c = frames(fiber.record.frame, fiber.record.bounds);
+        Backtrace::new(Parts { c, script, ..Parts::default() })
+    }
+
+    fn describe_job(&self, job: &Job) -> FiberInfo {
         FiberInfo { label: job.settings.label.clone(), age: job.begun.elapsed(), ..self.blank() }
     }
 

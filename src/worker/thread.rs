@@ -33,6 +33,7 @@ use crate::call::tenure::Tenure;
 use crate::call::wake;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
+use crate::diagnosis::Backtrace;
 use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
@@ -133,6 +134,9 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
     let tenure = Arc::new(Tenure::new(times));
     post.inbox.served_by(&tenure);
     wake::serve(Some(&tenure));
+    tenure.activity.begin_thread();
+    // Whatever the way out is: nobody asks a thread that is gone.
+    let _over = Over(&tenure);
     let mut worker = match incarnate(post, incarnation, tenure.clone()) {
         // Not dropped by an unwinding that no fence here stops: its fibers are suspended in C.
         Ok(worker) => ManuallyDrop::new(worker),
@@ -179,7 +183,7 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
         // One that cannot even start would be replaced for ever.
         Err(Panicked(fault)) if !up => {
             let crash = worker.crash.take();
-            let unknown = || Error::Crashed { fault, fiber: 0, backtrace: String::new() };
+            let unknown = || Error::Crashed { fault, fiber: 0, backtrace: Backtrace::default() };
             give_up(post, started, crash.map_or_else(unknown, |crash| crash.error()));
             lost::clear(worker, &post.losses)
         }
@@ -187,10 +191,10 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
             post.losses.quarantined.fetch_add(1, Ordering::Relaxed);
             let interpreter = post.inbox.interpreter;
             match worker.crash.take() {
-                Some(Crash { fault, fiber, backtrace }) => {
+                Some(Crash { fault, fiber, label, backtrace, .. }) => {
                     post.losses.crashed.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(
-                        target: "sidestack", interpreter, fiber, %fault, %backtrace,
+                        target: "sidestack", interpreter, fiber, label = label.as_deref(), %fault, %backtrace,
                         "guest code crashed; its interpreter is replaced"
                     );
                 }
@@ -207,6 +211,15 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
             }
             lost::clear(worker, &post.losses)
         }
+    }
+}
+
+/// The interpreter thread ends.
+struct Over<'a>(&'a Tenure);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.activity.end_thread();
     }
 }
 
@@ -334,8 +347,8 @@ impl<I: Interpreter> Worker<I> {
         self.forget_fibers();
         let inbox = self.local.inbox.clone();
         let (answers, ending) = self.books().give_up(&inbox);
-        tell(answers);
-        tell(self.books().give_back());
+        tell(answers, &inbox);
+        tell(self.books().give_back(), &inbox);
         ending
     }
 
@@ -345,6 +358,11 @@ impl<I: Interpreter> Worker<I> {
             // Before the caller is told: futures may hold what it lent.
             // SAFETY: the loop of this thread has been left, in whatever it was.
             unsafe { finish::end_calls(&raw mut fiber.record) };
+            if fiber.begun {
+                let caller = &fiber.record.context.caller;
+                let (id, label) = (caller.id, caller.label.as_deref());
+                tracing::warn!(target: "sidestack", fiber = id, label, "a fiber is lost with its interpreter");
+            }
             drop_fenced(fiber.record.job.take());
         }
         // SAFETY: the thread's own state; no fiber is current any more.

@@ -21,6 +21,7 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         let fiber = std::ptr::from_mut(fiber);
+        self.quiet.looked = false;
         if let Err(error) = self.attached.arm(self.settings.tick) {
             tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
         }
@@ -31,7 +32,7 @@ impl<I: Interpreter> Worker<I> {
             let record = &raw mut (*fiber).record;
             (*thread).fiber = record.cast();
             (*thread).fiber_id = (*record).key.id;
-            ((*thread).stack_base, (*thread).stack_limit) = (*fiber).bounds;
+            ((*thread).stack_base, (*thread).stack_limit) = (*record).bounds;
             (*thread).epoch += 1;
             (*thread).interrupt = match (*record).cancel {
                 Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
@@ -47,6 +48,7 @@ impl<I: Interpreter> Worker<I> {
                 }
             }
             (*record).suspended = Suspended::No;
+            end_wait(record);
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
             let resumed = Self::away(&self.local.tenure, (*record).key.id, (*record).limit.due, || {
@@ -56,6 +58,7 @@ impl<I: Interpreter> Worker<I> {
                 resumed
             });
             (*fiber).saved = (*self.interpreter.get()).save();
+            (*record).frame = (*thread).frame;
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
@@ -77,7 +80,10 @@ impl<I: Interpreter> Worker<I> {
                 match unsafe { (*record).suspended } {
                     Suspended::Call(_) => {
                         // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Waiting };
+                        unsafe {
+                            (*fiber).state = State::Waiting;
+                            begin_wait(record);
+                        }
                     }
                     suspended => {
                         // SAFETY: as above.
@@ -126,6 +132,15 @@ impl<I: Interpreter> Worker<I> {
         if go {
             self.enqueue(key.index);
         }
+    }
+
+    /// Cancels the fiber of this id. Whether there is one.
+    pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
+        let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);
+        if let Some(key) = found {
+            self.cancel(key, Reason::Hand);
+        }
+        found.is_some()
     }
 
     /// Limits that have passed: deadlines, graces that are over, and guests' alarms.
@@ -197,5 +212,31 @@ impl<I: Interpreter> Worker<I> {
     fn record(&mut self, key: FiberKey) -> Option<*mut FiberRecord> {
         let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
         (fiber.record.key == key).then_some(&raw mut fiber.record)
+    }
+}
+
+/// A fiber waits, and somebody wants to know for how long it does.
+#[inline]
+unsafe fn begin_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record, of a suspended fiber.
+    unsafe {
+        if FiberRecord::context(record).caller.stats.is_some()
+            && let Suspended::Call(id) = (*record).suspended
+            && let Some(place) = (*record).find(id)
+        {
+            (*record).waits.since = Some(((*record).at(place).function, Instant::now()));
+        }
+    }
+}
+
+/// It goes on.
+#[inline]
+unsafe fn end_wait(record: *mut FiberRecord) {
+    // SAFETY: the caller's record.
+    let waits = unsafe { &mut (*record).waits };
+    if let Some((function, since)) = waits.since.take() {
+        let took = since.elapsed();
+        waits.total += took;
+        waits.last = Some((function, took));
     }
 }

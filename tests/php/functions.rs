@@ -129,3 +129,12 @@ fn what_php_waits_in_does_not_hold_the_thread() {
     }
     assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn nesting_through_the_host_ends_in_an_error_to_catch() {
+    let engine = builder().stack(1 << 20).module(host()).build().expect("an engine");
+    let text = "function deeper($n) { global $depth; $depth = max($depth, $n); return host\\each(fn () => deeper($n + 1), 1); }
+                try { deeper(1); return 'no'; } catch (Error $e) { return $depth > 50 ? substr($e->getMessage(), 0, 23) : \"at $depth\"; }";
+    assert_eq!(gives::<String>(&engine, text), "Maximum call stack size");
+    assert_eq!(gives::<i64>(&engine, "1 + 1"), 2);
+}

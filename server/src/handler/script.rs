@@ -36,17 +36,20 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
         }
     };
     let request = Request { parts: &parts, body: &body, remote };
-    let outcome = queued(app, script.call::<Answer>("default", request).label(line.label())).await;
-    match outcome {
+    let mut call = script.call::<Answer>("default", request).label(line.label());
+    let stats = call.stats();
+    let reply = match queued(app, call).await {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
                 let error = Error::Convert { place: "response".into(), message: invalid.to_string() };
-                failed(app, site, &error, line)
+                failed(app, site, &error, Some(&stats), line)
             }
         },
-        Err(error) => failed(app, site, &error, line),
-    }
+        Err(error) => failed(app, site, &error, Some(&stats), line),
+    };
+    line.add_stats(&stats);
+    reply
 }
 
 /// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.

@@ -21,6 +21,8 @@ pub fn sidestack() -> Command {
         command.env_remove(name);
     }
     command.env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
+    // Where servers have their sockets.
+    command.env("XDG_RUNTIME_DIR", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
@@ -142,6 +144,10 @@ impl Server {
     pub fn resident(&self) -> usize {
         let text = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).expect("a process");
         text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -37,7 +37,7 @@ unsafe extern "C" fn ss_cross_export_foreign(export: *const Export, args: *const
         Ok(Ok(())) => return SS_OK as c_int,
         Ok(Err(error)) => error,
         // SAFETY: as above.
-        Err(panicked) => panic_error(unsafe { (*export).name }, &panicked),
+        Err(panicked) => panic_error(unsafe { (*export).name }, &panicked, Vec::new(), 0, None),
     };
     let (code, message) = reply::describe(&error);
     failed(SS_ERROR, code.unwrap_or("error"), &message)

@@ -109,9 +109,10 @@ unsafe extern "C" {
     pub fn sslua_over_memory(universe: *mut sslua) -> u64;
 }
 unsafe extern "C" {
-    pub fn sslua_position(
+    pub fn sslua_stack(
         run: *const sslua_run,
         saved: *const sslua_saved,
+        whole: ::core::ffi::c_int,
         text: *mut ::core::ffi::c_char,
         size: usize,
     ) -> usize;

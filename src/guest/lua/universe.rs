@@ -6,8 +6,8 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 
 use super::bindings::{self as c, sslua, sslua_run, sslua_saved};
-use crate::Error;
 use crate::guest::{FiberSetup, Interpreter, Setup, Task, Values};
+use crate::{Error, abi};
 
 /// The Lua text that builds the module `sidestack`.
 const PRELUDE: &str = include_str!("../../../csrc/lua/prelude.lua");
@@ -204,11 +204,12 @@ unsafe impl Interpreter for Universe {
     }
 
     fn position(&self, run: &sslua_run, saved: &Saved) -> Option<String> {
-        let mut text = [0u8; 128];
-        // SAFETY: `run` was begun by `prepare` and has not ended, its fiber is suspended and `saved` is what `save` gave for
-        // it: the Lua threads that they name live, and nobody changes them meanwhile.
-        let length = unsafe { c::sslua_position(run, &saved.0, text.as_mut_ptr().cast::<c_char>(), text.len()) };
-        (length > 0).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+        let text = stack(run, saved, &mut [0; 128], false);
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn stack(&self, run: &sslua_run, saved: &Saved) -> String {
+        stack(run, saved, &mut [0; abi::SS_SCRIPT as usize], true)
     }
 
     fn memory_used(&self) -> usize {
@@ -224,4 +225,13 @@ unsafe impl Interpreter for Universe {
         }
         self.left != Left::All
     }
+}
+
+/// Where a suspended run is: all of its frames, or the innermost one's place.
+fn stack(run: &sslua_run, saved: &Saved, text: &mut [u8], whole: bool) -> String {
+    // SAFETY: `run` was begun by `prepare` and has not ended, its fiber is suspended and `saved` is what `save` gave for
+    // it: the Lua threads that they name live, and nobody changes them meanwhile.
+    let length =
+        unsafe { c::sslua_stack(run, &raw const saved.0, c_int::from(whole), text.as_mut_ptr().cast(), text.len()) };
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }

@@ -152,7 +152,8 @@ impl Server {
 
     /// MariaDB on a socket in its folder, without passwords; and the socket's path.
     pub fn mariadb(connections: usize) -> Option<(Server, String)> {
-        let [Some(install), Some(mariadbd)] = ["mariadb-install-db", "mariadbd"].map(|program| find(program, &[])) else {
+        let [Some(install), Some(mariadbd)] = ["mariadb-install-db", "mariadbd"].map(|program| find(program, &[]))
+        else {
             skip("mariadb-install-db, mariadbd (Debian package mariadb-server)");
             return None;
         };

@@ -58,9 +58,9 @@ macro_rules! cases {
 
 cases! {
     pipe_read pipe_write socket_read socket_write datagrams timeouts nonblocking files other_descriptors broken greedy
-    poll select epoll sleep
+    poll select epoll sleep flock
     accept connect connect_local names
-    flock waitpid
+    waitpid
     handler
 }
 

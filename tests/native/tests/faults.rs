@@ -179,13 +179,22 @@ fn contained(test: &str, kind: Kind, fault: &str, function: &str) {
             Err(Error::Crashed { fault: text, fiber, backtrace }) => {
                 assert!(text.contains(fault), "{text}");
                 assert!(fiber > 0);
-                assert!(backtrace.contains(function), "{backtrace}");
+                assert!(backtrace.to_string().contains(function), "{backtrace}");
             }
             other => panic!("{other:?}"),
         }
         bed.works();
         let metrics = bed.metrics(1);
         assert_eq!((metrics.crashed, metrics.abandoned, metrics.quarantined), (1, 1, 1));
+        let failures: Vec<_> = metrics.failures.list().filter(|(_, count)| *count > 0).collect();
+        let counter = match fault.split([' ', '(']).next() {
+            Some("abort") => "crash_abort",
+            Some("SIGSEGV") => "crash_sigsegv",
+            Some("SIGBUS") => "crash_sigbus",
+            Some("SIGFPE") => "crash_sigfpe",
+            _ => "crash_sigill",
+        };
+        assert_eq!(failures, [(counter, 1)], "{fault}");
         assert_eq!(block_on(bed.engine.shutdown(Duration::from_secs(1))).stuck, 0);
     });
 }
@@ -233,7 +242,7 @@ fn an_overflow_in_the_c_library_is_stepped_out_of() {
             match block_on(call) {
                 Err(Error::Crashed { fault, backtrace, .. }) => {
                     assert!(fault.contains("stack overflow"), "{fault}");
-                    inside += u32::from(!backtrace.lines().next().expect("a frame").contains("recurse_in_libc"));
+                    inside += u32::from(!backtrace.frames()[0].function.contains("recurse_in_libc"));
                 }
                 other => panic!("{other:?}"),
             }
@@ -400,7 +409,8 @@ fn queued_calls_move_to_the_replacement() {
         for call in queued {
             assert_eq!(block_on(call).expect("a queued call"), 42);
         }
-        assert_eq!(bed.metrics(1).crashed, 1);
+        let metrics = bed.metrics(1);
+        assert_eq!((metrics.crashed, metrics.failures.lost, metrics.failures.lost_unstarted), (1, 3, 0));
     });
 }
 

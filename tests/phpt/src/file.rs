@@ -38,12 +38,18 @@ impl Phpt {
     pub fn settings(&self, name: &str) -> Vec<(String, String)> {
         let text = String::from_utf8_lossy(self.section(name).unwrap_or_default()).into_owned();
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(';'));
-        lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim().into(), value.trim().into())).collect()
+        lines
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.trim().into(), value.trim().into()))
+            .collect()
     }
 
     /// The words of a section.
     pub fn words(&self, name: &str) -> Vec<String> {
-        String::from_utf8_lossy(self.section(name).unwrap_or_default()).split_whitespace().map(str::to_lowercase).collect()
+        String::from_utf8_lossy(self.section(name).unwrap_or_default())
+            .split_whitespace()
+            .map(str::to_lowercase)
+            .collect()
     }
 }
 

@@ -100,7 +100,8 @@ fn recycling_keeps_memory_where_it_was() {
     child::passes("recycling_keeps_memory_where_it_was", || {
         let folder = tempfile::tempdir().expect("a folder");
         let engine = stage::builder().max_calls(400).module(module(&Arc::default())).build().expect("an engine");
-        let text = "<?php return function ($n) { $a = range(1, 1000); preg_match('/x/', 'x'); return count($a) + $n; };";
+        let text =
+            "<?php return function ($n) { $a = range(1, 1000); preg_match('/x/', 'x'); return count($a) + $n; };";
         let script = load(&engine, folder.path(), text);
         let mut resident = Vec::new();
         for n in 0..2_400_i64 {
@@ -121,12 +122,12 @@ fn a_thousand_cancelled_requests_give_everything_back() {
     child::passes("a_thousand_cancelled_requests_give_everything_back", || {
         let folder = tempfile::tempdir().expect("a folder");
         let dropped: Arc<AtomicU64> = Arc::default();
-        let engine =
-            stage::builder().memory(8 << 30).module(module(&dropped)).build().expect("an engine");
+        let engine = stage::builder().memory(8 << 30).module(module(&dropped)).build().expect("an engine");
         let script = load(&engine, folder.path(), SCRIPT);
         let mut resident = Vec::new();
         for round in 1..=3 {
-            let calls: Vec<_> = (0..1_000).map(|_| engine.spawn(script.call::<()>("wait", ())).expect("started")).collect();
+            let calls: Vec<_> =
+                (0..1_000).map(|_| engine.spawn(script.call::<()>("wait", ())).expect("started")).collect();
             child::until("a thousand wait", || {
                 block_on(engine.eval::<u64>("t\\waiting()")).expect("a number") == round * 1_000
             });
@@ -213,17 +214,27 @@ fn opcache_reset_beside_suspended_requests() {
         // opcache leaves files alone that have just been written.
         let old = std::time::SystemTime::now() - Duration::from_secs(60);
         for file in [&part, &folder.path().join("script.php")] {
-            std::fs::File::options().write(true).open(file).and_then(|file| file.set_modified(old)).expect("an older file");
+            std::fs::File::options()
+                .write(true)
+                .open(file)
+                .and_then(|file| file.set_modified(old))
+                .expect("an older file");
         }
         for n in 0..3 {
             assert!(block_on(script.call::<i64>("status", n)).expect("a number") > 0, "opcache is in use");
         }
-        let suspended: Vec<_> = (0..20).map(|n| engine.spawn(script.call::<String>("run", n)).expect("started")).collect();
+        let suspended: Vec<_> =
+            (0..20).map(|n| engine.spawn(script.call::<String>("run", n)).expect("started")).collect();
         std::thread::sleep(Duration::from_millis(100));
         for n in 0..30 {
             let file = folder.path().join(format!("other{n}.php"));
-            std::fs::write(&file, format!("<?php function other{n}() {{ return str_repeat('zz{n}', 3); }}")).expect("a file");
-            std::fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(old)).expect("an older file");
+            std::fs::write(&file, format!("<?php function other{n}() {{ return str_repeat('zz{n}', 3); }}"))
+                .expect("a file");
+            std::fs::File::options()
+                .write(true)
+                .open(&file)
+                .and_then(|file| file.set_modified(old))
+                .expect("an older file");
             if n % 5 == 0 {
                 block_on(script.call::<bool>("reset", ())).expect("a reset");
             }

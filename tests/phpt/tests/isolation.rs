@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use futures_util::future::try_join_all;
-use sidestack::{Engine, Error, Limit};
 use sidestack::php::{Body, Page};
+use sidestack::{Engine, Error, Limit};
 use sidestack_test_phpt::stage;
 
 const REQUESTS: i64 = 8;

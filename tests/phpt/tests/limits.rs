@@ -59,14 +59,17 @@ fn waiting_counts_so_that_the_rest_is_left() {
     let engine = engine();
     page(&engine, "echo 1;");
     let (output, _) = page(&engine, &format!("set_time_limit(1); Sidestack\\sleep(0.4); {begun} while (true) {{}}"));
-    let left: f64 = output.rsplit("after ").next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{output}"));
+    let left: f64 =
+        output.rsplit("after ").next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{output}"));
     assert!((0.4..0.9).contains(&left), "{left} s were left of one second after 0.4 s of waiting");
 }
 
 #[test]
 fn a_limit_is_one_request_s_alone() {
     let engine = engine();
-    let other = engine.spawn(engine.eval::<i64>("for ($i = 0; $i < 30; $i++) Sidestack\\sleep(0.05); return $i;")).expect("started");
+    let other = engine
+        .spawn(engine.eval::<i64>("for ($i = 0; $i < 30; $i++) Sidestack\\sleep(0.05); return $i;"))
+        .expect("started");
     let (output, _) = page(&engine, "set_time_limit(1); $f = new Fiber(function () { while (true) {} }); $f->start();");
     assert!(output.contains("Maximum execution time"), "{output}");
     assert_eq!(block_on(other).expect("it has no limit"), 30);
@@ -87,7 +90,8 @@ fn a_deadline_ends_what_does_not_want_to_end() {
     ] {
         let engine = engine();
         let begun = Instant::now();
-        let error = block_on(engine.eval::<()>(text).deadline(Duration::from_millis(300))).expect_err("its deadline passed");
+        let error =
+            block_on(engine.eval::<()>(text).deadline(Duration::from_millis(300))).expect_err("its deadline passed");
         assert!(matches!(error, Error::Limit { which: Limit::Deadline, .. }), "{text}: {error:?}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{text}: {:?}", begun.elapsed());
         let next: i64 = stage::gives(&engine, "6 * 7");
@@ -105,9 +109,11 @@ fn endless_recursion_is_an_error_that_can_be_caught() {
         "class C { function __destruct() { new C; } } new C;",
         "function f() { return preg_replace_callback('/./', fn () => f(), 'x'); } f();",
         "function r() { return array_map('r', [1]); } $x = new Fiber('r'); $x->start();",
-"function f() { $a = [2, 1]; usort($a, 'f'); } $x = new Fiber('f'); $x->start();",
+        "function f() { $a = [2, 1]; usort($a, 'f'); } $x = new Fiber('f'); $x->start();",
     ] {
-        let text = format!("ini_set('memory_limit', '1G'); try {{ {text} return 'no error'; }} catch (Error $e) {{ return $e->getMessage(); }}");
+        let text = format!(
+            "ini_set('memory_limit', '1G'); try {{ {text} return 'no error'; }} catch (Error $e) {{ return $e->getMessage(); }}"
+        );
         let said: String = stage::gives(&engine, &text);
         assert!(said.starts_with("Maximum call stack size of"), "{text}: {said}");
     }

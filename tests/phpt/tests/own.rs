@@ -60,7 +60,8 @@ enum Verdict {
 
 #[test]
 fn every_test_passes_in_two_copies_at_once() {
-    let root = PathBuf::from(std::env::var_os("SIDESTACK_PHP_TESTS").unwrap_or_else(|| env!("SIDESTACK_PHP_TESTS").into()));
+    let root =
+        PathBuf::from(std::env::var_os("SIDESTACK_PHP_TESTS").unwrap_or_else(|| env!("SIDESTACK_PHP_TESTS").into()));
     let only = std::env::var("PHPT").ok();
     let mut files = Vec::new();
     for (folder, count) in TESTS {
@@ -91,7 +92,9 @@ fn every_test_passes_in_two_copies_at_once() {
             (Verdict::Passed, None) => passed += 1,
             (Verdict::Passed, Some(_)) => failed += &format!("{file}: passes, though it is listed as not applicable\n"),
             (Verdict::NotApplicable(why), Some(_)) => println!("{file}: {why}"),
-            (Verdict::NotApplicable(why), None) => failed += &format!("{file}: not applicable ({why}), and not listed\n"),
+            (Verdict::NotApplicable(why), None) => {
+                failed += &format!("{file}: not applicable ({why}), and not listed\n")
+            }
             (Verdict::Failed(why), _) => failed += &format!("{file}: {why}\n"),
         }
     }
@@ -173,7 +176,8 @@ fn run(phpt: &Phpt, script: &Path, copies: u32) -> Result<Played, String> {
     command.arg(copies.to_string()).arg(script).current_dir(script.parent().expect("a folder"));
     let folder = script.parent().expect("a folder").display().to_string();
     command.args(SETTINGS.iter().map(|(name, value)| format!("{name}={value}")));
-    command.args(phpt.settings("INI").iter().map(|(name, value)| format!("{name}={}", value.replace("{PWD}", &folder))));
+    command
+        .args(phpt.settings("INI").iter().map(|(name, value)| format!("{name}={}", value.replace("{PWD}", &folder))));
     command.envs(phpt.settings("ENV"));
     // The tests that want to be asked for: a fiber's stack has the size that PHP expects of a thread's.
     command.env("STACK_LIMIT_DEFAULTS_CHECK", "1");

@@ -2,9 +2,9 @@
 
 #[path = "../../suspension/mod.rs"]
 mod suspension;
+mod ways;
 #[path = "../../web/mod.rs"]
 mod web;
-mod ways;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -17,7 +17,10 @@ use suspension::{Cell, Counts, Guest, PATIENCE, Point, Way, check_docs, module};
 fn points() -> Vec<Point> {
     let point = |name, text| Point { name, text };
     vec![
-        point("`Sidestack\\sleep`", "points\\enter('@KEY@'); Sidestack\\sleep(0.005); points\\leave('@KEY@'); return $n;"),
+        point(
+            "`Sidestack\\sleep`",
+            "points\\enter('@KEY@'); Sidestack\\sleep(0.005); points\\leave('@KEY@'); return $n;",
+        ),
         point("`usleep`", "points\\enter('@KEY@'); usleep(5000); points\\leave('@KEY@'); return $n;"),
         point(
             "HTTP",
@@ -101,8 +104,7 @@ impl Guest for OfPhp {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_in_waits_for_everything() {
     let counts = Counts::default();
-    let engine =
-        stage::builder().memory(8 << 30).module(module(&counts, web::serve())).build().expect("an engine");
+    let engine = stage::builder().memory(8 << 30).module(module(&counts, web::serve())).build().expect("an engine");
     let guest = OfPhp { engine: engine.clone(), folder: Mutex::default() };
     let (table, wrong) = suspension::run(&guest, &engine, &counts).await;
     assert!(wrong.is_empty(), "{}\n{table}", wrong.join("\n"));

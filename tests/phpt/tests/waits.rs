@@ -71,7 +71,10 @@ fn answer(stream: &TcpStream) -> std::io::Result<()> {
 fn together(body: &str, each: Duration) {
     let bed = bed();
     let address = server();
-    let text = format!("<?php $server = '{address}'; $pause = {}; return function (int $n) use ($server, $pause) {{ {body} }};", PAUSE.as_micros());
+    let text = format!(
+        "<?php $server = '{address}'; $pause = {}; return function (int $n) use ($server, $pause) {{ {body} }};",
+        PAUSE.as_micros()
+    );
     let script = block_on(bed.engine.load_text("waits.php", text)).expect("a script");
     // The first one is not measured: it compiles.
     let call = |n: i64| script.call::<i64>("default", n).deadline(Duration::from_secs(60));
@@ -129,7 +132,10 @@ fn sleep() {
 
 #[test]
 fn a_name_is_looked_up() {
-    together("[, $port] = explode(':', $server); $f = fsockopen('localhost', $port); fwrite($f, \"$n\\n\"); return (int) fgets($f);", PAUSE);
+    together(
+        "[, $port] = explode(':', $server); $f = fsockopen('localhost', $port); fwrite($f, \"$n\\n\"); return (int) fgets($f);",
+        PAUSE,
+    );
 }
 
 /// Requests that hold the same thing one after the other, while they wait: without the hooks, the first one to find it taken
@@ -138,7 +144,10 @@ fn a_name_is_looked_up() {
 fn one_after_the_other(setup: &str, body: &str) {
     let bed = bed();
     let folder = tempfile::tempdir().expect("a folder");
-    let text = format!("<?php $folder = '{}'; {setup} return function (int $n) use ($folder) {{ {body} }};", folder.path().display());
+    let text = format!(
+        "<?php $folder = '{}'; {setup} return function (int $n) use ($folder) {{ {body} }};",
+        folder.path().display()
+    );
     let script = block_on(bed.engine.load_text("holds.php", text)).expect("a script");
     let calls = (0..REQUESTS).map(|n| script.call::<i64>("default", n).deadline(Duration::from_secs(60)));
     let mut values = block_on(try_join_all(calls)).unwrap_or_else(|error| panic!("{error}"));

@@ -11,7 +11,8 @@ fn main() {
         eprintln!("usage: phpt COPIES FILE [NAME=VALUE...]");
         std::process::exit(2);
     };
-    let settings: Vec<_> = args.filter_map(|arg| arg.split_once('=').map(|(n, v)| (n.to_string(), v.to_string()))).collect();
+    let settings: Vec<_> =
+        args.filter_map(|arg| arg.split_once('=').map(|(n, v)| (n.to_string(), v.to_string()))).collect();
     let played = play(Path::new(&file), copies, &settings);
     println!("{}", serde_json::to_string(&played).expect("JSON"));
 }
