@@ -4,16 +4,24 @@
 #
 #   ./test.sh              all steps
 #   ./test.sh STEP...      these only: see `./test.sh --help`
+#   ./test.sh adversarial  the adversarial suites alone, as CI runs them
+#   ./test.sh long         the same, and the fuzzing and the soak, for hours: SIDESTACK_LONG=FACTOR (default 50)
 set -euo pipefail
 cd "$(dirname "$0")"
 
-STEPS=(tools format bindings lint features unit docs hooks php server sanitizer valgrind loom benches)
+STEPS=(tools format bindings lint features unit docs hooks php server soak fuzz sanitizer valgrind loom benches)
 HOST=x86_64-unknown-linux-gnu
+FUZZED="values runs lua c_api"
 RAN=()
 
 usage() {
-  sed -n '2,6s/^# \{0,1\}//p' "$0"
+  sed -n '2,8s/^# \{0,1\}//p' "$0"
   echo "steps: ${STEPS[*]}"
+}
+
+# A step's proof that it did what it is for.
+ran() { # log line
+  grep -q "$2" "$1" || { echo "it did not run: no \"$2\""; return 1; }
 }
 
 say() { printf '\n=== %s\n' "$*"; }
@@ -101,7 +109,8 @@ step_php() {
   need "/usr/lib/postgresql/*/bin/initdb" postgresql
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
-  cargo test --no-default-features --features php,tokio --test php
+  # Ours, and PHP's own tests of Fibers and of its stack limit.
+  cargo test --no-default-features --features php,tokio --test php --test phpt
   # The server: compared with Debian's PHP, and with a real application in a real browser.
   need php php-cli
   need chromium chromium
@@ -118,6 +127,38 @@ step_php() {
 # The real binary, also under wrk with 256 connections.
 step_server() {
   cargo test -p sidestack-server
+}
+
+# Good and bad requests mixed at a server's limits: a minute, or SIDESTACK_SOAK seconds.
+step_soak() {
+  local log
+  log=$(mktemp)
+  cargo test -p sidestack-server --test soak -- --ignored --nocapture | tee "$log"
+  ran "$log" "soak: ${SIDESTACK_SOAK:-60} s passed"
+  rm "$log"
+}
+
+# Every fuzz target from its seeds on, for SIDESTACK_FUZZ seconds each. What is found is in target/fuzz/artifacts. The flags are
+# those of cargo-fuzz, which works on this folder too.
+step_fuzz() {
+  local seconds=${SIDESTACK_FUZZ:-5} target coverage="-Cpasses=sancov-module" log
+  for flag in level=4 inline-8bit-counters pc-table trace-compares; do
+    coverage+=" -Cllvm-args=-sanitizer-coverage-$flag"
+  done
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address --cfg fuzzing $coverage" \
+    CFLAGS="-fsanitize=address -fno-omit-frame-pointer" CARGO_TARGET_DIR=target/fuzz \
+    cargo build --release --target "$HOST" --manifest-path fuzz/Cargo.toml
+  mkdir -p target/fuzz/artifacts
+  log=$(mktemp)
+  for target in $FUZZED; do
+    mkdir -p "target/fuzz/corpus/$target"
+    echo "$target, $seconds s:"
+    ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0 "target/fuzz/$HOST/release/$target" \
+      -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
+      -artifact_prefix="target/fuzz/artifacts/$target-" "target/fuzz/corpus/$target" "fuzz/corpus/$target" 2>&1 | tee "$log"
+    ran "$log" "stat::number_of_executed_units: [1-9]"
+  done
+  rm "$log"
 }
 
 # AddressSanitizer over what switches stacks and runs Lua; C and Rust both instrumented. Left out: tests of resident memory
@@ -149,6 +190,24 @@ step_loom() {
 step_benches() {
   cargo bench --no-run --features tokio
   CARGO_TARGET_DIR=target/peers cargo build --release --manifest-path benches/peers/Cargo.toml
+}
+
+# ---- not in CI as they are: what they run is in `unit` and `server`, or takes hours ----
+
+step_adversarial() {
+  cargo test -p sidestack-test-native --test hostile --test suspension --test faults --test signal_storm --test engine_storm
+  cargo test --features tokio --test chaos --test suspension_lua
+  cargo test -p sidestack-server --test hostile
+}
+
+step_long() {
+  local factor=${SIDESTACK_LONG:-50}
+  export SIDESTACK_LONG=$factor SIDESTACK_CHAOS=$((6 * factor))
+  cargo test --release -p sidestack-test-native --test hostile --test public -- --nocapture
+  cargo test --release --features tokio --test chaos -- --nocapture
+  cargo test --release -p sidestack-server --test hostile
+  SIDESTACK_FUZZ=$((12 * factor)) step_fuzz
+  SIDESTACK_SOAK=$((36 * factor)) step_soak
 }
 
 main() {

@@ -240,6 +240,7 @@ int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack
 int sidestack_function_id(const char *name, uint32_t *id) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
+  if (!name) return ss_api_error(SIDESTACK_NOT_FOUND, "not_found", "no name was given");
   if (!ss_thread_state.fiber) return ss_foreign_function_id(name, id);
   int64_t found = ss_function_id(name);
   if (found < 0) return ss_api_error(SIDESTACK_NOT_FOUND, "not_found", "there is no host function of this name");

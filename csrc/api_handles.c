@@ -63,6 +63,7 @@ static int make(const ss_callback *callback, sidestack_value *value) {
   *value = sidestack_nil();
   int status = ss_api_on_native_fiber();
   if (status) return status;
+  if (!callback->function) return ss_api_error(SIDESTACK_REFUSED, "null_argument", "a callback without a function");
   uint64_t key = 0;
   status = (int)ss_cross((uintptr_t)callback, (uintptr_t)&key, 0, 0, ss_cross_callback_make);
   if (status) return status;

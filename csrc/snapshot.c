@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <ucontext.h>
@@ -47,9 +48,29 @@ static uint32_t walk(uintptr_t frame, uintptr_t limit, uintptr_t base, uintptr_t
   return depth;
 }
 
-/* Code that is compiled with frame pointers, as far as can be told: that of the C library and its like is not. [any, also in a
-   handler; no; no] */
-static int has_frames(uintptr_t pc) { return ss_fault_object(pc) && !ss_fault_locks(pc); }
+enum { VDSO_BYTES = 16384 };
+
+/* Code that is compiled with frame pointers, as far as can be told: that of the C library and its like, and the kernel's, is
+   not. [any, also in a handler; no; no] */
+static int has_frames(uintptr_t pc) {
+  return ss_fault_object(pc) && !ss_fault_locks(pc) && pc - getauxval(AT_SYSINFO_EHDR) >= VDSO_BYTES;
+}
+
+/* Whether a call instruction ends at `address`. [any, also in a handler; no; no] */
+static int is_after_call(uintptr_t address) {
+  unsigned char bytes[6];
+  if (!ss_fault_copy(bytes, (const void *)(address - sizeof bytes), sizeof bytes)) return 0;
+  return bytes[1] == 0xe8 || (bytes[0] == 0xff && bytes[1] == 0x15) || (bytes[4] == 0xff && (bytes[5] & 0xf8) == 0xd0);
+}
+
+/* Where code without frames was called from: the first address on the stack, up to the first frame, that it may return to; 0:
+   not found. [any, also in a handler; no; no] */
+static uintptr_t called_from(uintptr_t stack, uintptr_t frame) {
+  uintptr_t word;
+  for (uintptr_t at = stack; at < frame && at < stack + SCANNED; at += sizeof at)
+    if (ss_fault_copy(&word, (const void *)at, sizeof word) && has_frames(word) && is_after_call(word)) return word;
+  return 0;
+}
 
 /* Where every fiber begins (crossing.c); its code is not longer than this. */
 void ss_fiber_main(void *start);
@@ -71,8 +92,7 @@ static int count_frames(uintptr_t address, uintptr_t base) {
  * looked for on the stack. What calls before left there, in buffers that nobody has filled yet, looks so too: of all, the one
  * with the most frames further out is taken, since what is in use holds all of those. [any, also in a handler; no; no]
  */
-static uintptr_t first_frame(uintptr_t pc, uintptr_t frame, uintptr_t stack, uintptr_t base) {
-  if (has_frames(pc) || stack % sizeof stack) return frame;
+static uintptr_t first_frame(uintptr_t frame, uintptr_t stack, uintptr_t base) {
   int most = 0;
   for (uintptr_t at = stack; at < base && at < stack + SCANNED; at += sizeof at) {
     int count = count_frames(at, base);
@@ -99,7 +119,11 @@ void ss_snapshot_note(ss_snapshot *snapshot, const ss_thread *thread, uintptr_t 
     snapshot->frames[snapshot->depth++] = pc;
     /* A call of a pointer to nowhere: who called is on top of the stack. */
     if (!ss_fault_object(pc) && peek(stack, words)) snapshot->frames[snapshot->depth++] = words[0];
-    if (on_fiber) frame = first_frame(pc, frame, stack, base);
+    if (on_fiber && ss_fault_object(pc) && !has_frames(pc) && stack % sizeof stack == 0) {
+      frame = first_frame(frame, stack, base);
+      uintptr_t caller = called_from(stack, frame);
+      if (caller) snapshot->frames[snapshot->depth++] = caller;
+    }
     snapshot->depth = walk(frame, limit, base, snapshot->frames, snapshot->depth);
   }
   if (thread->guest_where) thread->guest_where(snapshot->script, sizeof snapshot->script);

@@ -394,7 +394,7 @@ fn what_is_wrong_at_the_start_is_said() {
         ("none.lua", "local x = 1", &["returns no function"]),
         ("table.lua", "return { greet = function() end }", &["returns no function"]),
         ("number.lua", "return 7", &["number"]),
-        ("app.php", "<?php", &["`.php`"]),
+        ("app.js", "1", &["`.js`"]),
     ] {
         let (status, stderr) = start(&folder.script(name, text), &[]);
         assert_eq!(status, Some(1), "{name}: {stderr}");
@@ -413,6 +413,17 @@ fn what_is_wrong_at_the_start_is_said() {
     ] {
         let (status, stderr) = start(&good, flags);
         assert!(status == Some(2) && stderr.contains(part), "{flags:?}: {stderr}");
+    }
+}
+
+#[cfg(not(feature = "php"))]
+#[test]
+fn a_build_without_php_says_how_to_get_one() {
+    let folder = Folder::new();
+    for path in [folder.script("app.php", "<?php"), folder.path().into()] {
+        let out = sidestack().args(["serve", "--listen", "127.0.0.1:0"]).arg(path).output().expect("a run");
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.code() == Some(1) && stderr.contains("feature `php`"), "{stderr}");
     }
 }
 
@@ -454,4 +465,40 @@ fn help_has_examples_and_a_version() {
         let stdout = String::from_utf8_lossy(&out.stdout);
         assert!(out.status.success() && stdout.contains(part), "{stdout}");
     }
+}
+
+#[test]
+fn watch_loads_changed_files_and_loses_no_request() {
+    let code = |say: &str| {
+        format!(
+            "local ss = require 'sidestack'\nreturn function() ss.sleep(0.05) return '{say} ' .. require('words').last end"
+        )
+    };
+    let folder = Folder::new();
+    folder.script("words.lua", "return { last = 'one' }");
+    let path = folder.script("app.lua", &code("old"));
+    let words = path.with_file_name("words.lua");
+    let mut server = Server::start_at(&path, &["--watch", "--quiet", "--threads", "1"], folder);
+    let address = server.address;
+    let client = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let begun = Instant::now();
+        while !seen.ends_with(&["new two".to_string()]) {
+            let response = common::Client::to(address).send("GET", "/", &[], b"");
+            assert_eq!(response.status, 200, "{}", response.body);
+            seen.push(response.body);
+            assert!(begun.elapsed() < common::LONG, "{seen:?}");
+        }
+        seen
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    std::fs::write(&words, "return { last = 'two' }").expect("written");
+    std::fs::write(&path, code("new")).expect("written");
+    server.wait_for_text("reload ");
+    let seen = client.join().expect("a client");
+    assert_eq!(seen.first().map(String::as_str), Some("old one"));
+    // What is broken leaves the former program.
+    std::fs::write(&path, "return (").expect("written");
+    server.wait_for_text("not reloaded");
+    assert_eq!(server.get("/").body, "new two");
 }

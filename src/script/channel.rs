@@ -12,11 +12,21 @@ use crate::host::parked::telling;
 use crate::host::{Cx, HostObject, Members, Module, Object};
 use crate::value::Value;
 
+/// The largest capacity: room for all of it is made at once, and it is the host's memory.
+const CAPACITY: u32 = 1024;
+
+/// The most that a channel without a capacity holds: what scripts do not receive must not fill the host's memory.
+const UNRECEIVED: usize = 1 << 20;
+
 pub fn add(module: Module) -> Module {
     module
         .object::<Channel>()
         .function("channel", |capacity: Option<u32>| match capacity {
-            Some(0) => Err(Raise::new("bad_argument", "a channel's capacity is at least 1").into()),
+            Some(capacity) if capacity == 0 || capacity > CAPACITY => {
+                let message =
+                    format!("a channel's capacity is 1 to {CAPACITY}, not {capacity}; without one it is not limited");
+                Err(Raise::new("bad_argument", message).into())
+            }
             Some(capacity) => Ok(Object::new(Channel::of(async_channel::bounded(capacity as usize)))),
             None => Ok(Object::new(Channel::of(async_channel::unbounded()))),
         })
@@ -48,6 +58,14 @@ fn closed() -> anyhow::Error {
     Raise::new("closed", "the channel is closed").into()
 }
 
+/// More values than a channel without a capacity may hold are refused, also to those that would wait: nothing else bounds them.
+fn not_flooded(channel: &Channel) -> HostResult<()> {
+    if channel.receiver.len() < UNRECEIVED {
+        return Ok(());
+    }
+    Err(Raise::new("channel_full", format!("{UNRECEIVED} values are in the channel, and nobody receives them")).into())
+}
+
 fn not_nil(value: Value) -> HostResult<Value> {
     match value {
         Value::Nil => Err(Raise::new("bad_argument", "nil cannot be sent: it is what a closed channel gives").into()),
@@ -61,12 +79,16 @@ impl HostObject for Channel {
     fn members(members: &mut Members<Self>) {
         members
             .method_by_reference("send", async |this: &Self, value: Value| {
+                not_flooded(this)?;
                 this.send(not_nil(value)?).await.map_err(|_| closed())
             })
-            .method_by_reference("try_send", |this: &Self, value: Value| match this.sender.try_send(not_nil(value)?) {
-                Ok(()) => Ok(true),
-                Err(TrySendError::Full(_)) => Ok(false),
-                Err(TrySendError::Closed(_)) => Err(closed()),
+            .method_by_reference("try_send", |this: &Self, value: Value| {
+                not_flooded(this)?;
+                match this.sender.try_send(not_nil(value)?) {
+                    Ok(()) => Ok(true),
+                    Err(TrySendError::Full(_)) => Ok(false),
+                    Err(TrySendError::Closed(_)) => Err(closed()),
+                }
             })
             .method_by_reference("recv", async |this: &Self| Ok(this.recv().await.ok()))
             .method_by_reference("try_recv", |this: &Self| match this.receiver.try_recv() {

@@ -18,6 +18,10 @@ fn main() {
     shared("THROWS", "csrc/loaded/throws.cc", c::dependent().cpp(true).std("c++17"));
     shared("WAYS", "csrc/loaded/ways.cc", c::dependent().cpp(true).std("c++17"));
     println!("cargo:rustc-link-arg-tests=-rdynamic");
+    // For allocations that fail: csrc/failing.c.
+    for name in ["malloc", "calloc", "realloc", "sslua_heap_calloc", "sslua_heap_realloc"] {
+        println!("cargo:rustc-link-arg-tests=-Wl,--wrap={name}");
+    }
 }
 
 /// Compiles `source` to a shared library, whose path the tests find in `SIDESTACK_TEST_{name}`; empty where there is no C++

@@ -118,7 +118,7 @@ function does.stuck()
   return ss.channel(1):recv()
 end
 
--- Byte code that reads constants that there are not, further and further away, until the process has no memory there.
+-- Byte code that reads upvalues that there are not: sooner or later one is behind a null pointer.
 function does.crash()
   local function plain()
     local a = "constant"
@@ -129,9 +129,8 @@ function does.crash()
   local code = string.dump(plain, true)
   local loads = "\x03\x00\x00\x00\x83\x00\x00\x00"
   local at = assert(code:find(loads, 1, true), "the compiler has changed")
-  for step = 127, 0, -1 do
-    local extra = string.pack("<I4", 0x52 | (step * 0x40000 + 0x3ffff) << 7)
-    local broken = code:sub(1, at - 1) .. "\x04\x00\x00\x00" .. extra .. code:sub(at + #loads)
+  for upvalue = 255, 1, -1 do
+    local broken = code:sub(1, at - 1) .. string.pack("<I4", 9 | upvalue << 16) .. code:sub(at + 4)
     load(broken, "broken", "b")()
   end
   return "survived"

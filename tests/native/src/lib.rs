@@ -4,6 +4,7 @@
 use sidestack as _;
 
 pub mod engine_storm;
+pub mod failing;
 pub mod faults;
 pub mod guests;
 pub mod public;

@@ -3,5 +3,8 @@
 #[path = "../../../child/mod.rs"]
 mod child;
 
+mod allocations;
 mod incarnations;
+mod lua;
+mod memory;
 mod schedules;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use futures_util::FutureExt;
-use sidestack::{Error, Limit, Value};
+use sidestack::{Error, FiberInfo, Language, Limit, Value};
 
 use super::stage::{Bed, Original, until};
 
@@ -125,6 +125,27 @@ fn a_loop_that_polls_ends_at_its_deadline_and_when_it_is_cancelled() {
     bed.idle();
     assert_eq!(bed.shared.notes(), [-1, 100, -1, 200]);
     assert_eq!(bed.call::<i64>("yields", 1000).expect("turns"), 1000);
+}
+
+#[test]
+fn the_c_stack_of_a_fiber_is_told_also_while_it_hangs() {
+    let bed = Bed::new();
+    let has = |function: &str| {
+        let found = block_on(bed.engine.fibers_with_stacks());
+        let in_it = |fiber: &FiberInfo| fiber.backtrace.of(Language::C).any(|frame| frame.function == function);
+        found.iter().find(|fiber| in_it(fiber)).map(|fiber| fiber.held.is_some())
+    };
+    // One that waits, one whose time slice is over, and one that neither calls nor polls.
+    let waits = bed.engine.spawn(bed.script.call::<i64>("call", ("t.block", 1))).expect("started");
+    until("it waits", || has("public_call") == Some(false));
+    let spins = bed.engine.spawn(bed.script.call::<()>("spin", ())).expect("started");
+    until("it spins", || has("public_spin") == Some(false));
+    drop(spins);
+    let hangs = bed.engine.spawn(bed.script.call::<i64>("busy", 1500)).expect("started");
+    until("it hangs", || has("public_busy") == Some(true));
+    assert_eq!(block_on(hangs).expect("it ends"), 1500);
+    drop(waits);
+    bed.idle();
 }
 
 #[test]

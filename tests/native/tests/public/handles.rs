@@ -4,6 +4,7 @@ use futures_executor::block_on;
 use sidestack::Object;
 use sidestack_test_native::public::native;
 
+use super::child;
 use super::stage::{Bed, Counted, Thing, until};
 
 const OK: i64 = 0;
@@ -62,15 +63,14 @@ fn objects_of_results_and_arguments_live_as_long_as_c_says() {
     gone();
 }
 
-/// A table on each of 32 threads, 10⁷ operations in all.
+/// A table on each of 32 threads, 10⁷ operations in all (times `SIDESTACK_LONG`).
 #[test]
 fn tables_on_many_threads() {
     const THREADS: usize = 32;
-    const OPERATIONS: usize = 10_000_000;
     let bed = Bed::with(native(), |builder| builder.threads(THREADS));
     // One handle of another owner than most.
     let foreign: i64 = bed.call("leave", ()).expect("a handle");
-    let each = OPERATIONS / THREADS;
+    let each = 10_000_000 * child::long() as usize / THREADS;
     let storms: Vec<_> = (0..THREADS)
         .map(|_| {
             let script = bed.script.clone();
