@@ -83,7 +83,7 @@ pub trait Guest {
 }
 
 /// How long a cell may take.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fibers that run each cell at once.
 pub const FIBERS: i64 = 12;

@@ -61,8 +61,9 @@ fn call_50_of_500_faults_and_the_others_succeed() {
                 Ok(value) => assert!(n != 50 && value == n + 4, "call {n}: {value}"),
                 Err(Error::Crashed { fault, backtrace, .. }) => {
                     assert_eq!(n, 50);
-                    assert!(fault.contains("SIGSEGV") && backtrace.contains("zif_phpt_fault"), "{fault}\n{backtrace}");
-                    assert!(format!("{fault}\n{backtrace}").contains("script.php:3"), "where? {fault}\n{backtrace}");
+                    let whole = format!("{fault}\n{backtrace}");
+                    assert!(fault.contains("SIGSEGV") && whole.contains("zif_phpt_fault"), "{whole}");
+                    assert!(whole.contains("script.php:3"), "where? {whole}");
                 }
                 Err(error) => panic!("call {n}: {error:?}"),
             }
@@ -196,7 +197,8 @@ fn a_burst_beyond_capacity_is_refused_and_counted() {
         }
         assert_eq!(served + full + late, 60);
         assert!(served >= 4 && full >= 35 && late >= 4, "{served} served, {full} refused, {late} too late");
-        assert_eq!((engine.metrics().queued, engine.metrics().fibers), (0, 0));
+        assert_eq!(engine.metrics().queued, 0);
+        child::until("all fibers are gone", || engine.metrics().fibers == 0);
     });
 }
 
