@@ -141,8 +141,10 @@ pub enum Limit {
     Fibers,
     /// Time in the queue, before the call got a fiber. Milliseconds.
     Queue,
-    /// Processor time in total (reserved).
+    /// Processor time of the call's fiber, in total. Milliseconds.
     Cpu,
+    /// The size of a server's response. Bytes.
+    Response,
 }
 
 impl fmt::Display for Limit {
@@ -154,6 +156,7 @@ impl fmt::Display for Limit {
             Limit::Fibers => "fibers",
             Limit::Queue => "queue time",
             Limit::Cpu => "cpu",
+            Limit::Response => "response",
         })
     }
 }
@@ -162,7 +165,7 @@ impl Limit {
     fn unit(self) -> &'static str {
         match self {
             Limit::Deadline | Limit::Queue | Limit::Cpu => " ms",
-            Limit::Memory | Limit::Stack => " bytes",
+            Limit::Memory | Limit::Stack | Limit::Response => " bytes",
             Limit::Fibers => "",
         }
     }
@@ -266,6 +269,7 @@ impl Error {
             Error::Limit { which: Limit::Deadline, .. } => Some("deadline"),
             Error::Limit { which: Limit::Memory, .. } => Some("memory"),
             Error::Limit { which: Limit::Queue, .. } => Some("queue_timeout"),
+            Error::Limit { which: Limit::Cpu, .. } => Some("cpu"),
             Error::Limit { .. } => Some("limit"),
             Error::QueueFull { .. } => Some("queue_full"),
             Error::Cancelled => Some("cancelled"),

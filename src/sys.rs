@@ -3,6 +3,7 @@
 //! Another CPU is another file with the same items beside `x86_64.rs`.
 
 pub mod barrier;
+pub mod clock;
 pub mod memory;
 pub mod valgrind;
 #[cfg(target_arch = "x86_64")]

@@ -215,10 +215,12 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// Runs what may not come back: a fiber's turn, or host code on its behalf. Nothing of the books is touched meanwhile, nor of other
-    /// fibers.
+    /// fibers. `due`: when the fiber was or will be cancelled, unless that is told already.
     #[inline]
-    fn away<R>(tenure: &Tenure, fiber: u64, due: u64, what: impl FnOnce() -> R) -> R {
-        tenure.activity.due.store(due, Ordering::Relaxed);
+    fn away<R>(tenure: &Tenure, fiber: u64, due: Option<u64>, what: impl FnOnce() -> R) -> R {
+        if let Some(due) = due {
+            tenure.activity.due.store(due, Ordering::Relaxed);
+        }
         tenure.presence.leave(fiber);
         let result = what();
         if !tenure.presence.back() {

@@ -523,3 +523,77 @@ fn no_slice_ends_inside_the_api() {
     ));
     assert_eq!(got.expect("it runs"), (false, true));
 }
+
+/// Processor time in total: what a call runs, not what it waits, and of its own fiber only.
+#[test]
+fn processor_time_is_a_limit_of_its_own() {
+    let engine = builder().cpu(Duration::from_secs(60)).build().expect("an engine");
+    let limit = Duration::from_millis(100);
+    let over = |error: &Error| matches!(error, Error::Limit { which: Limit::Cpu, value: 100, setting: "cpu" });
+    for text in ["while true do end", "while true do pcall(error) end", "while true do require 'sidestack'.yield() end"]
+    {
+        let error = outcome(engine.eval::<()>(text).cpu(limit)).expect_err(text);
+        assert!(over(&error), "{text}: {error:?}");
+        assert_eq!((error.code(), error.is_retryable()), (Some("cpu"), false));
+        assert_eq!(error.to_string(), "cpu limit of 100 ms reached (setting: cpu)");
+        serves_the_next(&engine);
+    }
+    // Beside one that takes all it gets, and over many waits.
+    let busy = engine.spawn(engine.eval::<()>("while true do end").deadline(Duration::from_secs(5))).expect("started");
+    let waits = "local nap = require 'app'.nap for _ = 1, 20 do nap(0.02) for _ = 1, 1000 do end end return 1";
+    assert_eq!(outcome(engine.eval::<i64>(waits).cpu(limit)).expect("it hardly runs"), 1);
+    drop(busy);
+    // In many short turns.
+    let turns = "local nap = require 'app'.nap while true do nap(0.001) for _ = 1, 1000000 do end end";
+    let error = outcome(engine.eval::<()>(turns).cpu(limit)).expect_err("it adds up");
+    assert!(over(&error), "{error:?}");
+    // Clean-up has the grace.
+    let cleans = "local n = 0 local c <close> = setmetatable({}, { __close = function() for i = 1, 1000 do n = n + 1 end cleaned = n end })
+                  while true do end";
+    let error = outcome(engine.eval::<()>(cleans).cpu(limit)).expect_err("over");
+    assert!(over(&error), "{error:?}");
+    serves_the_next(&engine);
+}
+
+/// The builder's limits, each with its error: the limit, its value, the setting.
+#[test]
+fn each_error_names_the_limit_its_value_and_the_setting() {
+    let queue = Duration::from_millis(50);
+    let engine =
+        builder().fibers(1).queue(1).queue_timeout(queue).cpu(Duration::from_millis(40)).build().expect("an engine");
+    let nap = |seconds: f64| engine.eval_with::<()>("require 'app'.nap(...)", seconds);
+    let holds = engine.spawn(nap(10.0)).expect("started");
+    while engine.metrics().fibers == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let waits = engine.spawn(nap(0.0)).expect("queued");
+    let error = outcome(nap(0.0)).expect_err("the queue is full");
+    assert_eq!(error.to_string(), "queue full: 1 calls are waiting");
+    assert!(error.is_retryable());
+    let error = outcome(waits).expect_err("no fiber in time");
+    assert_eq!(error.to_string(), "queue time limit of 50 ms reached (setting: queue_timeout)");
+    assert!(error.is_retryable());
+    drop(holds);
+    let told = |call: Call<()>| {
+        // The fiber of the one before may not be gone yet.
+        loop {
+            match outcome(engine.spawn(call_again(&engine)).expect("started")) {
+                Ok(()) => break,
+                Err(error) => assert!(error.is_retryable(), "{error:?}"),
+            }
+        }
+        outcome(call).expect_err("a limit").to_string()
+    };
+    assert_eq!(
+        told(nap(10.0).deadline(Duration::from_millis(30))),
+        "deadline limit of 30 ms reached (setting: deadline)"
+    );
+    assert_eq!(told(engine.eval("while true do end")), "cpu limit of 40 ms reached (setting: cpu)");
+    let greedy =
+        engine.eval("local t = {} while true do t[#t + 1] = {} end").memory(1 << 20).cpu(Duration::from_secs(20));
+    assert_eq!(told(greedy), "memory limit of 1048576 bytes reached (setting: memory)");
+}
+
+fn call_again(engine: &Engine) -> Call<()> {
+    engine.eval("return nil")
+}

@@ -38,7 +38,8 @@ const SERVE_HELP: &str = "\
 The script returns a function. It gets a request (method, path, query, query_string, target, headers, body, remote)
 and returns a string, or a table with status, headers and body; a body that is a table is sent as JSON.
 
-Answers without the script: 413 body too large, 408 body too slow, 500 error in the script, 504 deadline,
+Answers without the script: 413 body too large, 408 body too slow, 500 error in the script or its answer too large, 504 deadline or
+processor time,
 503 out of memory, the queue is full, or no interpreter was free within --queue-timeout, with Retry-After.
 
 With --admin, that address answers GET /metrics (OpenMetrics, for Prometheus), /fibers (JSON, what `sidestack fibers`
@@ -136,6 +137,10 @@ pub struct Serve {
     /// The largest request body
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = size, env = "SIDESTACK_MAX_BODY")]
     pub max_body: ByteSize,
+
+    /// The largest response body; the script's answer is an error beyond it, 500 for the client
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, env = "SIDESTACK_MAX_RESPONSE")]
+    pub max_response: ByteSize,
 
     /// How long a client may keep its connection waiting: for a request's head, or to take some of an answer
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, env = "SIDESTACK_CLIENT_TIMEOUT")]
@@ -242,6 +247,10 @@ pub struct Limits {
     /// Fibers alive at once in one interpreter
     #[arg(long, value_name = "N", default_value_t = 10_000, env = "SIDESTACK_FIBERS")]
     pub fibers: usize,
+
+    /// Processor time of a request or script in total, its waits not counted; `none` for no limit
+    #[arg(long, value_name = "TIME", default_value = "none", env = "SIDESTACK_CPU")]
+    pub cpu: Deadline,
 
     /// What scripts may use beyond the safe libraries: any of io, exit, locale, debug, gc, collectgarbage, bytecode
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "SIDESTACK_ALLOW")]

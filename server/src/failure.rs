@@ -27,6 +27,7 @@ impl Failure {
             Error::Limit { which: Limit::Deadline | Limit::Cpu, .. } => failure(504, "deadline exceeded", None, true),
             Error::Limit { which: Limit::Memory, .. } => failure(503, "out of memory", SOON, true),
             Error::Limit { which: Limit::Queue, .. } => failure(503, "no interpreter was free in time", SOON, false),
+            Error::Limit { which: Limit::Response, .. } => failure(500, "the response is too large", None, true),
             Error::Limit { .. } => failure(503, "out of resources", SOON, true),
             Error::QueueFull { retry_after, .. } => {
                 failure(503, "too many requests are waiting", Some(*retry_after), false)
@@ -54,8 +55,8 @@ mod tests {
     #[test]
     fn limits_are_told_apart() {
         assert_eq!(
-            (limit(Limit::Deadline), limit(Limit::Memory), limit(Limit::Stack), limit(Limit::Fibers)),
-            (504, 503, 503, 503)
+            [Limit::Deadline, Limit::Cpu, Limit::Memory, Limit::Stack, Limit::Fibers, Limit::Response].map(limit),
+            [504, 504, 503, 503, 503, 500]
         );
         let full = Failure::of(&Error::QueueFull { capacity: 1, retry_after: Duration::from_secs(2) });
         assert_eq!((full.status, full.retry_after), (503, Some(Duration::from_secs(2))));

@@ -10,6 +10,7 @@ use sidestack::guest::Guest;
 use sidestack::{Builder, Engine, Lua};
 
 use crate::cli::{Limits, Serve};
+use crate::units::Deadline;
 
 /// Something that scripts may use beyond the safe libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +138,9 @@ pub fn build<G: Guest>(
     let mut builder = builder.memory(bytes(limits.memory.unwrap_or(memory))?).fibers(limits.fibers);
     if let Some(stack) = limits.stack {
         builder = builder.stack(bytes(stack)?);
+    }
+    if let Deadline(Some(limit)) = limits.cpu {
+        builder = builder.cpu(limit);
     }
     if let Some(threads) = capacity.threads {
         builder = builder.threads(threads);

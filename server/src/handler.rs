@@ -41,6 +41,8 @@ pub struct App {
     pub output: Output,
     /// The largest body.
     pub max_body: usize,
+    /// The largest body of an answer.
+    pub max_response: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
     /// How long a request may wait for an interpreter.

@@ -39,6 +39,14 @@ impl fmt::Display for Invalid {
 }
 
 impl Answer {
+    /// Bytes of its body.
+    pub fn size(&self) -> usize {
+        match &self.body {
+            Body::None => 0,
+            Body::Text(bytes) | Body::Json(bytes) => bytes.len(),
+        }
+    }
+
     /// The response. `head`: the answer to a HEAD request, which may name the length of what it does not send.
     pub fn into_response(self, head: bool) -> Result<Response<Full<Bytes>>, Invalid> {
         let (implied, content_type, body) = match self.body {

@@ -48,6 +48,7 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
     let quit = signals::quit().context("cannot listen to signals")?;
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
+    let max_response = guest::bytes(options.max_response)?;
     let Deadline(queue_timeout) = options.queue_timeout;
     let live = Arc::new(Live::new(Site::load(options, output).await?));
     let listener = listen::bind("--listen", &options.listen).await?;
@@ -62,6 +63,7 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
         live: live.clone(),
         output: output.clone(),
         max_body,
+        max_response,
         deadline,
         queue_timeout,
         dev: options.dev,

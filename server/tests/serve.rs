@@ -261,13 +261,39 @@ fn a_full_queue_is_a_503_with_retry_after() {
 fn a_body_over_the_limit_is_a_413() {
     let server = Server::start("return function(request) return tostring(#request.body) end", &["--max-body", "1MiB"]);
     assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 1 << 20]).body, (1 << 20).to_string());
-    assert_eq!(server.connect().send("POST", "/", &[], &vec![b'x'; 4 << 20]).status, 413);
+    let refused = server.connect().send("POST", "/", &[], &vec![b'x'; 4 << 20]);
+    assert_eq!(refused.status, 413);
+    assert!(refused.body.contains("the limit is 1048576 bytes (setting: max_body)"), "{}", refused.body);
     // Without a length beforehand.
     let mut client = server.connect();
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
     let text = format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
     std::io::Write::write_all(client.0.get_mut(), text.as_bytes()).expect("sent");
     assert_eq!(client.read("POST").status, 413);
+}
+
+#[test]
+fn a_response_over_the_limit_is_a_500_that_names_the_limit() {
+    let script = "return function(request) return ('x'):rep(tonumber(request.query.n)) end";
+    let server = Server::start(script, &["--max-response", "1KiB", "--dev"]);
+    let mut client = server.connect();
+    assert_eq!(client.send("GET", "/?n=1024", &[], b"").body.len(), 1024);
+    let refused = client.send("GET", "/?n=1025", &[], b"");
+    assert_eq!(refused.status, 500);
+    assert!(refused.body.contains("response limit of 1024 bytes reached (setting: max_response)"), "{}", refused.body);
+    assert_eq!(client.send("GET", "/?n=1", &[], b"").body, "x");
+}
+
+#[test]
+fn processor_time_over_the_limit_is_a_504_and_waiting_is_free() {
+    let script = "local ss = require 'sidestack'
+        return function(request) if request.path == '/spin' then while true do end end ss.sleep(0.3) return 'slept' end";
+    let server = Server::start(script, &["--cpu", "100ms", "--dev"]);
+    let mut client = server.connect();
+    assert_eq!(client.send("GET", "/sleep", &[], b"").body, "slept");
+    let refused = client.send("GET", "/spin", &[], b"");
+    assert_eq!(refused.status, 504);
+    assert!(refused.body.contains("cpu limit of 100 ms reached (setting: cpu)"), "{}", refused.body);
 }
 
 #[test]

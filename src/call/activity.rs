@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-/// See the module. Only its own thread writes it.
+/// See the module. Only its own thread writes it, but for `gone`.
 #[derive(Debug, Default)]
 pub struct Activity {
     /// Id + 1 of the host function that runs now; 0: none.
@@ -11,6 +11,9 @@ pub struct Activity {
     pub count: AtomicU32,
     /// When the cancel of the fiber that has the thread began, or when it will: nanoseconds of CLOCK_MONOTONIC; `u64::MAX`: never.
     pub due: AtomicU64,
+    /// The fiber that has the thread, if its cancel waits in the inbox and the thread has not come by to read it: in a finalizer, which
+    /// has no time slices. Written by the watchdog, for the fiber's next look-up.
+    pub gone: AtomicU64,
     /// The thread, by its `gettid()`; 0: it has ended.
     thread: AtomicI32,
 }

@@ -73,6 +73,13 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         self
     }
 
+    /// Ends the call with [`Error::Limit`] ([`Limit::Cpu`](crate::Limit::Cpu)) after this much processor time of its fiber: of guest code,
+    /// and of host functions until they first wait. Tasks that it starts count for themselves.
+    pub fn cpu(mut self, limit: Duration) -> Self {
+        self.settings(|s| s.cpu = Some(limit));
+        self
+    }
+
     /// The most memory, in bytes, that may be charged to this call's fiber.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.settings(|s| s.memory = Some(bytes));

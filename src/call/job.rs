@@ -111,6 +111,8 @@ impl Work {
 pub struct Settings {
     /// Wall time from now on, waiting included.
     pub deadline: Option<Duration>,
+    /// Processor time of the call.
+    pub cpu: Option<Duration>,
     /// Bytes that may be charged to the call's fiber.
     pub memory: Option<usize>,
     /// A name for people.

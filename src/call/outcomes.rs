@@ -125,6 +125,8 @@ impl Outcomes {
             Error::System { .. } => Failure::System,
             // Counted where they begin.
             Error::Cancelled | Error::Deadlock { .. } | Error::Crashed { .. } => return,
+            // A server's, of which no run knows.
+            Error::Limit { which: Limit::Response, .. } => return,
         });
     }
 

@@ -1,10 +1,23 @@
 //! One incarnation of an interpreter, as those see it who cannot ask its thread.
 
 use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::activity::Activity;
 use super::ledger::{Ledger, Times};
 use super::presence::{Absence, Presence};
+use crate::sys::clock::thread_id;
+
+/// Writes a thread's `ss_thread.deadline`, which its tick reads.
+///
+/// # Safety
+///
+/// `deadline` is that of a thread that lives.
+#[inline]
+pub unsafe fn store_deadline(deadline: *mut u64, nanos: u64) {
+    // SAFETY: the caller's promise; all of Rust's writes are atomic, and C reads it as a volatile.
+    unsafe { AtomicU64::from_ptr(deadline) }.store(nanos, Ordering::Relaxed);
+}
 
 /// See the module.
 pub struct Tenure {
@@ -12,6 +25,10 @@ pub struct Tenure {
     pub presence: Presence,
     /// What it is at.
     pub activity: Activity,
+    /// Its thread, as the kernel knows it.
+    pub thread: i32,
+    /// Its `ss_thread.deadline`, once it has attached: the tick looks at it.
+    deadline: AtomicPtr<u64>,
     ledger: UnsafeCell<Ledger>,
 }
 
@@ -20,11 +37,17 @@ pub struct Tenure {
 unsafe impl Sync for Tenure {}
 
 impl Tenure {
-    /// A new one, whose jobs have to keep to these times.
+    /// That of the calling thread, whose jobs have to keep to these times.
     pub fn new(times: Times) -> Tenure {
         let mut ledger = Ledger::default();
         ledger.times = times;
-        Tenure { presence: Presence::new(), activity: Activity::default(), ledger: UnsafeCell::new(ledger) }
+        Tenure {
+            presence: Presence::new(),
+            activity: Activity::default(),
+            thread: thread_id(),
+            deadline: AtomicPtr::default(),
+            ledger: UnsafeCell::new(ledger),
+        }
     }
 
     /// The books.
@@ -35,6 +58,22 @@ impl Tenure {
     #[inline]
     pub fn ledger(&self) -> *mut Ledger {
         self.ledger.get()
+    }
+
+    /// The thread has attached: where its tick finds the current deadline, to be written by [`store_deadline`] only.
+    pub fn attached(&self, deadline: *mut u64) {
+        self.deadline.store(deadline, Ordering::Release);
+    }
+
+    /// Makes the fiber that has the thread look up, and cancel itself: its cancel waits in the inbox, and the thread does not come by to
+    /// read it (in a finalizer, which has no time slices). To be called in [`Tenure::meanwhile`].
+    pub fn cancel_current(&self, fiber: u64) {
+        self.activity.gone.store(fiber, Ordering::Relaxed);
+        let deadline = self.deadline.load(Ordering::Acquire);
+        if !deadline.is_null() {
+            // SAFETY: the thread is away, and does not end before it has come back, for which it waits.
+            unsafe { store_deadline(deadline, 0) };
+        }
     }
 
     /// Does something with the books while the thread is kept away: see [`Presence::meanwhile`].

@@ -270,7 +270,7 @@ unsafe extern "C" fn ss_cross_is_cancel(
             return 0;
         }
         let code = std::slice::from_raw_parts(code.as_.bytes.cast::<u8>(), code.len as usize);
-        [&b"cancelled"[..], b"deadline", b"deadlock", b"memory"].contains(&code).into()
+        [&b"cancelled"[..], b"deadline", b"deadlock", b"memory", b"cpu"].contains(&code).into()
     }
 }
 

@@ -15,8 +15,9 @@ use super::host_call;
 use crate::Error;
 use crate::abi::SS_INTERRUPT_CANCEL;
 use crate::call::outcomes::Failure;
+use crate::call::tenure::store_deadline;
 use crate::error::Raise;
-use crate::host::record::{Cancel, Context, FiberRecord, Reason, Suspended};
+use crate::host::record::{Cancel, Context, FiberRecord, LimitAt, Reason, Suspended};
 
 /// Cancels a whole fiber that has begun. True if it can go on now, with its status left in the record.
 ///
@@ -104,7 +105,7 @@ pub fn note(record: *const FiberRecord, reason: Reason) {
         Reason::Dropped => Failure::CancelledInPart,
         Reason::Deadlock => Failure::Deadlock,
         // Counted when it has ended: the error says so.
-        Reason::Deadline | Reason::Memory => return,
+        Reason::Deadline | Reason::Memory | Reason::Cpu => return,
     });
 }
 
@@ -153,9 +154,15 @@ pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
 pub unsafe fn publish_limit(record: *mut FiberRecord) {
     // SAFETY: the caller's contract.
     unsafe {
-        (*(*record).thread).deadline = (*record).limit.nanos;
-        let activity = &FiberRecord::context(record).local.tenure.activity;
-        activity.due.store((*record).limit.due, Ordering::Relaxed);
+        let local = &FiberRecord::context(record).local;
+        let LimitAt { mut nanos, mut due, .. } = (*record).limit;
+        if let Some(cpu) = (*record).cpu.filter(|_| (*record).cancel.is_none()) {
+            // At the earliest: it may be kept from running meanwhile.
+            let over = local.clock.nanos(Instant::now() + cpu.left().unwrap_or_default());
+            (nanos, due) = (nanos.min(over), due.min(over));
+        }
+        store_deadline(&raw mut (*(*record).thread).deadline, nanos);
+        local.tenure.activity.due.store(due, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Running guest code looks up: time slices, deadlines, cancels.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::cancel;
@@ -29,6 +30,17 @@ pub(super) unsafe fn begin(record: *mut FiberRecord) -> bool {
             let _ = cancel::whole(record, Reason::Deadline);
         }
         cancel::publish_limit(record);
+        let gone = FiberRecord::context(record).local.tenure.activity.gone.load(Ordering::Relaxed);
+        if gone == (*record).key.id && (*record).cancel.is_none() {
+            let _ = cancel::whole(record, Reason::Cancelled);
+            cancel::publish_limit(record);
+        }
+        if let Some(cpu) = (*record).cpu.filter(|_| (*record).cancel.is_none()) {
+            if cpu.left().is_none() {
+                let _ = cancel::whole(record, Reason::Cpu);
+            }
+            cancel::publish_limit(record);
+        }
         if (*record).grace_over(now) {
             (*record).kill();
         }

@@ -44,6 +44,7 @@ impl<G: Guest> Builder<G> {
                 memory: 256 << 20,
                 fiber_memory: 0,
                 deadline: None,
+                cpu: None,
                 queue_timeout: None,
                 max_calls: None,
                 grace: Duration::from_millis(250),
@@ -77,6 +78,12 @@ impl<G: Guest> Builder<G> {
     /// Wall time of a call, waiting and queueing included. Default: none.
     pub fn deadline(mut self, after: Duration) -> Self {
         self.settings.deadline = Some(after);
+        self
+    }
+
+    /// Processor time of a call, in total: see [`Call::cpu`](crate::Call::cpu). Default: no limit.
+    pub fn cpu(mut self, limit: Duration) -> Self {
+        self.settings.cpu = Some(limit);
         self
     }
 

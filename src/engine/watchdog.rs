@@ -6,7 +6,8 @@
 //! - If that fiber was cancelled, and does not go after the grace, the kill and a further time, the interpreter is given up: see
 //!   `worker::quarantine`.
 //!
-//! Time counts as it is seen to pass, in small steps: a process that was stopped, or a machine that was asleep, gives up nobody.
+//! Time counts as it is seen to pass, in small steps: a process that was stopped, or a machine that was asleep, gives up nobody. Of a thread
+//! that could run, only the time counts that it was let run: a busy machine gives up nobody either.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,8 +16,10 @@ use std::time::{Duration, Instant};
 use crate::call::activity::Activity;
 use crate::call::inbox::Inbox;
 use crate::call::presence::Absence;
+use crate::call::tenure::Tenure;
 use crate::host::local::Clock;
 use crate::host::registry::Registry;
+use crate::sys::clock::{is_runnable, thread_cpu_of};
 use crate::worker::quarantine::Watched;
 
 /// How long a host function may hold its interpreter before it is named.
@@ -113,6 +116,8 @@ struct Turn {
     since: Instant,
     /// As it was seen to pass.
     held: Duration,
+    /// Its thread's processor time at the last look, once it was to have ended.
+    cpu: Option<Duration>,
     /// Since it was to have ended.
     overdue: Duration,
 }
@@ -134,27 +139,28 @@ impl Shared {
                     self.slow.fetch_add(1, Ordering::Relaxed);
                     *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
                 }
-                let absence = tenure.presence.absence();
                 let due = tenure.activity.due.load(Ordering::Relaxed) <= self.clock.nanos(now);
-                self.look_at(interpreter, absence, due, step);
+                self.look_at(interpreter, &tenure, due, step);
             }
         }
     }
 
     /// Keeps account of a turn, and does what is due. `due`: its fiber was to have ended.
-    fn look_at(&self, interpreter: usize, absence: Option<Absence>, due: bool, step: Duration) {
+    fn look_at(&self, interpreter: usize, tenure: &Tenure, due: bool, step: Duration) {
         let inbox = &self.inboxes[interpreter];
         let last = self.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter];
-        let mut turn = absence.map(|absence| match last {
+        let mut turn = tenure.presence.absence().map(|absence| match last {
             Some(last) if last.absence == absence => Turn { held: last.held + step, ..last },
-            _ => Turn { absence, since: Instant::now(), held: Duration::ZERO, overdue: Duration::ZERO },
+            _ => Turn { absence, since: Instant::now(), held: Duration::ZERO, cpu: None, overdue: Duration::ZERO },
         });
         let long = turn.as_mut().filter(|turn| turn.held >= ANSWERS_WITHIN);
         inbox.set_hung(long.is_some());
         if let (Some(turn), Some(watched)) = (long, self.watched[interpreter].upgrade()) {
             let gone = watched.answer_overdue(turn.absence);
             if due || gone {
-                turn.overdue += step;
+                let (runnable, cpu) = (is_runnable(tenure.thread), thread_cpu_of(tenure.thread));
+                let ran = turn.cpu.replace(cpu).map_or(Duration::ZERO, |before| cpu.saturating_sub(before));
+                turn.overdue += if runnable { ran.min(step) } else { step };
             }
             if turn.overdue >= watched.patience() {
                 watched.give_up(turn.absence, false);

@@ -24,6 +24,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
 use crate::fiber::Link;
+use crate::sys::clock::thread_cpu;
 use crate::value::Flat;
 
 /// What host functions reach of their fiber: apart from the record, so that a reference to it lives through code that
@@ -100,6 +101,8 @@ pub enum Reason {
     Deadline,
     /// It held most of the memory when the interpreter's cap was reached.
     Memory,
+    /// It has used its processor time.
+    Cpu,
     /// A nested guest call was dropped by the host function that made it.
     Dropped,
     /// Nothing could wake it any more.
@@ -191,6 +194,47 @@ pub struct FiberRecord {
     pub deadlock: Option<Arc<[FiberInfo]>>,
     /// When the next thing happens to it by itself.
     pub limit: LimitAt,
+    /// The processor time that it may use, if that is limited.
+    pub cpu: Option<Cpu>,
+}
+
+/// A fiber's processor time: that of its thread during its turns, the host functions that it calls there included.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    /// The most.
+    pub limit: Duration,
+    /// Used in earlier turns.
+    used: Duration,
+    /// Of the thread, when this turn began.
+    since: Duration,
+}
+
+impl Cpu {
+    /// Nothing is used yet.
+    pub fn new(limit: Duration) -> Cpu {
+        Cpu { limit, used: Duration::ZERO, since: Duration::ZERO }
+    }
+
+    /// A turn begins.
+    pub fn begin(&mut self) {
+        self.since = thread_cpu();
+    }
+
+    /// The turn ends.
+    pub fn end(&mut self) {
+        self.used += thread_cpu().saturating_sub(self.since);
+    }
+
+    /// What is left, in a turn; `None`: nothing.
+    pub fn left(&self) -> Option<Duration> {
+        let used = self.used + thread_cpu().saturating_sub(self.since);
+        self.limit.checked_sub(used).filter(|left| !left.is_zero())
+    }
+
+    /// Whether all of it is used, between two turns.
+    pub fn is_over(&self) -> bool {
+        self.used >= self.limit
+    }
 }
 
 /// When a fiber's deadline, the end of its grace or its alarm comes, as [`FiberRecord::renew_limit`] left it.
@@ -295,6 +339,10 @@ impl FiberRecord {
                 Error::time_is_over(crate::Limit::Deadline, deadline.unwrap_or_default(), "deadline")
             }
             Reason::Deadlock => Error::Deadlock { fibers: self.deadlock.clone().unwrap_or_default() },
+            Reason::Cpu => {
+                let limit = self.cpu.map_or(Duration::ZERO, |cpu| cpu.limit);
+                Error::time_is_over(crate::Limit::Cpu, limit, "cpu")
+            }
             Reason::Memory => {
                 Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
             }

@@ -119,6 +119,7 @@ impl Task {
             settings: Settings {
                 deadline,
                 memory: parent.memory,
+                cpu: None,
                 label: parent.label.clone(),
                 extensions: parent.extensions_for(&state),
                 detect_deadlock: parent.detect_deadlock,

@@ -112,7 +112,8 @@ impl<I: Interpreter> Worker<I> {
             let mut goes_on = false;
             let told = parked::asked(|| {
                 // SAFETY: a live fiber's record; no fiber runs: this is the worker loop.
-                goes_on = unsafe { Self::away(&tenure, key.id, (*record).limit.due, || host_call::woken(record)) };
+                goes_on =
+                    unsafe { Self::away(&tenure, key.id, Some((*record).limit.due), || host_call::woken(record)) };
             });
             if goes_on {
                 self.enqueue(key.index);

@@ -140,6 +140,7 @@ impl<I: Interpreter> Fiber<I> {
                 alarm: u64::MAX,
                 deadlock: None,
                 limit: LimitAt::NEVER,
+                cpu: None,
             },
             run,
             saved: I::Saved::default(),

@@ -20,7 +20,7 @@ use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::guest::{FiberSetup, Interpreter, Task, Values};
 use crate::host::local::Local;
-use crate::host::record::{Caller, Cancel, Reason};
+use crate::host::record::{Caller, Cancel, Cpu, Reason};
 use crate::value::Flat;
 
 /// Ended fibers kept for reuse.
@@ -170,6 +170,7 @@ impl<I: Interpreter> Worker<I> {
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
         fiber.record.memory = memory;
+        fiber.record.cpu = job.settings.cpu.or(self.settings.cpu).map(Cpu::new);
         if let Work::Foreign { run } = &job.work {
             let run = ptr::from_ref(&run.0).cast_mut().cast();
             fiber.enter(ss_export_entry, run);

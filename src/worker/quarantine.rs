@@ -46,7 +46,13 @@ impl<G: Guest> Watched for Post<G> {
 
     fn answer_overdue(&self, absence: Absence) -> bool {
         let Some(tenure) = self.inbox.tenure() else { return false };
-        let look = tenure.meanwhile(absence, |books| (books.look(&self.inbox, absence.fiber, Instant::now()), false));
+        let look = tenure.meanwhile(absence, |books| {
+            let look = books.look(&self.inbox, absence.fiber, Instant::now());
+            if look.gone {
+                tenure.cancel_current(absence.fiber);
+            }
+            (look, false)
+        });
         look.is_some_and(|look| {
             tell(look.answers, &self.inbox);
             look.gone

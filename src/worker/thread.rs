@@ -55,6 +55,8 @@ pub struct Settings {
     pub fiber_memory: usize,
     /// Wall time of a call.
     pub deadline: Option<Duration>,
+    /// Processor time of a call.
+    pub cpu: Option<Duration>,
     /// How long a call may wait for a fiber.
     pub queue_timeout: Option<Duration>,
     /// Calls of exports after which an interpreter is replaced.
@@ -285,6 +287,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
         (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
+        tenure.attached(&raw mut (*thread).deadline);
     };
     let asked = interpreter.clone();
     let local = Rc::new(Local {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Worker;
 use super::fiber::{Enqueue, State};
 use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
+use crate::call::tenure::store_deadline;
 use crate::call::wake::{FiberKey, Way};
 use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
@@ -38,6 +39,9 @@ impl<I: Interpreter> Worker<I> {
                 Some(cancel) if cancel.kill || !cancel.delivered => SS_INTERRUPT_CANCEL as i32,
                 _ => 0,
             };
+            if let Some(cpu) = &mut (*record).cpu {
+                cpu.begin();
+            }
             cancel::publish_limit(record);
             (*thread).alarm = (*record).alarm;
             (*fiber).state = State::Running;
@@ -51,7 +55,7 @@ impl<I: Interpreter> Worker<I> {
             end_wait(record);
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
-            let resumed = Self::away(&self.local.tenure, (*record).key.id, (*record).limit.due, || {
+            let resumed = Self::away(&self.local.tenure, (*record).key.id, None, || {
                 (*thread).place = SS_ON_FIBER as i32;
                 let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
                 (*thread).place = SS_NO_FIBER as i32;
@@ -62,7 +66,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).fiber = std::ptr::null_mut();
             (*thread).fiber_id = 0;
             (*thread).stack_limit = 0;
-            (*thread).deadline = u64::MAX;
+            store_deadline(&raw mut (*thread).deadline, u64::MAX);
             (*record).set_alarm((*thread).alarm);
             // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
             (*thread).others_ready = 1;
@@ -95,6 +99,15 @@ impl<I: Interpreter> Worker<I> {
                         self.ready.push_back(index);
                     }
                 }
+                // SAFETY: as above.
+                if let Some(cpu) = unsafe { &mut (*record).cpu } {
+                    cpu.end();
+                    if cpu.is_over() {
+                        // SAFETY: as above.
+                        let key = unsafe { (*record).key };
+                        self.cancel(key, Reason::Cpu);
+                    }
+                }
             }
         }
         // However it left the thread: the next one may already be refused what it asks for.
@@ -107,7 +120,7 @@ impl<I: Interpreter> Worker<I> {
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
-            Self::away(&self.local.tenure, key.id, (*record).limit.due, || host_call::woken(record))
+            Self::away(&self.local.tenure, key.id, Some((*record).limit.due), || host_call::woken(record))
         };
         self.note_limit(key.index);
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
@@ -127,7 +140,7 @@ impl<I: Interpreter> Worker<I> {
             return self.end_unbegun(key.index, reason);
         }
         // SAFETY: as in `woken`.
-        let go = unsafe { Self::away(&self.local.tenure, key.id, 0, || cancel::whole(record, reason)) };
+        let go = unsafe { Self::away(&self.local.tenure, key.id, Some(0), || cancel::whole(record, reason)) };
         self.set_limit(key.index);
         if go {
             self.enqueue(key.index);

@@ -116,3 +116,31 @@ fn output_streams_while_the_script_waits() {
         assert_eq!((first.as_ref(), body.collect().await.expect("whole").as_slice()), (&b"one"[..], &b"twothree"[..]));
     });
 }
+
+/// Scenario D1 with a tick every millisecond: 40 requests at once on one thread, each with three Fibers that are resumed out of order
+/// (one throws, one recurses to its stack's end, one is left suspended), and that wait inside Fibers.
+#[test]
+fn fibers_in_pages_under_a_fast_tick() {
+    let site = Site::new(&[("a.php", &format!("{} page();", include_str!("storm.php")))]);
+    let engine = builder().tick(Duration::from_millis(1)).build().expect("an engine");
+    let ask = |id: usize| {
+        let request = Request::get(format!("/?id={id}")).body(Body::empty()).expect("a request");
+        let call = engine.page(Page::new(site.file("a.php"), request));
+        async move {
+            let (parts, body) = call.await.expect("a page").into_parts();
+            (id, parts.headers, String::from_utf8(body.collect().await.expect("whole")).expect("text"))
+        }
+    };
+    for first in (0..200).step_by(40) {
+        for (id, headers, body) in block_on(futures_util::future::join_all((first..first + 40).map(ask))) {
+            let expected = format!(
+                "([throws {id} begins]throws-{id})([deep {id} begins]deep-{id})([left {id} begins]left-{id})[left {id} c][deep {id} b]\
+                 [Error stack][throws {id} a][thrown in a fiber][end][left is destroyed]"
+            );
+            assert_eq!(body, expected);
+            for name in ["x-throws", "x-deep", "x-left"] {
+                assert_eq!(headers[name], id.to_string().as_str(), "{name}");
+            }
+        }
+    }
+}

@@ -38,7 +38,11 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
     let request = Request { parts: &parts, body: &body, remote };
     let mut call = script.call::<Answer>("default", request).label(line.label());
     let stats = call.stats();
-    let reply = match queued(app, call).await {
+    let fits = |answer: Answer| {
+        let limit = Error::Limit { which: Limit::Response, value: app.max_response as u64, setting: "max_response" };
+        if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
+    };
+    let reply = match queued(app, call).await.and_then(fits) {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
@@ -66,11 +70,12 @@ async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
 }
 
 /// The whole body, or the status and message that refuse it.
-async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str)> {
+async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, String)> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    let (too_large, limit) = ((413, "the request's body is too large"), app.max_body);
+    let limit = app.max_body;
+    let too_large = (413, format!("the request's body is too large: the limit is {limit} bytes (setting: max_body)"));
     if body.size_hint().lower() > limit as u64 {
         linger(body).await;
         return Err(too_large);
@@ -82,8 +87,8 @@ async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, &'static str
             linger(body).await;
             Err(too_large)
         }
-        Ok(Err(_)) => Err((400, "the request's body broke off")),
-        Err(_) => Err((408, "the request's body took too long")),
+        Ok(Err(_)) => Err((400, "the request's body broke off".into())),
+        Err(_) => Err((408, "the request's body took too long".into())),
     }
 }
 

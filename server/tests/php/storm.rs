@@ -1,8 +1,8 @@
 //! Scenario D1: PHP's own Fibers in each of very many requests, under timers, in classic and in worker mode.
 //!
 //! Each request starts three Fibers. Each of them echoes, sends a header, suspends, and echoes again, resumed out of order; one
-//! throws, one recurses until PHP says that its stack is used up, one is left suspended. Meanwhile the engine's tick comes often,
-//! and requests wait inside Fibers. `SIDESTACK_STORM` says how many requests (10,000 for the long form).
+//! throws, one recurses until PHP says that its stack is used up, one is left suspended. Requests wait inside Fibers. (With a tick
+//! every millisecond: tests/php/pages.rs.) `SIDESTACK_STORM` says how many requests (10,000 for the long form).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,37 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::client::{fetch, request, serve};
 
-const PAGE: &str = r#"<?php
-// Through a function of PHP's own, so that it takes C stack.
-function deeper($n) { return array_map('deeper', [$n + 1]); }
-function page() {
-    $id = $_GET['id'];
-    $begin = function ($name) use ($id) {
-        echo "[$name $id begins]";
-        header("X-$name: $id");
-        if ($id % 3 === 0) usleep(1000);
-        $word = Fiber::suspend("$name-$id");
-        echo "[$name $id $word]";
-        if ($id % 5 === 0) usleep(500);
-        return $word;
-    };
-    $throws = new Fiber(function () use ($begin) { $begin('throws'); throw new RuntimeException('thrown in a fiber'); });
-    $deep = new Fiber(function () use ($begin) {
-        $begin('deep');
-        try { deeper(0); } catch (Error $e) { echo '[', get_class($e), ' ', str_contains($e->getMessage(), 'Maximum call stack size') ? 'stack' : $e->getMessage(), ']'; }
-    });
-    $left = new Fiber(function () use ($begin) {
-        try { $begin('left'); Fiber::suspend(); echo 'never'; } finally { echo '[left is destroyed]'; }
-    });
-    ob_start();
-    echo '(', $throws->start('throws'), ')(', $deep->start('deep'), ')(', $left->start('left'), ')';
-    $left->resume('c');
-    $deep->resume('b');
-    try { $throws->resume('a'); } catch (RuntimeException $e) { echo '[', $e->getMessage(), ']'; }
-    unset($throws, $deep);
-    echo '[end]';
-}
-"#;
+const PAGE: &str = include_str!("../../../tests/php/storm.php");
 
 /// What one request is answered, to the byte.
 fn expected(id: usize) -> String {
