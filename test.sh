@@ -106,6 +106,8 @@ step_php() {
     fi
     build/php.sh >/dev/null
   fi
+  need "/usr/lib/postgresql/*/bin/initdb" postgresql
+  need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
   # Ours, and PHP's own tests of Fibers and of its stack limit.
   cargo test --no-default-features --features php,tokio --test php --test phpt
@@ -117,6 +119,9 @@ step_php() {
   cargo clippy -p sidestack-server --features php --tests -- -D warnings
   cargo test -p sidestack-server --features php
   SIDESTACK_TEST_JIT=function cargo test --no-default-features --features php,tokio --test php
+  # PHP's own tests in two copies at once, the suspension matrix, PHP's waiting functions with real servers, how things end.
+  cargo clippy -p sidestack-test-phpt --features php --all-targets -- -D warnings
+  cargo test -p sidestack-test-phpt --features php
 }
 
 # The real binary, also under wrk with 256 connections.

@@ -9,6 +9,8 @@ use super::c;
 /// The shim, and PHP behind it.
 pub fn build(csrc: &Path) {
     let prefix = prefix();
+    // Read by the build scripts of tests that compile C against PHP's headers (DEP_SIDESTACK_PHP).
+    println!("cargo:php={}", prefix.display());
     let include = prefix.join("include");
     let mut shim = c::build("csrc");
     shim.flag("-std=gnu11").define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");

@@ -10,7 +10,8 @@
 //! | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | always, unless the timeout is 0 |
 //! | `sleep`, `usleep`, `nanosleep`, `clock_nanosleep` | on the interpreter's timers, to the millisecond |
 //! | `getaddrinfo` | on a thread pool; numeric addresses at once |
-//! | `flock` | asks again, after a millisecond first, then more |
+//! | `flock` | by trying again, every 1 to 8 ms: whoever comes first gets the lock |
+//! | `waitpid` | for one child, without options (kernels with `pidfd_open`) |
 //! | `close`, `dup2`, `dup3` | they do not: fibers that wait for the closed descriptor go on with `EBADF` (`poll`: `POLLNVAL`) |
 //!
 //! A fiber that is cancelled, or past its deadline, gets -1 and `ECANCELED` from the call that waits and from each later one
@@ -24,7 +25,7 @@
 //!   hooked call while it holds a lock that another fiber of the same thread takes: they would be one thread that waits for
 //!   itself.
 //! - What the C library calls inside itself: stdio (`fread`, `fgets`, ... on pipes and terminals), `system`, `popen`,
-//!   `gethostbyname`, `getnameinfo`, and calls that are not in the table (`fcntl(F_SETLKW)`, `waitpid`, `sendfile`,
+//!   `gethostbyname`, `getnameinfo`, and calls that are not in the table (`fcntl(F_SETLKW)`, `wait`, `waitid`, `sendfile`,
 //!   `splice`, `recvmmsg`, `sendmmsg`, `epoll_pwait2`, `sigwait`, `msgrcv`, ...), and system calls made without the C library.
 //! - A library that keeps state in thread-locals across a wait shares it between the fibers of the thread. `errno` is each
 //!   fiber's own.

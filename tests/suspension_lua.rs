@@ -6,9 +6,9 @@ mod web;
 
 use std::path::Path;
 
-use sidestack::{Call, Engine, Error, Lua, Script};
+use sidestack::{Engine, Error, Lua, Script};
 use suspension::Expected::{Inapplicable, Refused};
-use suspension::{Cell, Counts, FIBERS, Guest, Point, Way, check_docs, module};
+use suspension::{Cell, Counts, FIBERS, Guest, PATIENCE, Point, Way, check_docs, module};
 
 fn points() -> Vec<Point> {
     vec![
@@ -225,8 +225,8 @@ impl Guest for OfLua {
         engine.load(&path).await
     }
 
-    fn call(&self, script: &Script, _: Cell<'_>, n: i64) -> Call<String> {
-        script.call("default", n)
+    async fn call(&self, script: &Script, _: Cell<'_>, n: i64) -> Result<String, Error> {
+        script.call("default", n).deadline(PATIENCE).await
     }
 }
 

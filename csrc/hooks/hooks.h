@@ -27,6 +27,7 @@
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@
 #define SS_HOOKED(X)                                                                                                   \
   X(connect) X(accept) X(accept4) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(write) X(writev) X(send) X(sendto) \
   X(sendmsg) X(poll) X(ppoll) X(select) X(pselect) X(epoll_wait) X(epoll_pwait) X(sleep) X(usleep) X(nanosleep)        \
-  X(clock_nanosleep) X(getaddrinfo) X(flock) X(close) X(dup2) X(dup3)
+  X(clock_nanosleep) X(getaddrinfo) X(flock) X(waitpid) X(close) X(dup2) X(dup3)
 
 /* What compilers make of some of them under _FORTIFY_SOURCE: as the plain ones, after the check of the size. */
 #define SS_HOOKED_CHECKED(X) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(__poll_chk) X(__ppoll_chk)

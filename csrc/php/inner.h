@@ -56,6 +56,7 @@ struct ssphp_context {
 typedef struct ssphp_slot {
   ssphp_context *context; /* NULL: the slot is free */
   uint32_t next_free;
+  uint32_t generation;    /* counts its uses */
   bool claimed;           /* the host has it */
   zval value;
 } ssphp_slot;

@@ -1,10 +1,14 @@
 /*
  * The reference table, in plain C memory. A slot belongs to a context: its value is on that context's heap. The host's claim
- * on a slot keeps the context's request open.
+ * on a slot keeps the context's request open, but for what shutdown functions give out: that goes with the request, and the
+ * host finds out later. So a key is a slot and its generation.
  */
 #include "refs.h"
 
 #include <stdlib.h>
+
+/* [any; no; no] */
+static uint32_t at_of(uint64_t key) { return (uint32_t)key; }
 
 /* [fiber; no; no] */
 uint64_t ssphp_ref_add(ssphp *home, zval *value) {
@@ -18,6 +22,7 @@ uint64_t ssphp_ref_add(ssphp *home, zval *value) {
     }
     if (home->nslots == 0) home->nslots = 1; /* slot 0 is not used */
     home->slots[home->nslots].next_free = 0;
+    home->slots[home->nslots].generation = 0;
     home->slots[home->nslots].context = NULL;
     home->free_slot = home->nslots++;
   }
@@ -28,31 +33,33 @@ uint64_t ssphp_ref_add(ssphp *home, zval *value) {
   slot->context->slots++;
   slot->claimed = false;
   ZVAL_COPY(&slot->value, value);
-  return at;
+  return (uint64_t)slot->generation << 32 | at;
 }
 
 /* [fiber; no; no] */
-ssphp_slot *ssphp_ref(ssphp *home, uint64_t slot) {
-  if (slot == 0 || slot >= home->nslots || home->slots[slot].context == NULL) return NULL;
-  return &home->slots[slot];
+ssphp_slot *ssphp_ref(ssphp *home, uint64_t key) {
+  uint32_t at = at_of(key);
+  if (at == 0 || at >= home->nslots || home->slots[at].context == NULL) return NULL;
+  return home->slots[at].generation == key >> 32 ? &home->slots[at] : NULL;
 }
 
 /* Frees a slot and hands out its value. [fiber; no; no] */
-static void take(ssphp *home, uint64_t at, zval *value) {
+static void take(ssphp *home, uint32_t at, zval *value) {
   ssphp_slot *slot = &home->slots[at];
   ZVAL_COPY_VALUE(value, &slot->value);
   if (slot->claimed) slot->context->references--;
   slot->context->slots--;
   slot->context = NULL;
+  slot->generation++;
   slot->next_free = home->free_slot;
-  home->free_slot = (uint32_t)at;
+  home->free_slot = at;
 }
 
 /* [fiber; may suspend; may raise] */
-void ssphp_ref_remove(ssphp *home, uint64_t slot) {
+void ssphp_ref_remove(ssphp *home, uint64_t key) {
   zval value;
-  if (ssphp_ref(home, slot) == NULL) return;
-  take(home, slot, &value);
+  if (ssphp_ref(home, key) == NULL) return;
+  take(home, at_of(key), &value);
   zval_ptr_dtor(&value); /* last: what it runs may use the table */
 }
 

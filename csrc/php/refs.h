@@ -4,14 +4,14 @@
 
 #include "inner.h"
 
-/* A slot of the loaded context for a value; 0: no memory. [fiber; no; no] */
+/* The key of a slot of the loaded context for a value; 0: no memory. [fiber; no; no] */
 uint64_t ssphp_ref_add(ssphp *home, zval *value);
 
-/* The slot, if it is one; else NULL. [fiber; no; no] */
-ssphp_slot *ssphp_ref(ssphp *home, uint64_t slot);
+/* The slot of a key, if it is still that; else NULL. [fiber; no; no] */
+ssphp_slot *ssphp_ref(ssphp *home, uint64_t key);
 
 /* Frees a slot; its context is loaded. Destructors may run. [fiber; may suspend; may raise] */
-void ssphp_ref_remove(ssphp *home, uint64_t slot);
+void ssphp_ref_remove(ssphp *home, uint64_t key);
 
 /* The call that had the values is over: references that the host took are its own now, the others go.
    [fiber; may suspend; may raise] */

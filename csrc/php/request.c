@@ -15,11 +15,14 @@
 #include "context.h"
 #include "memory.h"
 #include "opcache.h"
+#include "page.h"
 #include "refs.h"
 #include "sapi.h"
 #include "swap.h"
 #include "timer.h"
 #include "told.h"
+#include "ext/standard/basic_functions.h"
+#include "ext/standard/head.h"
 #include "php_main.h"
 
 static zend_function base_function = {ZEND_INTERNAL_FUNCTION};
@@ -87,6 +90,8 @@ bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
 /* [fiber; may suspend; no] */
 static void request_end(ssphp_run *run) {
   ssphp_context *context = run->context;
+  /* A bailout while a Fiber was being made leaves that Fiber's. */
+  ssphp_stack_bounds();
   zend_first_try {
     ssphp_told_forget(context);
   } zend_end_try();
@@ -104,9 +109,26 @@ static void request_end(ssphp_run *run) {
   ssphp_context_give(context);
 }
 
+/* The main program has ended, and others need its request still: its shutdown functions run, and its response is complete. What the
+   others write goes nowhere. [fiber; may suspend; no] */
+static void answer(void) {
+  zend_first_try {
+    php_call_shutdown_functions();
+    php_free_shutdown_functions();
+  } zend_end_try();
+  zend_first_try {
+    php_output_end_all();
+    php_header();
+  } zend_end_try();
+  ssphp_page *page = ssphp_page_here();
+  if (page != NULL) ssphp_page_finish(page, !page->worker);
+}
+
 /* [fiber; may suspend; no] */
 void ssphp_request_leave(ssphp_run *run) {
   ssphp_context *context = run->context;
+  /* Shutdown functions run before it is decided: they may start others, or wait for them. */
+  if (run->task == SSPHP_MAIN && !(context->fibers == 1 && context->references == 0)) answer();
   if (context->fibers == 1 && context->references == 0) {
     request_end(run);
     context->fibers = 0;

@@ -7,7 +7,6 @@ mod endings;
 mod functions;
 mod incarnations;
 mod limits;
-mod matrix;
 mod objects;
 mod pages;
 mod requests;

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sidestack::{Call, Cx, Engine, Error, Function, Module, Script};
+use sidestack::{Cx, Engine, Error, Function, Module, Script};
 
 /// Something to wait for.
 pub struct Point {
@@ -78,9 +78,12 @@ pub trait Guest {
     fn ways(&self) -> Vec<Way>;
     /// Loads a cell, whose files may be in `folder`.
     fn load(&self, engine: &Engine, folder: &Path, cell: Cell<'_>) -> impl Future<Output = Result<Script, Error>>;
-    /// Calls it with n: the result is text.
-    fn call(&self, script: &Script, cell: Cell<'_>, n: i64) -> Call<String>;
+    /// Calls it with n: the result is text. It gives up after [`PATIENCE`].
+    fn call(&self, script: &Script, cell: Cell<'_>, n: i64) -> impl Future<Output = Result<String, Error>>;
 }
+
+/// How long a cell may take.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fibers that run each cell at once.
 pub const FIBERS: i64 = 12;
@@ -189,7 +192,7 @@ async fn all_of_a_cell<G: Guest>(
     counts: &Counts,
 ) -> Result<String, String> {
     let script = script.map_err(|error| format!("it does not load: {error}"))?;
-    let calls = (0..FIBERS).map(|n| guest.call(script, cell, n).deadline(Duration::from_secs(60)));
+    let calls = (0..FIBERS).map(|n| guest.call(script, cell, n));
     let shown = compare(cell, join_all(calls).await)?;
     match cell.way.expected {
         Expected::Gives(_) if counts.most(cell.key) < 2 => Err("no two of its fibers waited at the same time".into()),

@@ -32,6 +32,8 @@ pub fn raise_descriptor_limit(wanted: u64) {
 /// A server. Dropping it ends it and removes its folder.
 pub struct Server {
     child: Child,
+    /// What ends it in order.
+    end: libc::c_int,
     folder: TempDir,
     /// Its TCP port; 0 if it has none.
     pub port: u16,
@@ -42,9 +44,8 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("the server says: {}", self.log());
         }
-        // SIGINT to a PostgreSQL postmaster is its fast shutdown: its children end with it.
         // SAFETY: a child that has not been waited for.
-        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGINT) };
+        unsafe { libc::kill(self.child.id().cast_signed(), self.end) };
         let begun = Instant::now();
         while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             if begun.elapsed() > Duration::from_secs(10) {
@@ -78,7 +79,8 @@ impl Server {
             });
         }
         let child = command.spawn().expect("the server's program runs");
-        let mut server = Server { child, folder, port };
+        // To a PostgreSQL postmaster it is the fast shutdown: its children end with it.
+        let mut server = Server { child, end: libc::SIGINT, folder, port };
         let begun = Instant::now();
         while !up(server.folder.path()) {
             if server.child.try_wait().expect("a child").is_some() {
@@ -146,6 +148,41 @@ impl Server {
             command.arg("-p").arg(folder).arg("-c").arg(&file).arg("-e").arg(folder.join("error"));
             command
         }))
+    }
+
+    /// MariaDB on a socket in its folder, without passwords; and the socket's path.
+    pub fn mariadb(connections: usize) -> Option<(Server, String)> {
+        let [Some(install), Some(mariadbd)] = ["mariadb-install-db", "mariadbd"].map(|program| find(program, &[]))
+        else {
+            skip("mariadb-install-db, mariadbd (Debian package mariadb-server)");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let (data, socket) = (folder.path().join("data"), folder.path().join("socket"));
+        // SAFETY: a plain system call.
+        let user = (unsafe { libc::geteuid() } == 0).then(nobody);
+        if let Some((uid, gid)) = user {
+            chown(folder.path(), Some(uid), Some(gid)).expect("root may");
+        }
+        let as_user = |program: &Path| {
+            let mut command = Command::new(program);
+            command.current_dir(folder.path()).arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+            if let Some((uid, gid)) = user {
+                command.uid(uid).gid(gid);
+            }
+            command
+        };
+        let made = as_user(&install).args(["--skip-test-db", "--auth-root-authentication-method=normal"]).output();
+        let made = made.expect("mariadb-install-db runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        let mut command = as_user(&mariadbd);
+        command.args(["--skip-networking", "--skip-grant-tables", "--innodb-flush-log-at-trx-commit=0"]);
+        command.arg(format!("--socket={}", socket.display())).arg(format!("--max-connections={connections}"));
+        command.arg(format!("--pid-file={}", folder.path().join("pid").display()));
+        let mut server = Server::start(command, folder, 0, |folder| UnixStream::connect(folder.join("socket")).is_ok())
+            .expect("MariaDB comes up");
+        server.end = libc::SIGTERM;
+        Some((server, socket.display().to_string()))
     }
 
     /// PostgreSQL on a socket in its folder; and the connection string.

@@ -60,6 +60,7 @@ cases! {
     pipe_read pipe_write socket_read socket_write datagrams timeouts nonblocking files other_descriptors broken greedy
     poll select epoll sleep flock
     accept connect connect_local names
+    waitpid
     handler
 }
 

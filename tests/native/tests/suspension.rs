@@ -7,10 +7,10 @@ mod web;
 
 use std::path::Path;
 
-use sidestack::{Call, Engine, Error, Script};
+use sidestack::{Engine, Error, Script};
 use sidestack_test_native::ways;
 use suspension::Expected::{Inapplicable, Refused};
-use suspension::{Cell, Counts, Guest, Point, Way, check_docs, module};
+use suspension::{Cell, Counts, Guest, PATIENCE, Point, Way, check_docs, module};
 
 /// The row that is a host function instead of a C function.
 const IN_HOST: &str = "in_host";
@@ -77,11 +77,12 @@ impl Guest for OfC {
         engine.load_text("native", "").await
     }
 
-    fn call(&self, script: &Script, cell: Cell<'_>, n: i64) -> Call<String> {
-        match cell.way.text {
+    async fn call(&self, script: &Script, cell: Cell<'_>, n: i64) -> Result<String, Error> {
+        let call = match cell.way.text {
             IN_HOST => script.call("call_text", ("points.in_host", n, cell.point.name, cell.key)),
             way => script.call(way, (n, cell.point.name, cell.key)),
-        }
+        };
+        call.deadline(PATIENCE).await
     }
 }
 
