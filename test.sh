@@ -109,8 +109,7 @@ step_php() {
   need "/usr/lib/postgresql/*/bin/initdb" postgresql
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
-  # Ours, and PHP's own tests of Fibers and of its stack limit.
-  cargo test --no-default-features --features php,tokio --test php --test phpt
+  cargo test --no-default-features --features php,tokio --test php
   # The server: compared with Debian's PHP, and with a real application in a real browser.
   need php php-cli
   need chromium chromium

@@ -22,7 +22,13 @@ say() { printf '%s\n' "$*" >&2; }
 
 finish() {
   stop_all
-  for cgroup in "${CGROUPS[@]:-}"; do [ -z "$cgroup" ] || rmdir "$cgroup" 2>/dev/null || true; done
+  for cgroup in "${CGROUPS[@]:-}"; do
+    [ -n "$cgroup" ] || continue
+    # Children whose master was killed.
+    while read -r pid; do kill "$pid" 2>/dev/null || true; done <"$cgroup/cgroup.procs"
+    sleep 0.5
+    rmdir "$cgroup" || true
+  done
   rm -rf "$WORK"
 }
 trap finish EXIT
@@ -143,17 +149,19 @@ start_sidestack() { # cgroup
   until_up "http://127.0.0.1:$PORT/hello.php"
 }
 
-# How many children fit: the limit without nginx and what all share, by what a warm one holds alone.
+# How many children fit: the limit without nginx and what all share, by what a child holds alone after it has served all pages,
+# and a tenth less for what comes and goes.
 children() {
-  start_fpm "" 2
-  for _ in 1 2 3 4 5 6; do for page in "${PAGES[@]}"; do curl -fsS -o /dev/null "http://127.0.0.1:$PORT/$page.php"; done; done
-  local master=${STARTED[0]} child alone shared
-  child=$(pgrep -P "$master" | head -n 1)
-  alone=$(awk '/^Private_(Clean|Dirty):/ { sum += $2 } END { print sum }' "/proc/$child/smaps_rollup")
-  shared=$(($(resident "$master") + $(resident "${STARTED[1]}") - 2 * alone))
+  local some=8 page master alone shared
+  start_fpm "" $some
+  for page in "${PAGES[@]}"; do wrk -t2 -c$some -d2s "http://127.0.0.1:$PORT/$page.php" >/dev/null 2>&1; done
+  master=${STARTED[0]}
+  alone=$(for child in $(pgrep -P "$master"); do cat "/proc/$child/smaps_rollup"; done |
+    awk -v some=$some '/^Private_(Clean|Dirty):/ { sum += $2 } END { printf "%d", sum / some }')
+  shared=$(($(resident "$master") + $(resident "${STARTED[1]}") - some * alone))
   stop_all
-  say "a warm child of php-fpm holds $alone KiB alone; $shared KiB are shared, or nginx's"
-  CHILDREN=$(((LIMIT / 1024 - shared) / alone))
+  say "a child of php-fpm holds $alone KiB alone; $shared KiB are shared, or nginx's"
+  CHILDREN=$(((LIMIT / 1024 - shared) * 9 / 10 / alone))
 }
 
 # ---- measuring ----
@@ -186,6 +194,7 @@ PORT=$(free_port)
 children
 say "php-fpm gets $CHILDREN children"
 
+say "load before: $(cut -d' ' -f1 /proc/loadavg)"
 echo "| page | served by | connections | requests/s | p50 ms | p99 ms | resident MiB | errors |"
 echo "| --- | --- | --- | --- | --- | --- | --- | --- |"
 for side in php-fpm sidestack; do
@@ -200,4 +209,5 @@ for side in php-fpm sidestack; do
     for connections in "${CONNECTIONS[@]}"; do measure "$side" "$page" "$connections" "${STARTED[@]}"; done
   done
   stop_all
-done | sort -t'|' -s -k2,2 -k4,4n
+done >"$WORK/rows"
+sort -t'|' -s -k2,2 -k4,4n "$WORK/rows"

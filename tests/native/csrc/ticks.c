@@ -68,7 +68,7 @@ int case_stale(void) {
   thread->others_ready = 1;
   thread->deadline = 1;
   /* A thread that the system puts aside between two ticks makes no epochs: it may try again. */
-  for (int attempt = 0; attempt < 10; attempt++) {
+  for (int attempt = 0; attempt < 100; attempt++) {
     thread->interrupt = looked_up = 0;
     run(thread, 20, new_epoch);
     if (thread->interrupt == 0 && looked_up == 0) break;

@@ -168,12 +168,18 @@ fn shutdown_ends_loops_that_poll_and_waits() {
     assert!(matches!(block_on(wait), Err(Error::Cancelled)));
 }
 
-/// It takes as long as it takes; a shutdown does not wait for it.
+/// It takes as long as it takes. A short one nobody notices; the caller of a long one is told at its deadline all the same, and a
+/// shutdown does not wait for it.
 #[test]
 fn a_loop_that_asks_nobody_cannot_be_stopped() {
     let bed = Bed::new();
-    let soon = bed.script.call::<i64>("busy", 100).deadline(Duration::from_millis(20));
-    assert_eq!(block_on(soon).expect("nobody looked at the deadline"), 100);
+    let short = bed.script.call::<i64>("busy", 40).deadline(Duration::from_millis(20));
+    assert_eq!(block_on(short).expect("nobody looked at the deadline"), 40);
+    let begun = Instant::now();
+    let long = bed.script.call::<i64>("busy", 1000).deadline(Duration::from_millis(20));
+    let told = block_on(long).expect_err("the deadline has passed");
+    assert!(matches!(told, Error::Limit { which: Limit::Deadline, .. }), "{told}");
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
     let _late = bed.engine.spawn(bed.script.call::<i64>("busy", 3000)).expect("started");
     std::thread::sleep(Duration::from_millis(50));
     let begun = Instant::now();
