@@ -193,7 +193,7 @@ fn dokuwiki_in_a_browser() {
     browser.shows("Fiber wiki");
     // The page is styled: scripts and styles are made by PHP too (lib/exe/css.php, js.php).
     let styles = browser.run(
-        "const count = rules => Array.from(rules).reduce((n, rule) => n + (rule.cssRules ? count(rule.cssRules) : 1), 0);
+        "const count = rules => Array.from(rules).reduce((n, rule) => n + 1 + count(rule.cssRules ?? []), 0);
         return Array.from(document.styleSheets).reduce((n, sheet) => n + count(sheet.cssRules), 0)",
     );
     assert!(styles.as_i64().is_some_and(|rules| rules > 100), "{styles} style rules");
