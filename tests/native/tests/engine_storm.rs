@@ -28,13 +28,21 @@ fn a_guests_timers_never_hit_host_code() {
     let guest = unsafe { Native::new().function("storm", Some(GUEST)) };
     let engine = Engine::builder(guest).threads(2).module(host).build().expect("an engine");
     let script = futures_executor::block_on(engine.load_text("native", "")).expect("a script");
-    let calls = (0..FIBERS).map(|number| script.call::<i64>("storm", (number, CROSSINGS)));
-    let done = futures_executor::block_on(futures_util::future::join_all(calls));
-    for (number, outcome) in done.into_iter().enumerate() {
-        assert_eq!(outcome.expect("a fiber's storm"), number as i64);
-    }
-    let [runs, violations, strangers] = engine_storm::counts();
-    println!("{runs} handler runs over {} crossings", FIBERS * CROSSINGS);
+    // How often a timer gets through while other things run on the machine varies: again, until it was often enough.
+    let mut rounds = 0;
+    let [runs, violations, strangers] = loop {
+        let calls = (0..FIBERS).map(|number| script.call::<i64>("storm", (number, CROSSINGS)));
+        let done = futures_executor::block_on(futures_util::future::join_all(calls));
+        for (number, outcome) in done.into_iter().enumerate() {
+            assert_eq!(outcome.expect("a fiber's storm"), number as i64);
+        }
+        rounds += 1;
+        let counts = engine_storm::counts();
+        if counts[0] > 500 || rounds == 30 {
+            break counts;
+        }
+    };
+    println!("{runs} handler runs over {} crossings", FIBERS * CROSSINGS * rounds);
     assert!(runs > 100, "the timers hardly fired: {runs}");
     assert_eq!((violations, strangers), (0, 0));
 }
