@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "barrier.h"
+#include "leaf.h"
 #include "signals_state.h"
 #include "way_in.h"
 
@@ -220,7 +221,14 @@ static int answer(ss_call *call) {
 int sidestack_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results) {
   int refused = ss_api_outside_handlers();
   if (refused) return refused;
-  if (!ss_thread_state.fiber) return ss_foreign_call(id, args, nargs, results);
+  const ss_thread *thread = &ss_thread_state;
+  if (!thread->fiber) return ss_foreign_call(id, args, nargs, results);
+  const ss_host_desc *host = thread->host;
+  if (id < host->nleaves && host->leaves[id].run) {
+    ss_value result;
+    int count = ss_leaf_run(&host->leaves[id], args, nargs, &result);
+    if (count != SS_NO_LEAF) return results ? sidestack_results_set(results, &result, (uint32_t)count) : SIDESTACK_OK;
+  }
   ss_call call; /* here, and not the caller's: its address says how far in the call is */
   ss_call_begin(&call);
   int status = ss_host_call(id, args, nargs, &call), outcome;
@@ -256,8 +264,7 @@ int sidestack_call_name(const char *name, sidestack_value *args, uint32_t nargs,
 
 /* ---- the fiber ---- */
 
-/* [fiber; may suspend; no] */
-static int look_up(void) {
+int ss_api_look_up(void) {
   int64_t status;
   do
     status = ss_cross(0, 0, 0, 0, ss_cross_turn);
@@ -265,28 +272,35 @@ static int look_up(void) {
   return status == SS_OK ? SIDESTACK_OK : cancelled();
 }
 
-int sidestack_yield(void) {
+/* sidestack_yield() where it cannot be done. [any thread; no; no] */
+static __attribute__((cold, noinline)) int refuse_yield(void) {
   int refused = ss_api_on_fiber();
   if (refused) return refused;
-  if (ss_thread_state.place != SS_ON_FIBER)
-    return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
+  return ss_api_error(SIDESTACK_REFUSED, "cannot_suspend_on_thread", "host code called the C code that gives way");
+}
+
+int sidestack_yield(void) {
   ss_thread *thread = &ss_thread_state;
-  ss_enter_host(thread);
-  thread->frame = (uintptr_t)__builtin_frame_address(0);
-  ss_cross_yield(thread);
-  ss_leave_host(thread);
-  return thread->interrupt ? look_up() : SIDESTACK_OK; /* cancelled, perhaps meanwhile? */
+  if (__builtin_expect(thread->place != SS_ON_FIBER || in_handler(), 0)) return refuse_yield();
+  return ss_cross_yield(thread, SS_CALLERS_FRAME, SS_RETURNS_TO);
 }
 
 int sidestack_poll(void) {
   const ss_thread *thread = &ss_thread_state;
   if (!thread->interrupt || thread->place != SS_ON_FIBER || in_handler()) return SIDESTACK_OK;
-  return look_up();
+  return ss_api_look_up();
 }
 
 int sidestack_sleep(double seconds) {
   ss_value args[] = {sidestack_float(seconds)};
-  return sidestack_call_name("sidestack.core.sleep", args, 1, NULL);
+  ss_thread *thread = &ss_thread_state;
+  if (__builtin_expect(!thread->sleep_function, 0)) {
+    uint32_t id;
+    int status = sidestack_function_id("sidestack.core.sleep", &id);
+    if (status || !thread->fiber) return status ? status : sidestack_call(id, args, 1, NULL);
+    thread->sleep_function = id + 1;
+  }
+  return sidestack_call(thread->sleep_function - 1, args, 1, NULL);
 }
 
 uint64_t sidestack_fiber(void) { return ss_thread_state.fiber_id; }

@@ -58,9 +58,12 @@ void ss_foreign_error_get(ss_value *error);
 int ss_foreign_function_id(const char *name, uint32_t *id);
 int ss_foreign_call(uint32_t id, sidestack_value *args, uint32_t nargs, sidestack_results *results);
 
-/* Gives the thread away, or sets `interrupt` where the fiber is cancelled. In src/crossing/api.rs. [fiber, its own stacks, the
-   flag set; suspends; no] */
-void ss_cross_yield(ss_thread *thread);
+/* Gives the thread away, unless the fiber is cancelled; then looks up. The result is sidestack_yield()'s. In
+   src/crossing/api.rs. [fiber, its own stacks; may suspend; as a guest's handler may] */
+int ss_cross_yield(ss_thread *thread, uintptr_t frame, uintptr_t returns_to);
+
+/* Looks up: SIDESTACK_OK, or SIDESTACK_CANCELLED with the error set. [fiber; may suspend; no] */
+int ss_api_look_up(void);
 
 /* ---- shared by the files ---- */
 

@@ -122,11 +122,21 @@ typedef struct ss_class_desc {
   uint32_t ngetters;
 } ss_class_desc;
 
+#define SS_NO_LEAF (-1) /* the ordinary call is to be made */
+
+/* A host function that can run on the fiber's stack: call it by leaf.h. `run` is NULL for all others. */
+typedef struct ss_leaf {
+  int (*run)(const void *data, const ss_value *args, uint32_t nargs, ss_value *result);
+  const void *data;
+} ss_leaf;
+
 typedef struct ss_host_desc {
   const ss_module_desc *modules;
   uint32_t nmodules;
   const ss_class_desc *classes;
   uint32_t nclasses;
+  const ss_leaf *leaves; /* of all functions, by id */
+  uint32_t nleaves;
 } ss_host_desc;
 
 #endif

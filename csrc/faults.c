@@ -72,7 +72,7 @@ static int on_alternate_stack(const ss_signals *signals, uintptr_t stack) {
 
 /* The rest of a fiber that has faulted. [fiber, on the fault stack, in-host; suspends for ever; no] */
 static void leave(ss_thread *thread) {
-  ss_cross_suspend(thread);
+  ss_cross_suspend(thread, SS_CALLERS_FRAME, SS_RETURNS_TO);
   __builtin_trap(); /* the worker never resumes it */
 }
 

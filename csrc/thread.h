@@ -30,6 +30,8 @@ typedef struct ss_thread {
   volatile int interrupt;      /* ss_interrupt bits; guests poll it, a tick sets it */
   volatile int place;          /* enum ss_place */
   int nested;                  /* host code called C that called the host: nothing there can wait */
+  uint32_t sleep_function;     /* the host function behind sidestack_sleep(), + 1; 0: not looked up yet */
+  const void *host;            /* what this interpreter's guest is told of the host's functions: ss_host_desc (crossing.h) */
   void *fiber;                 /* the current fiber's record (Rust's; opaque to C), or NULL */
   uint64_t fiber_id;           /* its id, never reused in a process; 0: none */
   uintptr_t stack_base;        /* of the current fiber's stack: highest address */

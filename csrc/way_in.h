@@ -1,7 +1,8 @@
 /*
  * The way into the host and back, for the whole thread state: while a fiber runs, the in-host flag (deferred signals) and the
- * place change here and nowhere else. Guest code on a fiber moves to the thread's own stack, where everything of the host's
- * runs. Host code that calls C that calls the host is there already: moving again would write over live host frames.
+ * place change here and nowhere else, but for the two upcalls that suspend (ss_cross_suspend, ss_cross_yield). Guest code on a
+ * fiber moves to the thread's own stack, where everything of the host's runs. Host code that calls C that calls the host is
+ * there already: moving again would write over live host frames.
  */
 #ifndef SIDESTACK_WAY_IN_H
 #define SIDESTACK_WAY_IN_H
@@ -22,8 +23,17 @@ typedef int64_t ss_crossing(ss_thread *, uintptr_t, uintptr_t, uintptr_t, uintpt
 /* Calls a crossing on the stack whose free end is the first word of `thread`. In src/sys. [fiber; no; no] */
 int64_t ss_move_to(ss_thread *thread, uintptr_t, uintptr_t, uintptr_t, uintptr_t, ss_crossing *);
 
-/* Gives up the thread until the worker has a status. In src/crossing. [fiber, its own stacks, the flag set; suspends; no] */
-int64_t ss_cross_suspend(ss_thread *thread);
+/*
+ * Gives up the thread until the worker has a status, and leaves the host. In src/crossing. It is the last thing that its
+ * caller does, so that the caller's frame is gone meanwhile: a CPU predicts each return after a switch wrong.
+ * `frame` and `returns_to` are what the caller's frame would tell whoever walks the stack.
+ * [fiber, its own stacks, the flag set; suspends; as a guest's handler may]
+ */
+int64_t ss_cross_suspend(ss_thread *thread, uintptr_t frame, uintptr_t returns_to);
+
+/* The two words of the frame of the function that they are used in. */
+#define SS_CALLERS_FRAME (*(uintptr_t *)__builtin_frame_address(0))
+#define SS_RETURNS_TO ((uintptr_t)__builtin_return_address(0))
 
 /* [interpreter thread, not on a fiber's stack; no; no] */
 static __attribute__((noinline, unused)) int64_t ss_cross_in_place(ss_thread *thread, uintptr_t a, uintptr_t b,
@@ -44,7 +54,7 @@ static inline int64_t ss_cross(uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t 
   thread->frame = (uintptr_t)__builtin_frame_address(0);
   int64_t status = ss_move_to(thread, a, b, c, d, body);
   thread->place = SS_ON_FIBER;
-  if (status == SS_CROSS_SUSPEND) status = ss_cross_suspend(thread);
+  if (status == SS_CROSS_SUSPEND) return ss_cross_suspend(thread, SS_CALLERS_FRAME, SS_RETURNS_TO);
   ss_leave_host(thread);
   return status;
 }

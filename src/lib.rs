@@ -35,7 +35,7 @@ pub use guest::lua::Lua;
 pub use guest::native::Native;
 #[cfg(feature = "php")]
 pub use guest::php::Php;
-pub use host::{Cx, Ext, FromCall, HostFn, HostObject, Members, Module, Object, Rest, State};
+pub use host::{Cx, Ext, FromCall, HostFn, HostObject, LeafFn, Members, Module, Object, Rest, State};
 pub use value::{Bytes, Value};
 
 /// The README's code, compiled.

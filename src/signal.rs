@@ -14,5 +14,5 @@ mod faults;
 pub(crate) mod snapshot;
 pub(crate) mod tick;
 
-pub(crate) use attach::Attached;
+pub(crate) use attach::{Attached, enter_host, leave_host};
 pub(crate) use faults::Crash;

@@ -16,7 +16,7 @@ pub use x86_64::Moved;
 pub use x86_64::ss_move_to;
 #[cfg(target_arch = "x86_64")]
 use x86_64::valgrind_request;
-pub use x86_64::{Float, stack_pointer};
+pub use x86_64::{Float, prefetch, stack_pointer};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("sidestack supports x86-64 Linux; src/sys holds what another CPU needs");

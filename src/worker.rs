@@ -3,16 +3,17 @@
 //! ```text
 //! loop
 //!   a local wake    → poll that fiber's host futures; resume it if one it waits in is over
-//!   a ready fiber   → resume it for a slice
+//!   a ready fiber   → resume it for a slice; where a timer was due for it, poll its host futures first
 //!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
 //!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit; after a moment, see whether
 //!                     the fibers wait for each other only
 //! ```
 //!
-//! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::resume` and nowhere else.
+//! Everything here runs on one thread, on that thread's own stack. Guest code runs inside `Worker::turn` and nowhere else.
 //! A panic that gets this far ends the incarnation: `thread` makes a replacement, which reads on from the same inbox.
 
+mod ahead;
 mod deadlock;
 mod fault;
 mod fiber;
@@ -37,7 +38,7 @@ use crate::abi::ss_thread;
 use crate::call::inbox::Message;
 use crate::call::ledger::Ledger;
 use crate::call::tenure::Tenure;
-use crate::call::wake::Way;
+use crate::call::wake::{FiberKey, Serving, Way};
 use crate::fiber::{Home, StackPool, Trimmed};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
@@ -56,6 +57,7 @@ pub struct Worker<I: Interpreter> {
     local: Rc<Local>,
     thread: *mut ss_thread,
     attached: Attached,
+    serving: Serving,
     home: Home,
     pool: StackPool,
     /// Fibers by index; a free place is `None`.
@@ -67,9 +69,11 @@ pub struct Worker<I: Interpreter> {
     ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
+    /// The period of ticks, in nanoseconds.
+    tick: u64,
     /// When each fiber is next looked at, by index.
     limits: Limits,
-    ready: VecDeque<u32>,
+    ready: VecDeque<Next>,
     /// Slots of the reference table to give back.
     releases: Vec<u64>,
     /// Scripts that are loading: calls of them are held back until that is done.
@@ -82,6 +86,16 @@ pub struct Worker<I: Interpreter> {
     units: u32,
     /// Why the incarnation ends, if guest code faulted.
     crash: Option<Crash>,
+}
+
+/// Who has the thread next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The fiber in this place, which can go on.
+    Ready(u32),
+    /// The fiber with this key, if it still waits: a timer that one of its host futures set was due. They are polled first, but
+    /// not earlier, so that its memory is needed once.
+    Due(FiberKey),
 }
 
 /// Units of work between two intakes: long enough to make a message's and a clock's cost small.
@@ -106,26 +120,34 @@ impl<I: Interpreter> Worker<I> {
                 self.units = UNITS_PER_INTAKE;
             }
             self.units -= 1;
-            if (wakes < WAKES_PER_READY || self.ready.is_empty())
-                && let Some(key) = crate::call::wake::next_local()
+            let next = if (wakes < WAKES_PER_READY || self.ready.is_empty())
+                && let Some(key) = self.serving.next()
             {
                 wakes += 1;
-                self.woken(key, Way::Local);
-                continue;
-            }
-            if let Some(index) = self.ready.pop_front() {
+                match self.woken(key, Way::Local) {
+                    Some(index) => index,
+                    None => continue,
+                }
+            } else if let Some(next) = self.ready.pop_front() {
                 wakes = 0;
-                self.resume(index);
+                self.expect_others();
+                match next {
+                    Next::Ready(index) => index,
+                    Next::Due(key) if self.due(key) => key.index,
+                    Next::Due(_) => continue,
+                }
+            } else {
+                self.units = 0;
+                if self.intake() {
+                    continue;
+                }
+                if self.ended() || self.spent() {
+                    break;
+                }
+                self.park();
                 continue;
-            }
-            self.units = 0;
-            if self.intake() {
-                continue;
-            }
-            if self.ended() || self.spent() {
-                break;
-            }
-            self.park();
+            };
+            self.turn(next);
         }
     }
 
@@ -144,7 +166,7 @@ impl<I: Interpreter> Worker<I> {
         self.count_started();
         self.relieve_memory();
         self.local.inbox.set_live(self.live, self.pool.stats().in_use);
-        taken > 0 || !self.ready.is_empty() || crate::call::wake::any_local()
+        taken > 0 || !self.ready.is_empty() || self.serving.any()
     }
 
     /// Nothing is ready: tidies up, then sleeps until something comes.
@@ -162,7 +184,7 @@ impl<I: Interpreter> Worker<I> {
         if !self.books().unread.is_empty() {
             return;
         }
-        if !self.ready.is_empty() || crate::call::wake::any_local() {
+        if !self.ready.is_empty() || self.serving.any() {
             // A finalizer, or an object that was dropped, woke somebody.
             return;
         }

@@ -15,6 +15,7 @@
 
 #include "errors.h"
 #include "interrupt.h"
+#include "leaf.h"
 #include "refs.h"
 #include "require.h"
 #include "values.h"
@@ -69,33 +70,42 @@ static int call_guest(lua_State *L, ss_call *call, uint32_t flags) {
   return next;
 }
 
-/* Pushes up to SSLUA_SMALL numbers and booleans, for which a C function has stack; 0: there is something else. [fiber; no; no] */
+/* Pushes a number, a boolean or nil, for which there is stack; 0: it is something else. [fiber; no; no] */
+static inline int push_scalar(lua_State *L, const ss_value *value) {
+  TValue *o = s2v(L->top.p);
+  switch (value->tag) {
+    case SS_NIL:
+      setnilvalue(o);
+      break;
+    case SS_BOOL:
+      if (value->as.integer) {
+        setbtvalue(o);
+      } else {
+        setbfvalue(o);
+      }
+      break;
+    case SS_INT:
+      setivalue(o, value->as.integer);
+      break;
+    case SS_FLOAT:
+      setfltvalue(o, value->as.number);
+      break;
+    default:
+      return 0;
+  }
+  L->top.p++;
+  return 1;
+}
+
+/* Pushes up to SSLUA_SMALL of them, for which a C function has stack; 0: there is something else. [fiber; no; no] */
 static int push_scalars(lua_State *L, const ss_value *values, uint32_t count) {
   if (count > SSLUA_SMALL) return 0;
+  StkId top = L->top.p;
   for (uint32_t i = 0; i < count; i++) {
-    TValue *o = s2v(L->top.p + i);
-    switch (values[i].tag) {
-      case SS_NIL:
-        setnilvalue(o);
-        break;
-      case SS_BOOL:
-        if (values[i].as.integer) {
-          setbtvalue(o);
-        } else {
-          setbfvalue(o);
-        }
-        break;
-      case SS_INT:
-        setivalue(o, values[i].as.integer);
-        break;
-      case SS_FLOAT:
-        setfltvalue(o, values[i].as.number);
-        break;
-      default:
-        return 0;
-    }
+    if (push_scalar(L, &values[i])) continue;
+    L->top.p = top;
+    return 0;
   }
-  L->top.p += count;
   return 1;
 }
 
@@ -130,6 +140,19 @@ static int host_function(lua_State *L) {
   return sslua_host_call(L, (uint32_t)packed, (uint32_t)(packed >> 32), (int)(L->top.p - (L->ci->func.p + 1)));
 }
 
+/* Upvalue: a leaf. [fiber; may suspend; may raise] */
+static int leaf_function(lua_State *L) {
+  const ss_leaf *leaf = pvalue(&clCvalue(s2v(L->ci->func.p))->upvalue[0]);
+  const StackValue *first = L->ci->func.p + 1;
+  ptrdiff_t nargs = L->top.p - first;
+  ss_value args[SS_LEAF_ARGS], result;
+  if (nargs <= SS_LEAF_ARGS && sslua_scalars(first, nargs, args)) {
+    int count = ss_leaf_run(leaf, args, (uint32_t)nargs, &result);
+    if (count == 0 || (count == 1 && push_scalar(L, &result))) return count;
+  }
+  return sslua_host_call(L, (uint32_t)(leaf - sslua_of(L)->host->leaves), 0, (int)nargs);
+}
+
 /* The same with the object alone: __close also gets the error. [fiber; may suspend; may raise] */
 static int host_close(lua_State *L) {
   lua_settop(L, 1);
@@ -138,6 +161,12 @@ static int host_close(lua_State *L) {
 
 /* [fiber; no; may raise] */
 void sslua_push_function(lua_State *L, uint32_t id, uint32_t flags) {
+  const ss_leaf *leaf = &sslua_of(L)->host->leaves[id];
+  if (leaf->run) {
+    lua_pushlightuserdata(L, (void *)leaf);
+    lua_pushcclosure(L, leaf_function, 1);
+    return;
+  }
   lua_pushinteger(L, (lua_Integer)((uint64_t)flags << 32 | id));
   lua_pushcclosure(L, host_function, 1);
 }

@@ -297,15 +297,9 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
   out->count = count;
   out->references = 0;
   if (count <= SSLUA_SMALL) {
-    uint32_t i = 0;
     const StackValue *value = L->ci->func.p + first;
-    for (; i < count; i++) {
-      const TValue *o = s2v(value + i);
-      if (ttisinteger(o))
-        out->small[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
-      else if (!scalar(o, &out->small[i]) || (by_reference && out->small[i].tag == SS_NULL))
-        break;
-    }
+    uint32_t i = sslua_scalars(value, count, out->small) ? count : 0;
+    while (i < count && scalar(s2v(value + i), &out->small[i]) && !(by_reference && out->small[i].tag == SS_NULL)) i++;
     if (i == count) {
       out->values = out->small;
       out->entries = count;

@@ -30,6 +30,22 @@ void sslua_values_open(lua_State *L);
  */
 void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_encoded *out);
 
+/* Encodes so many stack values, if they are all numbers and booleans; 0: they are not. [fiber; no; no] */
+static inline int sslua_scalars(const StackValue *from, ptrdiff_t count, ss_value *out) {
+  for (ptrdiff_t i = 0; i < count; i++) {
+    const TValue *o = s2v(from + i);
+    if (ttisinteger(o))
+      out[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
+    else if (ttisfloat(o))
+      out[i] = (ss_value){.tag = SS_FLOAT, .as.number = fltvalue(o)};
+    else if (ttisboolean(o))
+      out[i] = (ss_value){.tag = SS_BOOL, .as.integer = ttistrue(o)};
+    else
+      return 0;
+  }
+  return 1;
+}
+
 /* The call that had the values is over: unclaimed references go. [fiber; no; no] */
 void sslua_settle(lua_State *L, sslua_encoded *encoded);
 

@@ -3,6 +3,7 @@
 pub const SIDESTACK_VERSION: &[u8; 6] = b"0.1.0\0";
 pub const SS_CLAIMED: u32 = 2147483648;
 pub const SS_FEW: u32 = 2;
+pub const SS_NO_LEAF: i32 = -1;
 pub type __pid_t = ::core::ffi::c_int;
 pub const SS_NO_FIBER: ss_place = 0;
 pub const SS_ON_FIBER: ss_place = 1;
@@ -21,6 +22,8 @@ pub struct ss_thread {
     pub interrupt: ::core::ffi::c_int,
     pub place: ::core::ffi::c_int,
     pub nested: ::core::ffi::c_int,
+    pub sleep_function: u32,
+    pub host: *const ::core::ffi::c_void,
     pub fiber: *mut ::core::ffi::c_void,
     pub fiber_id: u64,
     pub stack_base: usize,
@@ -363,11 +366,26 @@ pub struct ss_class_desc {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct ss_leaf {
+    pub run: ::core::option::Option<
+        unsafe extern "C" fn(
+            data: *const ::core::ffi::c_void,
+            args: *const ss_value,
+            nargs: u32,
+            result: *mut ss_value,
+        ) -> ::core::ffi::c_int,
+    >,
+    pub data: *const ::core::ffi::c_void,
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct ss_host_desc {
     pub modules: *const ss_module_desc,
     pub nmodules: u32,
     pub classes: *const ss_class_desc,
     pub nclasses: u32,
+    pub leaves: *const ss_leaf,
+    pub nleaves: u32,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -386,6 +404,9 @@ pub struct ss_taken {
     pub destroy: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut ::core::ffi::c_void),
     >,
+}
+unsafe extern "C" {
+    pub fn ss_api_look_up() -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
     pub fn ss_api_error(

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,38 +27,63 @@ pub struct FiberKey {
 }
 
 thread_local! {
-    /// The incarnation that this thread is, by the address of its tenure; 0 where it is no interpreter thread.
-    static SERVES: Cell<usize> = const { Cell::new(0) };
-    static LOCAL: RefCell<VecDeque<FiberKey>> = const { RefCell::new(VecDeque::new()) };
+    /// What this thread serves; null where it is no interpreter thread.
+    static SERVES: Cell<*const Served> = const { Cell::new(ptr::null()) };
 }
 
-/// Makes the calling thread that of an incarnation (`None`: of none any more): wakes of its fibers made on it take the short way.
-/// One that was lost has another inbox reader as its successor, so that the inbox does not tell.
-pub fn serve(tenure: Option<&Arc<Tenure>>) {
-    SERVES.set(tenure.map_or(0, |tenure| Arc::as_ptr(tenure).addr()));
-    LOCAL.with_borrow_mut(VecDeque::clear);
+/// The calling thread is an incarnation's while this lives: wakes of its fibers made on it take the short way. It stays on its
+/// thread.
+pub struct Serving(Box<Served>);
+
+struct Served {
+    /// The incarnation, by the address of its tenure. One that was lost has another inbox reader as its successor, so that the
+    /// inbox does not tell.
+    home: usize,
+    /// Fibers that were woken on this thread and are not taken yet.
+    woken: RefCell<VecDeque<FiberKey>>,
+}
+
+impl Serving {
+    /// Makes the calling thread that of an incarnation.
+    pub fn new(tenure: &Arc<Tenure>) -> Self {
+        let served = Box::new(Served { home: Arc::as_ptr(tenure).addr(), woken: RefCell::default() });
+        SERVES.set(&raw const *served);
+        Serving(served)
+    }
+
+    /// Wakes take the long way from now on.
+    pub fn close(&self) {
+        SERVES.set(ptr::null());
+    }
+
+    /// The next fiber woken on this thread.
+    #[inline]
+    pub fn next(&self) -> Option<FiberKey> {
+        self.0.woken.borrow_mut().pop_front()
+    }
+
+    /// Whether any fiber was woken on this thread and not yet taken.
+    #[inline]
+    pub fn any(&self) -> bool {
+        !self.0.woken.borrow().is_empty()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// Whether the calling thread is an interpreter thread.
 pub fn on_interpreter_thread() -> bool {
-    SERVES.get() != 0
-}
-
-/// The next fiber woken on this thread.
-#[inline]
-pub fn next_local() -> Option<FiberKey> {
-    LOCAL.with_borrow_mut(VecDeque::pop_front)
-}
-
-/// Whether any fiber was woken on this thread and not yet taken.
-pub fn any_local() -> bool {
-    LOCAL.with_borrow(|queue| !queue.is_empty())
+    !SERVES.get().is_null()
 }
 
 /// The waker of all host futures of one fiber. Polling one that was not meant is harmless, and a fiber rarely has two.
 pub struct FiberWaker {
     inbox: Arc<Inbox>,
-    /// The fiber's incarnation, as in `SERVES`.
+    /// The fiber's incarnation, as in `Served`.
     home: usize,
     /// The fiber.
     pub key: FiberKey,
@@ -104,10 +130,12 @@ impl FiberWaker {
 impl ArcWake for FiberWaker {
     #[inline]
     fn wake_by_ref(this: &Arc<Self>) {
-        if SERVES.get() == this.home {
+        // SAFETY: where it is not null, it is this thread's `Serving`, which lives.
+        let served = unsafe { SERVES.get().as_ref() }.filter(|served| served.home == this.home);
+        if let Some(served) = served {
             if !this.queued.load(Ordering::Relaxed) {
                 this.queued.store(true, Ordering::Relaxed);
-                LOCAL.with_borrow_mut(|queue| queue.push_back(this.key));
+                served.woken.borrow_mut().push_back(this.key);
             }
         } else if this.sent.schedule() {
             this.inbox.send(Message::Wake(this.key));

@@ -12,13 +12,14 @@ use super::host_call::Step;
 use super::interrupted;
 use crate::abi::{
     SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
-    SS_CROSS_AGAIN, SS_INTERRUPT_CANCEL, SS_KILL, SS_OK, SS_ON_FIBER, SS_STRING, sidestack_host, sidestack_kind,
+    SS_CROSS_AGAIN, SS_INTERRUPT_CANCEL, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_api_look_up,
     ss_callback, ss_taken, ss_thread, ss_value,
 };
 use crate::fiber;
 use crate::handle::{HandleError, Key, Shared, Table};
 use crate::host::c_api::{Callback, Kept, LastError, Pointer, RELEASED_CALLBACK};
 use crate::host::record::{FiberRecord, Suspended};
+use crate::signal::{enter_host, leave_host};
 
 type Record = *mut FiberRecord;
 
@@ -287,20 +288,26 @@ unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, _: usize, _: usize, _
     }
 }
 
-/// Gives the thread away, unless the fiber is cancelled. On the fiber's stack: all that it does is leave.
+/// Gives the thread away, unless the fiber is cancelled. On the fiber's stack: all that it does is leave, and look up
+/// afterwards where there is a reason to.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread) {
+unsafe extern "C" fn ss_cross_yield(thread: *mut ss_thread, frame: usize, returns_to: usize) -> c_int {
     // SAFETY: csrc/api.c calls this on a fiber, on a stack of its own, with its own thread's state. The worker looks at clocks
     // now and then, and tells a fiber that is cancelled by `interrupt`.
     unsafe {
         let record = current(thread);
-        if (*record).cancel.is_some() {
-            (*thread).interrupt |= SS_INTERRUPT_CANCEL as c_int;
-            return;
+        if (*record).cancel.is_none() {
+            enter_host(thread);
+            (*record).suspended = Suspended::Yield;
+            let frame = [frame, returns_to];
+            (*thread).frame = (&raw const frame).addr();
+            fiber::suspend(&(*record).link);
+            leave_host(thread);
+            if (*thread).interrupt == 0 {
+                return SIDESTACK_OK as c_int;
+            }
         }
-        debug_assert_eq!((*thread).place, SS_ON_FIBER as c_int, "suspended while host code was on the thread's stack");
-        (*record).suspended = Suspended::Yield;
-        fiber::suspend(&(*record).link);
+        ss_api_look_up()
     }
 }
 

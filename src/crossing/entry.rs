@@ -13,6 +13,7 @@ use crate::abi::{
 };
 use crate::fiber;
 use crate::host::record::FiberRecord;
+use crate::signal::leave_host;
 
 unsafe extern "C" {
     /// Where a fiber begins (csrc/crossing.c): takes the worker's start block. [fiber; may suspend; does not raise]
@@ -153,16 +154,21 @@ unsafe extern "C" fn ss_cross_return(
     0
 }
 
-/// Suspends the fiber until the worker has a status for this place. The one upcall that runs on the fiber's stack.
+/// Suspends the fiber until the worker has a status for this place; guest code runs on from here. The one upcall that runs
+/// on the fiber's stack.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ss_cross_suspend(thread: *mut ss_thread) -> i64 {
-    // SAFETY: csrc/way_in.h calls this on a fiber; the worker keeps the record while the fiber lives, and resumes it only
-    // with a status in it.
+unsafe extern "C" fn ss_cross_suspend(thread: *mut ss_thread, frame: usize, returns_to: usize) -> i64 {
+    // SAFETY: csrc/way_in.h calls this on a fiber, in host code; the worker keeps the record while the fiber lives, and
+    // resumes it only with a status in it. This frame owns nothing.
     unsafe {
         let record = current(thread);
         debug_assert_eq!((*thread).place, SS_ON_FIBER as c_int, "suspended while host code was on the thread's stack");
+        let frame = [frame, returns_to];
+        (*thread).frame = (&raw const frame).addr();
         fiber::suspend(&(*record).link);
-        (*record).status.into()
+        let status = (*record).status;
+        leave_host(thread);
+        status.into()
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) unsafe fn pend(
         };
         (*record).next_call += 1;
         let id = (*record).next_call;
-        let only_waits = shared.is_none();
+        let only_waits = shared.as_ref().is_none_or(|shared| !shared.requested());
         (*record).calls.push(CallRecord {
             id,
             function,
@@ -353,9 +353,13 @@ enum Polled {
 /// Polls a host future, which is in nobody's hands meanwhile.
 unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) -> Polled {
     // SAFETY: the record, and with it the waker, outlives the poll: it belongs to the fiber whose call this is.
-    let waker = waker_ref(unsafe { &(*record).waker });
+    let (waker, polling) = unsafe { (waker_ref(&(*record).waker), &FiberRecord::context(record).local.polling) };
     let mut task = TaskContext::from_waker(&waker);
-    let outcome = match fence(|| future.poll(&mut task)) {
+    // SAFETY: as above.
+    let outer = polling.replace((unsafe { (*record).key }, waker.data()));
+    let polled = fence(|| future.poll(&mut task));
+    polling.set(outer);
+    let outcome = match polled {
         Ok(Poll::Pending) => return Polled::Pending(future),
         Ok(Poll::Ready(outcome)) => fence(|| drop(future)).map(|()| outcome),
         Err(panicked) => {

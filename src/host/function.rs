@@ -1,5 +1,6 @@
 //! What makes a closure a host function.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -7,7 +8,9 @@ use serde::Serialize;
 use super::args::{Args, FromCall};
 use super::future::HostFuture;
 use super::reply::{self, Reply};
+use crate::abi::SS_FEW;
 use crate::error::HostResult;
+use crate::value::few;
 
 /// What starting a host function gives.
 pub enum Started {
@@ -69,6 +72,9 @@ pub trait BlockingFn<M>: Send + Sync + 'static {
 /// Encodes a function's result: a tuple is several results, `()` none.
 #[inline]
 pub fn encode<R: Serialize>(value: &R) -> HostResult<Reply> {
+    if few(value, &mut [MaybeUninit::uninit(); SS_FEW as usize]) == Some(0) {
+        return Ok(None);
+    }
     let mut flat = reply::take();
     match flat.push_args(value) {
         Ok(()) if flat.count() == 0 => {

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 
 use super::reply::Reply;
 use crate::error::HostResult;
+use crate::sys::prefetch;
 
 /// A host function's future: polled on the interpreter thread, so it need not be `Send`.
 pub struct HostFuture {
@@ -124,6 +125,12 @@ impl HostFuture {
         // SAFETY: the block is large enough and aligned for an `F`.
         unsafe { data.cast::<F>().write(future) };
         HostFuture { data, kind, stays_here: PhantomData }
+    }
+
+    /// Asks for its memory, or as much as most have.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch::<3>(self.data.addr().get());
     }
 
     /// Polls it. Like any future's, its poll may panic.

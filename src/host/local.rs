@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::c_api::{Callback, Pointer};
 use super::registry::Registry;
-use super::timer::Timers;
+use super::timer::{Timers, Whom};
 use crate::Error;
 use crate::abi::{SS_CLAIMED, SS_FUNCTION, SS_OBJECT, SS_REFERENCE, ss_value};
 use crate::call::inbox::Inbox;
 use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
 use crate::call::tenure::Tenure;
+use crate::call::wake::FiberKey;
 use crate::handle::{Shared, Table};
 use crate::value::{Flat, Resolver};
 
@@ -40,6 +41,8 @@ pub struct Local {
     pub lent: Lent,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
+    /// The fiber whose host future is polled now, and the data of the waker that it is polled with.
+    pub polling: Cell<(FiberKey, *const ())>,
     /// Fibers that wait for a module that another one loads.
     pub loading: RefCell<Vec<Waker>>,
     /// This incarnation's books, and what others see of it.
@@ -81,6 +84,13 @@ impl Local {
     pub fn module_done(&self) {
         let waiting = std::mem::take(&mut *self.loading.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Who is to be woken by a waker: the fiber that is polled now, whose waker need not be counted, or anybody.
+    #[inline]
+    pub fn whom(&self, waker: &Waker) -> Whom {
+        let (fiber, data) = self.polling.get();
+        if waker.data() == data { Whom::Fiber(fiber) } else { Whom::Other(waker.clone()) }
     }
 
     /// Turns handles and slots back into what they stand for, for the engine's `own` use or for others.

@@ -39,19 +39,19 @@ pub struct Members<T> {
 impl<T: HostObject> Members<T> {
     /// Adds a method: `object:name(…)` in Lua.
     pub fn method<M>(&mut self, name: &str, method: impl Method<T, M>) -> &mut Self {
-        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: false, own: false });
+        self.methods.push(FunctionSpec::new(name, method.erase(), false));
         self
     }
 
     /// As `method`, with guest values passed uncopied, as references.
     pub(crate) fn method_by_reference<M>(&mut self, name: &str, method: impl Method<T, M>) -> &mut Self {
-        self.methods.push(FunctionSpec { name: name.into(), call: method.erase(), by_reference: true, own: false });
+        self.methods.push(FunctionSpec::new(name, method.erase(), true));
         self
     }
 
     /// Adds a field that scripts can read: `object.name` in Lua.
     pub fn get<M>(&mut self, name: &str, getter: impl Method<T, M>) -> &mut Self {
-        self.getters.push(FunctionSpec { name: name.into(), call: getter.erase(), by_reference: false, own: false });
+        self.getters.push(FunctionSpec::new(name, getter.erase(), false));
         self
     }
 

@@ -13,7 +13,7 @@ use super::function::HostCall;
 use super::module::{FunctionSpec, Module};
 use super::object::GivenOut;
 use crate::Error;
-use crate::abi::{SS_BY_REFERENCE, ss_class_desc, ss_function_desc, ss_host_desc, ss_module_desc};
+use crate::abi::{SS_BY_REFERENCE, ss_class_desc, ss_function_desc, ss_host_desc, ss_leaf, ss_module_desc};
 use crate::error::refused;
 
 /// One host function.
@@ -41,6 +41,7 @@ struct Desc {
     _modules: Vec<ss_module_desc>,
     _classes: Vec<ss_class_desc>,
     _functions: Vec<Vec<ss_function_desc>>,
+    _leaves: Vec<ss_leaf>,
     _names: Vec<CString>,
 }
 
@@ -87,9 +88,17 @@ impl Registry {
             nmodules: u32::try_from(module_descs.len()).expect("fewer modules than that"),
             classes: class_descs.as_ptr(),
             nclasses: u32::try_from(class_descs.len()).expect("fewer classes than that"),
+            leaves: build.leaves.as_ptr(),
+            nleaves: u32::try_from(build.leaves.len()).expect("fewer functions than that"),
         });
-        let desc =
-            Desc { host, _modules: module_descs, _classes: class_descs, _functions: build.descs, _names: build.names };
+        let desc = Desc {
+            host,
+            _modules: module_descs,
+            _classes: class_descs,
+            _functions: build.descs,
+            _leaves: build.leaves,
+            _names: build.names,
+        };
         Ok(Registry { functions: build.entries, classes, given_out, desc })
     }
 
@@ -132,6 +141,7 @@ impl Registry {
 struct Build {
     entries: Vec<Entry>,
     descs: Vec<Vec<ss_function_desc>>,
+    leaves: Vec<ss_leaf>,
     names: Vec<CString>,
 }
 
@@ -152,6 +162,7 @@ impl Build {
             let id = u32::try_from(self.entries.len()).expect("fewer functions than that");
             let name = format!("{owner}.{}", spec.name);
             self.entries.push(Entry { name, call: spec.call.clone(), own: spec.own });
+            self.leaves.push(spec.leaf.0);
             let flags = if spec.by_reference { SS_BY_REFERENCE } else { 0 };
             descs.push(ss_function_desc { name: self.name(&spec.name)?, id, flags });
         }

@@ -1,8 +1,9 @@
 //! The worker's own timers: waiting without an async runtime.
 //!
-//! Times are rounded up to a millisecond and waits of the same millisecond share a bucket, so that ten thousand sleeps cost a
-//! push each. A cancelled wait stays in its bucket as an empty place until the bucket is due; when such places outnumber
-//! the live ones, they are swept out.
+//! Times are rounded up to a millisecond and waits of the same millisecond share a bucket. The buckets of the next 256
+//! are a wheel, those of later ones a map, so that ten thousand sleeps cost a push each. A bucket that is due is taken as a
+//! whole. A cancelled wait stays in its bucket as an empty place until then; when such places outnumber the live ones, they
+//! are swept out.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,15 +12,49 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::args::{Args, FromCall};
 use super::local::Local;
+use crate::Error;
+use crate::call::wake::FiberKey;
+
+/// Ticks on the wheel: a power of two.
+const WHEEL: u64 = 256;
+/// Bits of a word of the map of used ones.
+const WORD: u64 = 64;
 
 /// Waits by due time.
 pub struct Timers {
     origin: Instant,
-    buckets: BTreeMap<u64, Vec<(u64, Option<Waker>)>>,
+    /// The same, or a moment earlier, as `now` tells it: so nobody is woken too early.
+    zero: u64,
+    /// What was due at this tick, and before, has been taken.
+    passed: u64,
+    /// The buckets of the `WHEEL` ticks after `passed`, each at its tick's remainder.
+    wheel: Vec<Vec<Wait>>,
+    /// Which of them hold anything.
+    used: [u64; (WHEEL / WORD) as usize],
+    /// Later ones, as seen when they were made.
+    later: BTreeMap<u64, Vec<Wait>>,
+    /// An empty bucket's memory, for the next one.
+    spare: Vec<Wait>,
     next: u64,
     live: usize,
     empty: usize,
+}
+
+/// One wait of a bucket.
+pub struct Wait {
+    number: u64,
+    /// Who waits; `None`: it was cancelled.
+    pub whom: Option<Whom>,
+}
+
+/// Who waits.
+pub enum Whom {
+    /// A fiber of this interpreter: its host call's own future, or a part of it.
+    Fiber(FiberKey),
+    /// Somebody with a waker of their own.
+    Other(Waker),
 }
 
 /// One wait: its bucket and its number.
@@ -32,59 +67,147 @@ pub struct TimerKey {
 impl Timers {
     /// No timers; ticks count from now.
     pub fn new() -> Self {
-        Timers { origin: Instant::now(), buckets: BTreeMap::new(), next: 0, live: 0, empty: 0 }
+        Timers {
+            zero: now(),
+            origin: Instant::now(),
+            passed: 0,
+            wheel: (0..WHEEL).map(|_| Vec::new()).collect(),
+            used: [0; (WHEEL / WORD) as usize],
+            later: BTreeMap::new(),
+            spare: Vec::new(),
+            next: 0,
+            live: 0,
+            empty: 0,
+        }
     }
 
-    fn tick_after(&self, when: Instant) -> u64 {
-        let nanos = when.saturating_duration_since(self.origin).as_nanos();
-        u64::try_from(nanos.div_ceil(1_000_000)).unwrap_or(u64::MAX)
-    }
-
-    /// Wakes `waker` at `when` or up to a millisecond later.
-    pub fn add(&mut self, when: Instant, waker: Waker) -> TimerKey {
-        let tick = self.tick_after(when);
+    /// Wakes them at `when`, in nanoseconds of [`now`], or up to a millisecond later. `None`: that is past already.
+    pub fn add(&mut self, when: u64, whom: Whom) -> Option<TimerKey> {
+        let tick = when.saturating_sub(self.zero).div_ceil(1_000_000);
+        if tick <= self.passed {
+            return None;
+        }
         let number = self.next;
         self.next += 1;
         self.live += 1;
-        self.buckets.entry(tick).or_default().push((number, Some(waker)));
-        TimerKey { tick, number }
+        let wait = Wait { number, whom: Some(whom) };
+        if tick - self.passed <= WHEEL {
+            let place = tick % WHEEL;
+            let bucket = &mut self.wheel[place as usize];
+            if bucket.is_empty() {
+                self.used[(place / WORD) as usize] |= 1 << (place % WORD);
+                if bucket.capacity() == 0 {
+                    std::mem::swap(bucket, &mut self.spare);
+                }
+            }
+            bucket.push(wait);
+        } else {
+            self.later.entry(tick).or_default().push(wait);
+        }
+        Some(TimerKey { tick, number })
     }
 
-    /// Forgets a wait, if it is still there.
-    pub fn remove(&mut self, key: TimerKey) {
-        let Some(bucket) = self.buckets.get_mut(&key.tick) else { return };
-        // Numbers grow within a bucket.
-        let Ok(place) = bucket.binary_search_by_key(&key.number, |(number, _)| *number) else { return };
-        if bucket[place].1.take().is_some() {
+    /// Whether a wait was taken because its time had come.
+    #[inline]
+    pub fn passed(&self, key: TimerKey) -> bool {
+        key.tick <= self.passed
+    }
+
+    /// Changes who waits, if the wait is still there. What is returned is to be dropped, or used, with the timers free again.
+    #[must_use]
+    pub fn replace(&mut self, key: TimerKey, whom: Option<Whom>) -> Option<Whom> {
+        if self.passed(key) {
+            return whom;
+        }
+        let wheel = (key.tick - self.passed <= WHEEL).then(|| &mut self.wheel[(key.tick % WHEEL) as usize]);
+        let found = wheel
+            .and_then(|bucket| find(bucket, key.number))
+            .or_else(|| self.later.get_mut(&key.tick).and_then(|bucket| find(bucket, key.number)));
+        let Some(found) = found else { return whom };
+        let cancelled = whom.is_none();
+        let former = std::mem::replace(found, whom);
+        if cancelled && former.is_some() {
             self.live -= 1;
             self.empty += 1;
+            if self.empty > 1024 && self.empty > self.live {
+                self.sweep();
+            }
         }
-        if self.empty > 1024 && self.empty > self.live {
-            self.empty = 0;
-            self.buckets.retain(|_, bucket| {
-                bucket.retain(|(_, waker)| waker.is_some());
-                !bucket.is_empty()
-            });
+        former
+    }
+
+    fn sweep(&mut self) {
+        self.empty = 0;
+        for (place, bucket) in (0..).zip(&mut self.wheel) {
+            bucket.retain(|wait| wait.whom.is_some());
+            if bucket.is_empty() {
+                self.used[(place / WORD) as usize] &= !(1 << (place % WORD));
+            }
         }
+        self.later.retain(|_, bucket| {
+            bucket.retain(|wait| wait.whom.is_some());
+            !bucket.is_empty()
+        });
+    }
+
+    /// The first tick of the wheel with anything in its bucket.
+    fn first_on_wheel(&self) -> Option<u64> {
+        let start = (self.passed + 1) % WHEEL;
+        let words = self.used.len();
+        // The first word twice: its low bits, below the start, come last.
+        (0..=words).find_map(|i| {
+            let word = (start / WORD) as usize + i;
+            let mut bits = self.used[word % words];
+            if i == 0 {
+                bits &= u64::MAX << (start % WORD);
+            }
+            let place = (word % words) as u64 * WORD + u64::from(bits.trailing_zeros());
+            (bits != 0).then(|| self.passed + 1 + (place + WHEEL - start) % WHEEL)
+        })
     }
 
     /// When the next bucket is due.
     pub fn next_due(&self) -> Option<Instant> {
-        self.buckets.keys().next().map(|tick| self.origin + Duration::from_millis(*tick))
+        let later = self.later.keys().next().copied();
+        let next = self.first_on_wheel().into_iter().chain(later).min();
+        next.map(|tick| self.origin + Duration::from_millis(tick))
     }
 
-    /// Takes one bucket that is due.
-    pub fn due(&mut self, now: Instant) -> Option<impl Iterator<Item = Waker> + use<>> {
-        let entry = self.buckets.first_entry()?;
-        let elapsed = now.saturating_duration_since(self.origin).as_millis();
-        if u128::from(*entry.key()) > elapsed {
-            return None;
-        }
-        let bucket = entry.remove();
-        let full = bucket.iter().filter(|(_, waker)| waker.is_some()).count();
+    /// Takes one bucket that is due. [`Timers::give_back`] has it when it is worked off.
+    pub fn due(&mut self, now: Instant) -> Option<Vec<Wait>> {
+        let elapsed = u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX);
+        let wheel = self.first_on_wheel().filter(|tick| *tick <= elapsed);
+        let later = self.later.first_key_value().map(|(tick, _)| *tick).filter(|tick| *tick <= elapsed);
+        let bucket = match (wheel, later) {
+            (None, None) => {
+                self.passed = self.passed.max(elapsed);
+                return None;
+            }
+            (wheel, Some(tick)) if wheel.is_none_or(|wheel| tick <= wheel) => {
+                // The wheel may have one of the same tick.
+                self.passed = tick - 1;
+                self.later.remove(&tick)?
+            }
+            (wheel, _) => {
+                let tick = wheel?;
+                let place = tick % WHEEL;
+                self.passed = tick;
+                self.used[(place / WORD) as usize] &= !(1 << (place % WORD));
+                std::mem::take(&mut self.wheel[place as usize])
+            }
+        };
+        let full = bucket.iter().filter(|wait| wait.whom.is_some()).count();
         self.live -= full;
         self.empty = self.empty.saturating_sub(bucket.len() - full);
-        Some(bucket.into_iter().filter_map(|(_, waker)| waker))
+        Some(bucket)
+    }
+
+    /// A bucket whose waits are gone: its memory is used again.
+    pub fn give_back(&mut self, bucket: Vec<Wait>) {
+        debug_assert!(bucket.is_empty(), "waits are never lost");
+        if bucket.capacity() > self.spare.capacity() {
+            self.spare = bucket;
+        }
     }
 
     /// Waits that are still to come.
@@ -93,26 +216,53 @@ impl Timers {
     }
 }
 
+/// Nanoseconds of CLOCK_MONOTONIC: one number is quicker to reckon with than an `Instant`.
+#[inline]
+fn now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid place to write to; the call does not fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// The wait with this number; numbers grow within a bucket.
+fn find(bucket: &mut [Wait], number: u64) -> Option<&mut Option<Whom>> {
+    let place = bucket.binary_search_by_key(&number, |wait| wait.number).ok()?;
+    Some(&mut bucket[place].whom)
+}
+
+/// The interpreter thread's timers, for a host function that wants nothing else of its call: an extractor.
+pub struct Sleeper(Rc<Local>);
+
+impl Sleeper {
+    /// As [`Cx::sleep`](super::Cx::sleep).
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.0.clone(), duration)
+    }
+}
+
+impl FromCall for Sleeper {
+    #[inline]
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        Ok(Sleeper(args.local().clone()))
+    }
+}
+
 /// A wait on the interpreter thread's timers.
 pub struct Sleep {
     local: Rc<Local>,
-    begun: Instant,
-    until: Instant,
-    polled: bool,
+    /// As [`now`] tells the time; `None`: it is over.
+    until: Option<u64>,
     key: Option<TimerKey>,
 }
 
 impl Sleep {
     /// Done after `duration`, to the millisecond.
     pub fn new(local: Rc<Local>, duration: Duration) -> Self {
-        let begun = Instant::now();
-        Sleep {
-            local,
-            begun,
-            until: begun + duration.min(Duration::from_secs(100 * 365 * 86_400)),
-            polled: false,
-            key: None,
-        }
+        // Centuries are as good as for ever.
+        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into());
+        let until = (nanos > 0).then(|| now().saturating_add(nanos));
+        Sleep { local, until, key: None }
     }
 }
 
@@ -120,26 +270,35 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // The first poll follows `new` at once, as a rule, and need not look; if not, the timer is due at once.
-        if (self.polled || self.until <= self.begun) && Instant::now() >= self.until {
-            return Poll::Ready(());
+        let this = &mut *self;
+        let Some(until) = this.until else { return Poll::Ready(()) };
+        let whom = this.local.whom(cx.waker());
+        let mut timers = this.local.timers.borrow_mut();
+        let mut former = None;
+        match this.key {
+            Some(key) if timers.passed(key) => this.until = None,
+            // A combinator may have moved it to another waker of its own.
+            Some(key) => former = timers.replace(key, Some(whom)),
+            None => {
+                this.key = timers.add(until, whom);
+                if this.key.is_none() {
+                    this.until = None;
+                }
+            }
         }
-        self.polled = true;
-        // A spurious poll finds its wait in place; the waker of one fiber's futures is always the same one, but a
-        // combinator may have moved the future to another of its own.
-        if let Some(key) = self.key.take() {
-            self.local.timers.borrow_mut().remove(key);
-        }
-        let key = self.local.timers.borrow_mut().add(self.until, cx.waker().clone());
-        self.key = Some(key);
-        Poll::Pending
+        drop(timers);
+        drop(former);
+        if this.until.is_none() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Some(key) = self.key.take() {
-            self.local.timers.borrow_mut().remove(key);
+        if let Some(key) = self.key
+            && self.until.is_some()
+        {
+            let whom = self.local.timers.borrow_mut().replace(key, None);
+            drop(whom);
         }
     }
 }
@@ -148,31 +307,77 @@ impl Drop for Sleep {
 mod tests {
     use super::*;
 
+    fn noop() -> Whom {
+        Whom::Other(Waker::noop().clone())
+    }
+
+    fn count(bucket: Option<Vec<Wait>>) -> usize {
+        bucket.expect("due").into_iter().filter(|wait| wait.whom.is_some()).count()
+    }
+
     #[test]
     fn buckets_come_due_in_order_and_removed_waits_do_not() {
         let mut timers = Timers::new();
-        let start = timers.origin;
-        let waker = Waker::noop();
-        let late = timers.add(start + Duration::from_millis(5), waker.clone());
-        timers.add(start + Duration::from_micros(1500), waker.clone());
-        timers.add(start + Duration::from_millis(2), waker.clone());
+        let (start, zero) = (timers.origin, timers.zero);
+        let late = timers.add(zero + 5_000_000, noop()).expect("to come");
+        timers.add(zero + 1_500_000, noop());
+        timers.add(zero + 2_000_000, noop());
         assert_eq!(timers.next_due(), Some(start + Duration::from_millis(2)));
         assert!(timers.due(start + Duration::from_millis(1)).is_none());
-        assert_eq!(timers.due(start + Duration::from_millis(2)).expect("due").count(), 2);
-        timers.remove(late);
-        assert_eq!(timers.due(start + Duration::from_millis(9)).expect("an empty bucket").count(), 0);
+        assert_eq!(count(timers.due(start + Duration::from_millis(2))), 2);
+        assert!(timers.replace(late, None).is_some() && timers.replace(late, None).is_none());
+        assert_eq!(count(timers.due(start + Duration::from_millis(9))), 0);
         assert_eq!(timers.len(), 0);
+        assert!(timers.due(start + Duration::from_millis(9)).is_none());
+        assert!(timers.passed(late) && timers.add(zero + 9_000_000, noop()).is_none());
+    }
+
+    #[test]
+    fn the_wheel_and_what_lies_beyond_it_agree() {
+        use std::collections::BTreeSet;
+        let mut timers = Timers::new();
+        let (start, zero) = (timers.origin, timers.zero);
+        let at = |tick| start + Duration::from_millis(tick);
+        let (mut open, mut now, mut state) = (BTreeSet::new(), 0_u64, 1_u64);
+        for round in 0..20_000_u32 {
+            // Some generator of numbers.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let number = state >> 40;
+            if round % 3 != 0 {
+                let tick = now + 1 + number % [3, 300, 3000][(number % 7 % 3) as usize];
+                let key = timers.add(zero + 1_000_000 * tick, noop()).expect("to come");
+                open.insert((tick, key.number));
+                if number % 5 == 0 {
+                    assert!(timers.replace(key, None).is_some());
+                    open.remove(&(tick, key.number));
+                }
+                continue;
+            }
+            now += number % 40;
+            let mut taken = BTreeSet::new();
+            while let Some(bucket) = timers.due(at(now)) {
+                taken.extend(bucket.iter().filter(|wait| wait.whom.is_some()).map(|wait| wait.number));
+            }
+            let due: BTreeSet<u64> = open.iter().filter(|(tick, _)| *tick <= now).map(|(_, number)| *number).collect();
+            open.retain(|(tick, _)| *tick > now);
+            assert_eq!(taken, due);
+            assert_eq!(timers.len(), open.len());
+            // A cancelled wait may keep its bucket: never later than the first that is left.
+            let first = open.first().map(|(tick, _)| at(*tick));
+            assert!(first.is_none() || timers.next_due() <= first);
+        }
     }
 
     #[test]
     fn cancelled_waits_do_not_pile_up() {
         let mut timers = Timers::new();
-        let far = timers.origin + Duration::from_secs(3600);
-        for i in 0..100_000u64 {
-            let key = timers.add(far + Duration::from_millis(i % 7), Waker::noop().clone());
-            timers.remove(key);
+        for base in [1, 3_600_000] {
+            for i in 0..100_000u64 {
+                let key = timers.add(timers.zero + 1_000_000 * (base + i % 7), noop()).expect("to come");
+                assert!(timers.replace(key, None).is_some());
+            }
         }
-        let places: usize = timers.buckets.values().map(Vec::len).sum();
-        assert!(places < 3000, "{places} places are left of 100000 cancelled waits");
+        let places: usize = timers.later.values().chain(&timers.wheel).map(Vec::len).sum();
+        assert!(places < 3000, "{places} places are left of 200000 cancelled waits");
     }
 }

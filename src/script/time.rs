@@ -8,13 +8,14 @@ use futures_util::future::{Either, select};
 
 use crate::call::Function;
 use crate::error::{HostResult, Raise};
+use crate::host::timer::Sleeper;
 use crate::host::{Cx, Module, Rest};
 use crate::value::{Many, Value};
 
 pub fn add(module: Module) -> Module {
     module
-        .function("sleep", async |cx: Cx, seconds: f64| {
-            cx.sleep(duration(seconds)?).await;
+        .function("sleep", async |sleeper: Sleeper, seconds: f64| {
+            sleeper.sleep(duration(seconds)?).await;
             Ok(())
         })
         .function("give_way", async || {

@@ -3,7 +3,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use crate::abi;
 
@@ -57,11 +57,9 @@ impl Attached {
     }
 
     /// Ticks from now on, until no fiber was current for two ticks; before each resume that needs ticks. A slice lasts one
-    /// to two periods. Costs next to nothing while armed with the same period; zero disarms.
+    /// to two periods. Costs next to nothing while armed with the same period, in nanoseconds; zero disarms.
     #[inline]
-    pub(crate) fn arm(&self, period: Duration) -> io::Result<()> {
-        let whole = period.as_secs().saturating_mul(1_000_000_000);
-        let nanoseconds = whole.saturating_add(u64::from(period.subsec_nanos()));
+    pub(crate) fn arm(&self, nanoseconds: u64) -> io::Result<()> {
         let thread = self.thread.as_ptr();
         // SAFETY: `self` is bound to its thread, which is attached and so has a timer. What `ss_tick_arm` does first, in its
         // order: a tick in between cannot disarm after it was seen armed.
@@ -82,6 +80,38 @@ impl Drop for Attached {
     }
 }
 
+/// From guest code to host code: as its namesake in csrc/signals.h, for the few crossings that leave the fiber's stack by
+/// themselves.
+///
+/// # Safety
+///
+/// `thread` is the calling thread's own state.
+#[inline(always)]
+pub(crate) unsafe fn enter_host(thread: *mut abi::ss_thread) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the caller's promise.
+    unsafe { (&raw mut (*thread).in_host).write_volatile(1) };
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// From host code to guest code: deferred signals of the current fiber are delivered before it returns.
+///
+/// # Safety
+///
+/// As [`enter_host`], on a fiber's stack. No Rust frame on it owns anything: a guest's handler may leave by longjmp.
+#[inline(always)]
+pub(crate) unsafe fn leave_host(thread: *mut abi::ss_thread) {
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the caller's promise; the order is that of csrc/signals.h.
+    unsafe {
+        (&raw mut (*thread).in_host).write_volatile(0);
+        compiler_fence(Ordering::SeqCst);
+        if (&raw const (*thread).pending).read_volatile() != 0 {
+            abi::ss_signal_drain(thread);
+        }
+    }
+}
+
 /// An errno, or 0.
 pub(super) fn check(errno: i32) -> io::Result<()> {
     if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
@@ -98,7 +128,7 @@ mod tests {
         let state = unsafe { attached.thread().as_ptr().read_volatile() };
         assert_eq!((state.attached, state.in_host, state.pending, state.deadline), (1, 1, 0, u64::MAX));
         assert_eq!(Attached::new().err().and_then(|e| e.raw_os_error()), Some(libc::EALREADY));
-        attached.arm(Duration::from_millis(1)).expect("arm");
+        attached.arm(1_000_000).expect("arm");
         attached.switch();
         assert_eq!(attached.fiber_end(7), 0);
         let thread = attached.thread();

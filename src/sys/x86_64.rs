@@ -1,7 +1,9 @@
 //! x86-64: the floating-point environment, the move to another stack, and how valgrind is addressed.
 
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use std::arch::{asm, naked_asm};
 use std::ffi::c_void;
+use std::ptr;
 
 /// What a switch saves of the floating-point environment. The x87 status word is not among it: nothing that compilers
 /// emit for `float` and `double` sets it.
@@ -151,6 +153,15 @@ pub fn stack_pointer() -> usize {
     // SAFETY: it only reads a register.
     unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
     pointer
+}
+
+/// Asks for so many cache lines, from that of `address` on. They need not be anybody's.
+#[inline(always)]
+pub fn prefetch<const LINES: usize>(address: usize) {
+    for line in 0..LINES {
+        // SAFETY: a prefetch of any address is allowed: it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr::without_provenance(address + 64 * line)) };
+    }
 }
 
 /// Sends valgrind a request. On a bare CPU the instructions do nothing (the rotations add up to 128 bits) and `default`

@@ -54,7 +54,7 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         self.collect();
-        if !self.ready.is_empty() || crate::call::wake::any_local() {
+        if !self.ready.is_empty() || self.serving.any() {
             return;
         }
         // Collecting ran a fiber of the interpreter's own.
@@ -122,7 +122,7 @@ impl<I: Interpreter> Worker<I> {
             let names: Vec<String> = told.into_iter().filter_map(|wait| wait.which).collect();
             which.insert(key.id, names.join(", "));
         }
-        if given_out || !self.ready.is_empty() || crate::call::wake::any_local() {
+        if given_out || !self.ready.is_empty() || self.serving.any() {
             return None;
         }
         let mut found = self.describe(false);

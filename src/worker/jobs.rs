@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Worker;
 use super::fiber::{Fiber, State};
+use super::{Next, Worker};
 use crate::Error;
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Extensions, Job, Settings, Source, Work};
@@ -186,7 +186,7 @@ impl<I: Interpreter> Worker<I> {
         self.live += 1;
         self.peak = self.peak.max(self.live);
         self.set_limit(key.index);
-        self.ready.push_back(key.index);
+        self.ready.push_back(Next::Ready(key.index));
     }
 
     /// A free place in the table and a new id.
@@ -307,14 +307,21 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// The largest fiber gives way when the interpreter's memory is used up.
+    #[inline]
     pub(super) fn relieve_memory(&mut self) {
         // SAFETY: as in `place`.
-        let Some(id) = (unsafe { (*self.interpreter.get()).over_memory() }) else { return };
+        if let Some(id) = unsafe { (*self.interpreter.get()).over_memory() } {
+            self.relieve(id);
+        }
+    }
+
+    #[cold]
+    fn relieve(&mut self, id: u64) {
         let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
         let Some(key) = found.map(|fiber| fiber.record.key) else { return };
         self.cancel(key, Reason::Memory);
         // Before anybody else: the others are over the cap until it has gone.
-        if let Some(at) = self.ready.iter().position(|ready| *ready == key.index) {
+        if let Some(at) = self.ready.iter().position(|next| *next == Next::Ready(key.index)) {
             self.ready.remove(at);
             self.resume(key.index);
         }

@@ -16,7 +16,12 @@ impl<I: Interpreter> Worker<I> {
         self.quiet.looked = false;
         match message {
             Message::Job(job) => self.accept(job),
-            Message::Wake(key) => self.woken(key, Way::Channel),
+            Message::Wake(key) => {
+                // At once: a cancel that comes later in the channel is later.
+                if let Some(index) = self.woken(key, Way::Channel) {
+                    self.resume(index);
+                }
+            }
             Message::Cancel(completion) => {
                 let (index, id) = completion.fiber();
                 let (index, id) = (index.load(Ordering::Relaxed), id.load(Ordering::Relaxed));

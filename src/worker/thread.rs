@@ -30,7 +30,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts};
 use crate::call::ledger::{Ending, Times};
 use crate::call::tenure::Tenure;
-use crate::call::wake;
+use crate::call::wake::{FiberKey, Serving};
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::diagnosis::Backtrace;
@@ -135,7 +135,6 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
     let times = Times { deadline: post.settings.deadline, queue: post.settings.queue_timeout };
     let tenure = Arc::new(Tenure::new(times));
     post.inbox.served_by(&tenure);
-    wake::serve(Some(&tenure));
     tenure.activity.begin_thread();
     // Whatever the way out is: nobody asks a thread that is gone.
     let _over = Over(&tenure);
@@ -143,7 +142,6 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
         // Not dropped by an unwinding that no fence here stops: its fibers are suspended in C.
         Ok(worker) => ManuallyDrop::new(worker),
         Err(error) => {
-            wake::serve(None);
             give_up(post, started, error);
             return Thread::Ends;
         }
@@ -167,7 +165,7 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
         }
         Ok(spent)
     });
-    wake::serve(None);
+    worker.serving.close();
     match outcome {
         Ok(Ok(spent)) => {
             drop_fenced(ManuallyDrop::into_inner(worker));
@@ -266,6 +264,7 @@ fn report(started: Option<Sender<Result<(), Error>>>, result: Result<(), Error>)
 
 /// Makes the worker, with a guest that has not started.
 fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) -> Result<Worker<G::Interpreter>, Error> {
+    let serving = Serving::new(&tenure);
     let settings = post.settings.clone();
     // Service fibers come on top of those that calls may have.
     let stacks = StackConfig { size: settings.stack, capacity: settings.fibers + 2, ..StackConfig::default() };
@@ -274,6 +273,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
     tracing::debug!(target: "sidestack", interpreter = post.inbox.interpreter, stacks = ?pool.stats(), "stacks are reserved");
     let setup = Setup { host: post.registry.desc(), memory: settings.memory };
     let interpreter = Rc::new(UnsafeCell::new(post.guest.create(&setup)?));
+    let tick = u64::try_from(settings.tick.as_nanos()).unwrap_or(u64::MAX);
     let attached = Attached::new()
         .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
     let thread = attached.thread().as_ptr();
@@ -287,6 +287,9 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         (*thread).guest_interrupt = (*interpreter.get()).interrupt();
         (*thread).guest_where = (*interpreter.get()).place();
         (*thread).stack_guard = guard;
+        (*thread).host = setup.host.cast();
+        // Always: others may come while a fiber runs, and only the loop sees them.
+        (*thread).others_ready = 1;
         tenure.attached(&raw mut (*thread).deadline);
     };
     let asked = interpreter.clone();
@@ -301,6 +304,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         lent: Lent::default(),
         next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
+        polling: Cell::new((FiberKey::default(), std::ptr::null())),
         loading: RefCell::default(),
         tenure,
         clock: Clock::new(),
@@ -315,6 +319,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         // SAFETY: the thread's own state lives as long as the thread, to which the worker is bound.
         home: unsafe { Home::new(&raw mut (*thread).host_stack) },
         attached,
+        serving,
         pool,
         fibers: Vec::new(),
         free: Vec::new(),
@@ -323,6 +328,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         ids: Ids::default(),
         peak: 0,
         limits: Limits::default(),
+        tick,
         ready: VecDeque::new(),
         releases: Vec::new(),
         loading: Vec::new(),

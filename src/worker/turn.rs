@@ -1,9 +1,10 @@
 //! One turn of one fiber: the switch into it, and what comes of it.
 
+use std::io;
 use std::time::Instant;
 
-use super::Worker;
 use super::fiber::{Enqueue, State};
+use super::{Next, Worker};
 use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
 use crate::call::tenure::store_deadline;
 use crate::call::wake::{FiberKey, Way};
@@ -12,10 +13,19 @@ use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
 use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
-    /// Gives the thread to a fiber until it suspends or ends.
+    /// [`Worker::turn`] for those who are not the loop.
+    #[inline(never)]
     pub(super) fn resume(&mut self, index: u32) {
+        self.turn(index);
+    }
+
+    /// Gives the thread to a fiber until it suspends or ends.
+    // In the loop itself: each return after a switch is one that the CPU predicts wrong.
+    #[inline(always)]
+    pub(super) fn turn(&mut self, index: u32) {
         let Some(fiber) = self.fibers[index as usize].as_deref_mut() else { return };
         // The place in the ready queue may be that of a fiber that was ended there.
         if fiber.state != State::Ready {
@@ -23,12 +33,12 @@ impl<I: Interpreter> Worker<I> {
         }
         let fiber = std::ptr::from_mut(fiber);
         self.quiet.looked = false;
-        if let Err(error) = self.attached.arm(self.settings.tick) {
-            tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
+        if let Err(error) = self.attached.arm(self.tick) {
+            no_ticks(&error);
         }
         // SAFETY: the box stays where it is until `end`; while the fiber runs, upcalls reach its record and nothing else
         // of it, through raw pointers, and this function does not touch it. The thread state is this thread's own.
-        let resumed = unsafe {
+        let (record, resumed) = unsafe {
             let thread = self.thread;
             let record = &raw mut (*fiber).record;
             (*thread).fiber = record.cast();
@@ -68,9 +78,7 @@ impl<I: Interpreter> Worker<I> {
             (*thread).stack_limit = 0;
             store_deadline(&raw mut (*thread).deadline, u64::MAX);
             (*record).set_alarm((*thread).alarm);
-            // Whoever runs next has the thread for a slice: others may have come meanwhile, and only the loop sees them.
-            (*thread).others_ready = 1;
-            resumed
+            (record, resumed)
         };
         match resumed {
             Resumed::Done => self.end(index),
@@ -78,26 +86,23 @@ impl<I: Interpreter> Worker<I> {
             Resumed::Suspended if unsafe { (*self.thread).faulted } != 0 => self.faulted(index),
             Resumed::Suspended => {
                 // SAFETY: as above; it is suspended now.
-                let record = unsafe { &raw mut (*fiber).record };
-                self.note_limit(index);
+                let (suspended, changed) = unsafe { ((*record).suspended, (*record).limit.changed) };
+                if changed {
+                    self.set_limit(index);
+                }
                 // SAFETY: as above.
-                match unsafe { (*record).suspended } {
-                    Suspended::Call(_) => {
-                        // SAFETY: as above.
-                        unsafe {
-                            (*fiber).state = State::Waiting;
-                            begin_wait(record);
-                        }
+                let state = unsafe { &mut (*fiber).state };
+                if let Suspended::Call(_) = suspended {
+                    *state = State::Waiting;
+                    // SAFETY: as above.
+                    unsafe { begin_wait(record) };
+                } else {
+                    *state = State::Ready;
+                    if suspended == Suspended::Turn {
+                        // A slice is long: what came meanwhile is looked at first.
+                        self.units = 0;
                     }
-                    suspended => {
-                        // SAFETY: as above.
-                        unsafe { (*fiber).state = State::Ready };
-                        if suspended == Suspended::Turn {
-                            // A slice is long: what came meanwhile is looked at first.
-                            self.units = 0;
-                        }
-                        self.ready.push_back(index);
-                    }
+                    self.ready.push_back(Next::Ready(index));
                 }
                 // SAFETY: as above.
                 if let Some(cpu) = unsafe { &mut (*record).cpu } {
@@ -114,9 +119,9 @@ impl<I: Interpreter> Worker<I> {
         self.relieve_memory();
     }
 
-    /// A host future of a fiber was woken.
-    pub(super) fn woken(&mut self, key: FiberKey, way: Way) {
-        let Some(record) = self.record(key) else { return };
+    /// A host future of a fiber was woken. The fiber's index if it is to get the thread at once.
+    pub(super) fn woken(&mut self, key: FiberKey, way: Way) -> Option<u32> {
+        let record = self.record(key)?;
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
         let go = unsafe {
             (*record).waker.taken(way);
@@ -126,11 +131,21 @@ impl<I: Interpreter> Worker<I> {
         if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
             // At once while that is nobody's loss: else what wakes itself (a script that gives way) would go first for ever.
             if self.ready.is_empty() {
-                self.resume(key.index);
-            } else {
-                self.ready.push_back(key.index);
+                return Some(key.index);
             }
+            self.ready.push_back(Next::Ready(key.index));
         }
+        None
+    }
+
+    /// A timer of a fiber's host futures was due. True if the fiber is to get the thread.
+    pub(super) fn due(&mut self, key: FiberKey) -> bool {
+        let Some(record) = self.record(key) else { return false };
+        // SAFETY: as in `woken`.
+        let go =
+            unsafe { Self::away(&self.local.tenure, key.id, Some((*record).limit.due), || host_call::woken(record)) };
+        self.note_limit(key.index);
+        go && self.fibers[key.index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now)
     }
 
     /// Cancels a fiber as a whole.
@@ -190,19 +205,26 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn run_timers(&mut self, now: Instant) {
         loop {
             let due = self.local.timers.borrow_mut().due(now);
-            let Some(due) = due else { return };
-            for waker in due {
-                if let Err(Panicked(message)) = fence(|| waker.wake()) {
-                    tracing::error!(target: "sidestack", %message, "a waker panicked");
+            let Some(mut due) = due else { return };
+            for wait in due.drain(..) {
+                match wait.whom {
+                    Some(Whom::Fiber(key)) => self.ready.push_back(Next::Due(key)),
+                    Some(Whom::Other(waker)) => {
+                        if let Err(Panicked(message)) = fence(|| waker.wake()) {
+                            tracing::error!(target: "sidestack", %message, "a waker panicked");
+                        }
+                    }
+                    None => {}
                 }
             }
+            self.local.timers.borrow_mut().give_back(due);
         }
     }
 
     /// Puts a fiber that waits into the ready queue.
     pub(super) fn enqueue(&mut self, index: u32) {
         if self.fibers[index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now) {
-            self.ready.push_back(index);
+            self.ready.push_back(Next::Ready(index));
         }
     }
 
@@ -226,6 +248,11 @@ impl<I: Interpreter> Worker<I> {
         let fiber = self.fibers.get_mut(key.index as usize)?.as_deref_mut()?;
         (fiber.record.key == key).then_some(&raw mut fiber.record)
     }
+}
+
+#[cold]
+fn no_ticks(error: &io::Error) {
+    tracing::error!(target: "sidestack", %error, "the tick cannot be armed: slices and deadlines of running code are off");
 }
 
 /// A fiber waits, and somebody wants to know for how long it does.

@@ -88,6 +88,14 @@ int bench_yield(ss_value *args, uint32_t nargs, ss_value *result) {
   return done(result, begun);
 }
 
+/* Argument: count. Sleeps so often for a millisecond. [fiber; suspends; does not raise] */
+int bench_naps(ss_value *args, uint32_t nargs, ss_value *result) {
+  (void)nargs, (void)result;
+  for (int64_t i = 0; i < args[0].as.integer; i++)
+    if (sidestack_sleep(0.001) != SIDESTACK_OK) return SS_KILL;
+  return SS_OK;
+}
+
 /* Calls `suspend(data)` over and over: the inside of the bare switch. [a bare coroutine; suspends; does not return] */
 void bench_suspend(void (*suspend)(void *), void *data) {
   for (;;) suspend(data);

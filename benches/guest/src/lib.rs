@@ -37,9 +37,12 @@ pub const CASES: &[(&str, Case)] = &[
     ("wait", |suite, n| suite.native.host("wait", n)),
     ("lua host call", |suite, n| suite.lua.inside("nothing", n)),
     ("lua host call, arguments", |suite, n| suite.lua.inside("add", n)),
+    ("lua leaf", |suite, n| suite.lua.inside("leaf", n)),
+    ("lua leaf, arguments", |suite, n| suite.lua.inside("leaf_add", n)),
     ("lua awaited call", |suite, n| suite.lua.inside("wait", n)),
     ("lua new call", |suite, n| suite.lua.new_calls(n)),
-    ("sleeps", |suite, n| suite.lua.sleeps(n)),
+    ("sleeps", |suite, n| suite.native.sleeps(n)),
+    ("lua sleeps", |suite, n| suite.lua.sleeps(n)),
 ];
 
 /// The engines that the cases run in.

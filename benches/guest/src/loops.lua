@@ -12,9 +12,12 @@ local function timed(f)
 end
 
 local nothing, add, wait, sleep = bench.nothing, bench.add, bench.wait, bench.sleep
+local leaf, leaf_add = bench.leaf, bench.leaf_add
 return {
   nothing = timed(function(n) for _ = 1, n do nothing() end end),
   add = timed(function(n) for i = 1, n do add(i, 1) end end),
+  leaf = timed(function(n) for _ = 1, n do leaf() end end),
+  leaf_add = timed(function(n) for i = 1, n do leaf_add(i, 1) end end),
   wait = timed(function(n) for _ = 1, n do wait() end end),
   empty = function() end,
   gate = bench.gate,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_int};
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
+use futures_util::future::join_all;
 use sidestack::guest::native::{NativeFunction, NativeInterpreter};
 use sidestack::guest::{Guest, Setup, ss_host_desc, ss_value};
 use sidestack::{Engine, Error, HostObject, Members, Module, Object, Script};
@@ -19,6 +20,7 @@ unsafe extern "C" {
     fn bench_flag(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_mask(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_yield(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
+    fn bench_naps(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
     fn bench_host(args: *mut ss_value, nargs: u32, result: *mut ss_value) -> c_int;
 }
 
@@ -82,6 +84,9 @@ unsafe fn number(host: &ss_host_desc, numbers: &mut HashMap<String, u32>) {
     }
 }
 
+/// Fibers that sleep at once.
+pub(crate) const FIBERS: usize = 10_000;
+
 /// An engine of plain C functions.
 pub struct Native {
     script: Script,
@@ -92,13 +97,14 @@ pub struct Native {
 impl Native {
     pub(crate) fn new(tick: Duration) -> Native {
         let numbers = Numbers::default();
-        let loops: [(&str, NativeFunction); 6] = [
+        let loops: [(&str, NativeFunction); 7] = [
             ("raw", Some(bench_raw)),
             ("flag", Some(bench_flag)),
             ("mask", Some(bench_mask)),
             ("host", Some(bench_host)),
             ("exports", Some(bench_exports)),
             ("yield", Some(bench_yield)),
+            ("naps", Some(bench_naps)),
         ];
         let mut guest = sidestack::Native::new();
         for (name, function) in loops {
@@ -117,8 +123,13 @@ impl Native {
             })
             .object::<Thing>();
         let guest = Numbering { guest, numbers: numbers.clone() };
-        let engine =
-            Engine::builder(guest).threads(1).tick(tick).module(module).build().expect("an engine of C functions");
+        let engine = Engine::builder(guest)
+            .threads(1)
+            .tick(tick)
+            .fibers(FIBERS + 1)
+            .module(module)
+            .build()
+            .expect("an engine of C functions");
         let script = block_on(engine.load_text("native", "")).expect("nothing to load");
         Native { script, numbers, _engine: engine }
     }
@@ -140,6 +151,11 @@ impl Native {
         nanoseconds(block_on(self.script.call::<i64>("yield", n)).expect("a time"))
     }
 
+    /// 10,000 fibers of C, each of which sleeps `n` times for a millisecond, on the interpreter's own timers.
+    pub(crate) fn sleeps(&self, n: u64) -> Duration {
+        all_at_once(&self.script, n)
+    }
+
     /// Calls of a host function, with the argument that it wants.
     pub(crate) fn host(&self, function: &str, n: u64) -> Duration {
         let number = self.numbers.lock().expect("never poisoned")[function];
@@ -150,6 +166,15 @@ impl Native {
         };
         nanoseconds(block_on(call).expect("a time"))
     }
+}
+
+/// The time that [`FIBERS`] calls of the export `naps` take together.
+pub(crate) fn all_at_once(script: &Script, n: u64) -> Duration {
+    let begun = Instant::now();
+    for call in block_on(join_all((0..FIBERS).map(|_| script.call::<()>("naps", n)))) {
+        call.expect("sleeps");
+    }
+    begun.elapsed()
 }
 
 pub(crate) fn nanoseconds(time: i64) -> Duration {

@@ -178,6 +178,7 @@ unsafe impl Interpreter for Universe {
         unsafe { c::sslua_run_end(run, c_int::from(returned)) }
     }
 
+    #[inline]
     fn save(&mut self) -> Saved {
         let mut saved = Saved::default();
         // SAFETY: the universe lives; it only reads and writes this thread's state.
@@ -185,6 +186,7 @@ unsafe impl Interpreter for Universe {
         saved
     }
 
+    #[inline]
     fn restore(&mut self, run: &mut sslua_run, saved: &Saved) {
         // SAFETY: `run` was begun by `prepare` and has not ended; `saved` is empty or what `save` gave for its fiber.
         unsafe { c::sslua_enter(run, &saved.0) }
@@ -195,6 +197,7 @@ unsafe impl Interpreter for Universe {
         unsafe { c::sslua_in_finalizer(self.raw.as_ptr()) != 0 }
     }
 
+    #[inline]
     fn over_memory(&mut self) -> Option<u64> {
         // SAFETY: the universe lives; a field is read and reset.
         match unsafe { c::sslua_over_memory(self.raw.as_ptr()) } {

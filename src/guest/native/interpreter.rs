@@ -146,9 +146,12 @@ unsafe impl Interpreter for NativeInterpreter {
                 SS_NATIVE_RELEASE
             }
             Task::Stop => SS_NATIVE_STOP,
-            Task::Start | Task::Load { .. } | Task::Eval { .. } | Task::Main { .. } | Task::Collect => {
+            Task::Start => {
+                // SAFETY: the thread's own state; the anchor is never read, only compared.
+                unsafe { (*ss_current_thread()).guest = (&raw mut ss_native_anchor).cast() };
                 SS_NATIVE_NOTHING
             }
+            Task::Load { .. } | Task::Eval { .. } | Task::Main { .. } | Task::Collect => SS_NATIVE_NOTHING,
         };
     }
 
@@ -157,6 +160,7 @@ unsafe impl Interpreter for NativeInterpreter {
         run.strings.clear();
     }
 
+    #[inline]
     fn save(&mut self) -> Saved {
         if self.cxx.is_null() {
             return Saved::default();
@@ -165,9 +169,8 @@ unsafe impl Interpreter for NativeInterpreter {
         Saved(unsafe { self.cxx.replace([0; 2]) })
     }
 
+    #[inline]
     fn restore(&mut self, _run: &mut Run, saved: &Saved) {
-        // SAFETY: the thread's own state; the anchor is never read, only compared.
-        unsafe { (*ss_current_thread()).guest = (&raw mut ss_native_anchor).cast() };
         if !self.cxx.is_null() {
             // SAFETY: as in `save`.
             unsafe { self.cxx.write(saved.0) };
@@ -178,6 +181,7 @@ unsafe impl Interpreter for NativeInterpreter {
         false
     }
 
+    #[inline]
     fn over_memory(&mut self) -> Option<u64> {
         None
     }

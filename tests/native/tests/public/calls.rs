@@ -30,6 +30,14 @@ fn values_pass_both_ways() {
 }
 
 #[test]
+fn a_leaf_is_called_like_any_function() {
+    let bed = Bed::new();
+    assert_eq!(bed.call::<i64>("call", ("t.add", 20, 22)).expect("a sum"), 42);
+    assert_eq!(bed.call::<i64>("call", ("t.add", 20, 22.0)).ok(), bed.call::<i64>("call", ("t.ready", 41.0)).ok());
+    assert!(bed.call::<i64>("call", ("t.add", 20)).is_err());
+}
+
+#[test]
 fn functions_of_scalars() {
     let bed = Bed::new();
     assert_eq!(bed.call::<i64>("add", (1_i64 << 40, -3, 200)).expect("a sum"), (1 << 40) + 197);
