@@ -110,6 +110,7 @@ step_php() {
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
+  cargo test --no-default-features --features php,tokio --test php -- --ignored --exact contexts::what_contexts_hold
   # The server: compared with Debian's PHP, and with a real application in a real browser.
   need php php-cli
   need chromium chromium

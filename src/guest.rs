@@ -56,6 +56,9 @@ pub unsafe trait Interpreter: 'static {
     /// Guest code can be made to unwind: once the grace after a cancel is over, nothing of the host works for it any more.
     /// Where it cannot (plain C), it goes on being told, and host functions that are ready at once go on working.
     const KILLS: bool = true;
+    /// As many fibers at once count as a burst, after which its garbage is collected. After fewer that would cost more than it
+    /// gives back.
+    const BURST: usize = 1000;
 
     /// The function that a fiber starts in, with a pointer to its [`Interpreter::Run`].
     fn entry(&self) -> unsafe extern "C" fn(*mut c_void);

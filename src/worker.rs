@@ -6,7 +6,7 @@
 //!   a ready fiber   → resume it for a slice; where a timer was due for it, poll its host futures first
 //!   every so often, after a whole slice, or when neither is there: intake
 //!     timers that are due · limits that have passed · messages (jobs, cancels, wakes, releases, drain, end)
-//!   nothing at all  → trim stacks, give slots back, park until a message, a timer or a limit; after a moment, see whether
+//!   nothing at all  → give slots back, at times trim stacks and collect, park until a message, a timer or a limit; after a moment, see whether
 //!                     the fibers wait for each other only
 //! ```
 //!
@@ -69,6 +69,11 @@ pub struct Worker<I: Interpreter> {
     ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
+    /// The same since it last tidied up.
+    recent: usize,
+    /// Fibers have ended since then, and when it is to do it again.
+    untidy: bool,
+    tidy_at: Option<Instant>,
     /// The period of ticks, in nanoseconds.
     tick: u64,
     /// When each fiber is next looked at, by index.
@@ -103,6 +108,9 @@ const UNITS_PER_INTAKE: u32 = 61;
 /// Messages taken in one of them: few, so that calls that do not wait use the same few stacks, which are in the cache, one
 /// after the other, and no more than there are units to work off what they bring.
 const MESSAGES_PER_INTAKE: u32 = 32;
+
+/// An interpreter with nothing to do tidies up this often: what is given back earlier is only asked for again.
+const TIDY_AFTER: Duration = Duration::from_millis(200);
 
 /// Local wakes come first, but not for ever: fibers that wake each other, or themselves, would keep the ready ones from
 /// ever running.
@@ -172,8 +180,7 @@ impl<I: Interpreter> Worker<I> {
     /// Nothing is ready: tidies up, then sleeps until something comes.
     fn park(&mut self) {
         self.release_slots();
-        self.collect_after_burst();
-        if self.pool.trim() == Trimmed::More {
+        if self.untidy && !self.tidy() {
             // A batch at a time, so that what comes meanwhile is not kept waiting.
             if let Some(message) = self.next_message() {
                 self.take(message);
@@ -191,7 +198,7 @@ impl<I: Interpreter> Worker<I> {
         let timer = self.local.timers.borrow().next_due();
         let books = self.books();
         let (ending, waiting) = (books.ending.as_ref().and_then(|ending| ending.cancel_at), books.backlog.earliest());
-        let limits = [timer, self.limits.earliest(), waiting, self.recycle.until(), ending];
+        let limits = [timer, self.limits.earliest(), waiting, self.recycle.until(), ending, self.tidy_at];
         let until = limits.into_iter().flatten().min();
         let look = self.looks_for_deadlock();
         let inbox = &self.local.inbox.receiver;
@@ -207,6 +214,22 @@ impl<I: Interpreter> Worker<I> {
             None if look.is_some() && until.is_none_or(|until| look < Some(until)) => self.look_for_deadlock(),
             None => self.quiet.looked = false,
         }
+    }
+
+    /// Gives memory back that is not used any more, if it is time to. False: there is more to do.
+    fn tidy(&mut self) -> bool {
+        let now = Instant::now();
+        if now < *self.tidy_at.get_or_insert(now + TIDY_AFTER) {
+            return true;
+        }
+        if self.pool.trim() == Trimmed::More {
+            return false;
+        }
+        self.collect_after_burst();
+        // The collection of a burst is still to come.
+        self.untidy = self.peak >= I::BURST && self.live <= self.peak / 8;
+        self.tidy_at = self.untidy.then(|| now + TIDY_AFTER);
+        true
     }
 
     fn ended(&mut self) -> bool {

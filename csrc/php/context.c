@@ -2,8 +2,8 @@
  * Contexts. To TSRM each is a thread of its own: it is made under an id that no thread has, and freed by lending that id
  * to the thread that frees it (ssphp_thread_id() is what TSRM asks instead of pthread_self(); see build/php.sh).
  *
- * A request leaves its context as PHP leaves a thread between two requests, so an idle one serves the next. A few are
- * kept; the rest are freed.
+ * A request leaves its context as PHP leaves a thread between two requests, so an idle one serves the next. Those that are not
+ * needed for a while are freed.
  */
 #include "context.h"
 
@@ -12,11 +12,16 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "common.h"
 #include "declare.h"
 #include "swap.h"
 
-/* Idle contexts that an interpreter keeps: each holds about 400 KB. */
-enum { IDLE = 128 };
+/* Idle contexts that an interpreter keeps at most: each holds some 250 KB. */
+enum { IDLE = 512 };
+
+/* So many requests are a period. Of the contexts that were idle all through it, all but a few are freed in the next one, one with
+   each request; and then, if they were as many as this, what the C library has of them goes back to the system. */
+enum { PERIOD = 512, FEW = 8, TRIMMED = 32 };
 
 /* Static in PHP's sources; build/php.sh makes them visible. */
 extern TSRM_TLS void *gctx, *jit_stack;
@@ -54,6 +59,7 @@ static ssphp_context *context_new(ssphp *home) {
   /* Made once: classes need a context to be made in. */
   if (home->functions == NULL) home->functions = ssphp_functions_new(home->host);
   if (home->functions != NULL) ssphp_functions_add(home->functions);
+  ssphp_common_share(context);
   context->next = home->contexts;
   home->contexts = context;
   return context;
@@ -64,6 +70,7 @@ static void context_free(ssphp_context *context) {
   ssphp *home = context->home;
   ssphp_load(home, context);
   ssphp_functions_remove(home->functions);
+  ssphp_common_leave(context);
   /* pcre's words of the thread are not the context's to free. */
   void *general = gctx, *stack = jit_stack;
   gctx = jit_stack = NULL;
@@ -78,6 +85,7 @@ static void context_free(ssphp_context *context) {
   ssphp_context **at = &home->contexts;
   while (*at != context) at = &(*at)->next;
   *at = context->next;
+  free(context->last_page);
   free(context);
 }
 
@@ -85,10 +93,38 @@ static void context_free(ssphp_context *context) {
 ssphp_context *ssphp_context_take(ssphp *home) {
   ssphp_context *context = home->idle;
   if (context == NULL) return context_new(home);
-  home->idle = context->idle;
-  home->nidle--;
+  home->idle = context->older;
+  if (home->idle != NULL)
+    home->idle->newer = NULL;
+  else
+    home->oldest = NULL;
+  if (--home->nidle < home->spare) home->spare = home->nidle;
   ssphp_load(home, context);
   return context;
+}
+
+/* [fiber; no; no] */
+static void oldest_free(ssphp *home) {
+  ssphp_context *context = home->oldest;
+  home->oldest = context->newer;
+  if (home->oldest != NULL)
+    home->oldest->older = NULL;
+  else
+    home->idle = NULL;
+  home->nidle--;
+  context_free(context);
+}
+
+/* A request has ended. [fiber; no; no] */
+static void idle_age(ssphp *home) {
+  if (home->surplus > 0 && home->nidle > FEW) {
+    oldest_free(home);
+    if (--home->surplus == 0) malloc_trim(0);
+  }
+  if (++home->requests < PERIOD) return;
+  home->requests = 0;
+  home->surplus = home->spare >= FEW + TRIMMED ? home->spare - FEW : 0;
+  home->spare = home->nidle;
 }
 
 /* [fiber; no; no] */
@@ -98,18 +134,21 @@ void ssphp_context_give(ssphp_context *context) {
     context_free(context);
     return;
   }
-  context->idle = home->idle;
+  context->older = home->idle;
+  context->newer = NULL;
+  if (home->idle != NULL)
+    home->idle->newer = context;
+  else
+    home->oldest = context;
   home->idle = context;
   home->nidle++;
+  idle_age(home);
 }
 
 /* [fiber; no; no] */
 void ssphp_contexts_trim(ssphp *home, uint32_t keep) {
-  while (home->nidle > keep) {
-    ssphp_context *context = home->idle;
-    home->idle = context->idle;
-    home->nidle--;
-    context_free(context);
-  }
+  while (home->nidle > keep) oldest_free(home);
+  home->spare = home->nidle;
+  home->surplus = 0;
   malloc_trim(0); /* a burst's contexts stay with the C library otherwise */
 }

@@ -31,6 +31,9 @@ typedef struct ssphp_told {
 
 enum { SSPHP_TOLD = 8 };
 
+/* PHP's tables whose pages contexts share. */
+enum { SSPHP_TABLES = 2 };
+
 /* All that PHP calls a thread. One request at a time has it; idle ones wait in their interpreter's pool. */
 struct ssphp_context {
   ssphp *home;
@@ -45,11 +48,14 @@ struct ssphp_context {
   uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
   ssphp_told told[SSPHP_TOLD]; /* the last ones */
   uint32_t ntold;      /* how many there ever were */
+  void *pages[SSPHP_TABLES]; /* those of its tables that it shares, and whether it does; see common.c */
+  bool shares;
   size_t memory;       /* bytes on its heap, when its last fiber gave up the thread */
   uint64_t largest;    /* the fiber that the request began with */
   struct ssphp_page *page; /* of the request, if it is a page's */
+  struct ssphp_page *last_page; /* its memory, kept */
   ssphp_context *next; /* among all of the interpreter's */
-  ssphp_context *idle; /* the next idle one */
+  ssphp_context *older, *newer; /* among the idle ones */
 };
 
 /* A value that the host refers to. */
@@ -70,9 +76,12 @@ typedef struct ssphp_script {
 struct ssphp {
   const ss_host_desc *host;
   struct ssphp_functions *functions; /* the host's, as PHP sees them */
+  struct ssphp_common *common;       /* what contexts share */
   ssphp_context *contexts;           /* all */
-  ssphp_context *idle;
+  ssphp_context *idle, *oldest;      /* the idle one that was used last, and the one that was used first */
   uint32_t nidle;
+  uint32_t requests, spare;          /* in this period: how many, and the fewest idle contexts */
+  uint32_t surplus;                  /* idle contexts to free */
   ssphp_context *loaded; /* whose words the thread has */
   ssphp_run *run;        /* the fiber that runs, or ran last */
   ssphp_slot *slots;

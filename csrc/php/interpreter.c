@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common.h"
 #include "declare.h"
 #include "opcache.h"
 #include "script.h"
@@ -19,6 +20,7 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory) {
 void ssphp_free(ssphp *home) {
   ssphp_scripts_free(home);
   ssphp_functions_free(home->functions);
+  ssphp_common_free(home->common);
   free(home->slots);
   free(home);
 }

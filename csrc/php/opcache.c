@@ -1,12 +1,11 @@
 /*
  * opcache restarts (opcache_reset(), or its memory is used up) when a request begins and nobody else uses what is in its shared
- * memory. It finds that out by locks of the file system, which other processes hold; the requests of one process are one user
- * to them. So its fcntl() is ours (build/php.sh): the lock of its users is held while another request is open, suspended
- * or not, and while it restarts, no request begins. Until then opcache compiles without its cache.
+ * memory. It finds that out by locks of the file system, which processes hold; here the memory is one process's, and the requests of
+ * one process are one user to them. So its fcntl() is ours (build/php.sh), and no system call: its users are counted, and while
+ * it restarts, no request begins. Until then opcache compiles without its cache.
  */
 #include "opcache.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -40,26 +39,21 @@ void ssphp_opcache_leave(void) { __atomic_sub_fetch(&open_requests, 1, __ATOMIC_
 /* opcache's fcntl(), with a lock always. [fiber, or PHP's thread; no; no] */
 int ssphp_opcache_fcntl(int fd, int command, ...);
 int ssphp_opcache_fcntl(int fd, int command, ...) {
+  (void)fd;
   va_list list;
   va_start(list, command);
   struct flock *lock = va_arg(list, struct flock *);
   va_end(list);
-  if (command == F_GETLK && lock->l_start == USERS) {
+  if (command == F_GETLK) {
     uint32_t alone = 1; /* the request that asks */
-    if (!__atomic_compare_exchange_n(&open_requests, &alone, 1 | RESTARTING, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-      lock->l_type = F_RDLCK;
-      lock->l_pid = -1;
-      return 0;
-    }
-    int result = fcntl(fd, command, lock);
-    if (result == 0 && lock->l_type == F_UNLCK) return 0;
+    bool users = lock->l_start == USERS &&
+                 !__atomic_compare_exchange_n(&open_requests, &alone, 1 | RESTARTING, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    lock->l_type = users ? F_RDLCK : F_UNLCK;
+    lock->l_pid = -1;
+  } else if (lock->l_start == RESTART && lock->l_type == F_UNLCK) {
     __atomic_and_fetch(&open_requests, ~RESTARTING, __ATOMIC_RELEASE);
-    return result;
   }
-  int result = fcntl(fd, command, lock);
-  if (command == F_SETLK && lock->l_start == RESTART && lock->l_type == F_UNLCK)
-    __atomic_and_fetch(&open_requests, ~RESTARTING, __ATOMIC_RELEASE);
-  return result;
+  return 0;
 }
 
 /* Traces of one request would be entered in the middle by another. [PHP's thread; no; no] */

@@ -124,14 +124,14 @@ static int ask(ssphp_page *page) {
 }
 
 void ssphp_page_open(void) {
-  ssphp_page *page = malloc(sizeof *page);
+  ssphp_context *context = ssphp_current();
+  ssphp_page *page = context->last_page;
+  if (!page) page = context->last_page = malloc(sizeof *page);
   if (!page) return;
   memset(page, 0, offsetof(ssphp_page, buffer));
   page->idle = 1;
-  if (ask(page) == 1)
-    ssphp_current()->page = page;
-  else
-    free(page); /* a page's call that is being cancelled ends when it first looks up */
+  /* A page's call that is being cancelled ends when it first looks up. */
+  if (ask(page) == 1) context->page = page;
 }
 
 void ssphp_page_close(void) {
@@ -139,7 +139,6 @@ void ssphp_page_close(void) {
   if (!page) return;
   ssphp_page_forget(page);
   ssphp_current()->page = NULL;
-  free(page);
 }
 
 void ssphp_page_forget(ssphp_page *page) {

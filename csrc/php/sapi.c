@@ -115,14 +115,21 @@ static void activate_folders(const char *root, size_t length, const char *script
   if (!file || !*file || strncmp(script, root, length) != 0 || (script[length] != '/' && script[length] != 0)) return;
   HashTable settings;
   zend_hash_init(&settings, 8, NULL, config_zval_dtor, 1);
-  char folder[MAXPATHLEN];
-  for (const char *slash = script + length; slash && (size_t)(slash - script) < sizeof folder;
+  char path[MAXPATHLEN];
+  size_t name = strlen(file) + 1;
+  for (const char *slash = script + length; slash && (size_t)(slash - script) + 1 + name <= sizeof path;
        slash = *slash ? strchr(slash + 1, '/') : NULL) {
-    memcpy(folder, script, (size_t)(slash - script));
-    folder[slash - script] = 0;
-    php_parse_user_ini_file(folder, file, &settings);
+    size_t folder = (size_t)(slash - script);
+    memcpy(path, script, folder);
+    path[folder] = '/';
+    memcpy(path + folder + 1, file, name);
+    /* There is hardly ever one, and PHP's own look takes long. */
+    struct stat found;
+    if (path[0] == '/' && stat(path, &found) != 0) continue;
+    path[folder] = 0;
+    php_parse_user_ini_file(path, file, &settings);
   }
-  php_ini_activate_config(&settings, PHP_INI_PERDIR, PHP_INI_STAGE_HTACCESS);
+  if (zend_hash_num_elements(&settings) > 0) php_ini_activate_config(&settings, PHP_INI_PERDIR, PHP_INI_STAGE_HTACCESS);
   zend_hash_destroy(&settings);
 }
 

@@ -1,7 +1,6 @@
 //! What an interpreter thread is asked to run, and where its outcome goes.
 
 use std::any::TypeId;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -20,18 +19,22 @@ use crate::value::{Flat, Results};
 
 /// Values that a caller attaches to a call: one of a type. One word, because most calls have none.
 #[derive(Clone, Default)]
-#[expect(clippy::box_collection, reason = "one word instead of six")]
-pub struct Extensions(Option<Box<HashMap<TypeId, Shared>>>);
+#[expect(clippy::box_collection, reason = "one word instead of three")]
+pub struct Extensions(Option<Box<Vec<(TypeId, Shared)>>>);
 
 impl Extensions {
     /// The value of this type.
     pub fn get(&self, type_id: TypeId) -> Option<&Shared> {
-        self.0.as_ref()?.get(&type_id)
+        self.0.as_ref()?.iter().find(|(own, _)| *own == type_id).map(|(_, value)| value)
     }
 
     /// Adds one, or replaces the one of its type.
     pub fn insert(&mut self, type_id: TypeId, value: Shared) {
-        self.0.get_or_insert_default().insert(type_id, value);
+        let all = self.0.get_or_insert_default();
+        match all.iter_mut().find(|(own, _)| *own == type_id) {
+            Some((_, old)) => *old = value,
+            None => all.push((type_id, value)),
+        }
     }
 
     /// Whether there are none.

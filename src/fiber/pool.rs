@@ -11,7 +11,7 @@
 //!
 //! Taking a stack moves the marks down with the length, giving one back adds it above them; so no stack needs a state of its
 //! own. Giving memory back costs a system call for each stack (0.2 µs, 2 µs with all of it). It is therefore done in batches,
-//! by the worker when it idles ([`StackPool::trim`]), and a little in every 256th `put`, for workers that never idle.
+//! by the worker when it idles ([`StackPool::trim`]), and a little in every 1024th `put`, for workers that never idle.
 
 use std::ptr::{self, NonNull};
 
@@ -23,7 +23,7 @@ use crate::{Error, Limit};
 /// The end of a free stack that stays in memory: most fibers need no more.
 const WARM_TOP: usize = 16 << 10;
 /// `put` trims once in this many calls,
-const PUTS_PER_TRIM: u32 = 256;
+const PUTS_PER_TRIM: u32 = 1024;
 /// and then this many stacks (at most 130 µs).
 const PUT_TRIMS: usize = 64;
 /// The same for a call of `trim`.

@@ -1,21 +1,24 @@
 //! The host functions of the SAPI (`csrc/php/page.c`).
 
-use super::exchange::{Exchange, Seat};
-use crate::host::{Ext, Module, Rest};
-use crate::{Bytes, HostResult, Raise, Value};
 use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeSeq, SerializeTuple, Serializer};
+
+use super::exchange::{Exchange, Seat};
+use super::page::Page;
+use crate::host::{Ext, Module};
+use crate::{Bytes, HostResult, Raise};
 
 /// A hidden module: scripts have PHP's own functions for all of it.
 pub(crate) fn module() -> Module {
     Module::new("sidestack.page")
         .hidden()
         .function("request", |seat: Ext<Seat>| {
-            Ok(Rest(match (seat.page(), &seat.post) {
-                (Some(page), _) => request(&page),
-                // A place for pages, and none there yet.
-                (None, Some(_)) => vec![Value::Bool(true)],
-                (None, None) => Vec::new(),
-            }))
+            Ok(match (seat.page(), &seat.post) {
+                (Some(page), _) => Asked::For(page),
+                (None, Some(_)) => Asked::Later,
+                (None, None) => Asked::Never,
+            })
         })
         .function("head", |seat: Ext<Seat>, status: u16, lines: Vec<Bytes>| {
             page(&seat)?.head(status, &lines);
@@ -43,24 +46,69 @@ fn page(seat: &Seat) -> HostResult<Arc<Exchange>> {
     seat.page().ok_or_else(|| Raise::new("no_page", "there is no request to answer").into())
 }
 
-/// In the order of `enum` in csrc/php/page.c.
-fn request(exchange: &Exchange) -> Vec<Value> {
-    let page = exchange.page();
-    let basics = page.basics();
-    let text = |bytes: Option<Vec<u8>>| bytes.map_or(Value::Nil, |bytes| Value::Bytes(bytes.into()));
-    let pairs = |pairs: Vec<(String, Vec<u8>)>| {
-        let flat = pairs.into_iter().flat_map(|(name, value)| [name.into_bytes(), value]);
-        Value::List(flat.map(|bytes| Value::Bytes(bytes.into())).collect())
-    };
-    vec![
-        text(Some(basics.method.into())),
-        text(Some(basics.query.into())),
-        text(basics.content_type),
-        Value::Int(basics.content_length),
-        text(basics.cookies),
-        text(basics.authorization),
-        Value::Int(basics.protocol),
-        pairs(page.variables()),
-        pairs(page.headers()),
-    ]
+/// What a call is asked for.
+enum Asked {
+    For(Arc<Exchange>),
+    /// A place for pages, and none there yet.
+    Later,
+    Never,
+}
+
+/// In the order of `enum` in csrc/php/page.c. Nothing is copied on the way into the run of values.
+impl Serialize for Asked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let page = match self {
+            Asked::For(exchange) => exchange.page(),
+            Asked::Later => return (true,).serialize(serializer),
+            Asked::Never => return serializer.serialize_unit(),
+        };
+        let basics = page.basics();
+        let mut values = serializer.serialize_tuple(9)?;
+        values.serialize_element(&Raw(basics.method.as_bytes()))?;
+        values.serialize_element(&Raw(basics.query.as_bytes()))?;
+        values.serialize_element(&basics.content_type.as_deref().map(Raw))?;
+        values.serialize_element(&basics.content_length)?;
+        values.serialize_element(&basics.cookies.as_deref().map(Raw))?;
+        values.serialize_element(&basics.authorization.as_deref().map(Raw))?;
+        values.serialize_element(&basics.protocol)?;
+        values.serialize_element(&Variables(page))?;
+        values.serialize_element(&Headers(page))?;
+        values.end()
+    }
+}
+
+/// Bytes that are somebody else's.
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// Names and values, in turn.
+struct Variables<'a>(&'a Page);
+
+impl Serialize for Variables<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        self.0.variables(|name, value| pair(&mut list, name, value))?;
+        list.end()
+    }
+}
+
+/// As [`Variables`].
+struct Headers<'a>(&'a Page);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        self.0.headers(|name, value| pair(&mut list, name, value))?;
+        list.end()
+    }
+}
+
+fn pair<L: SerializeSeq>(list: &mut L, name: &str, value: &[u8]) -> Result<(), L::Error> {
+    list.serialize_element(&Raw(name.as_bytes()))?;
+    list.serialize_element(&Raw(value))
 }

@@ -1,9 +1,12 @@
 //! A request, as a PHP file gets it.
 
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use http::Version;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
 
@@ -98,11 +101,12 @@ impl Page {
     }
 
     /// A header's value; several are joined as the standards say.
-    fn header(&self, name: &http::HeaderName) -> Option<Vec<u8>> {
+    fn header(&self, name: &http::HeaderName) -> Option<Cow<'_, [u8]>> {
         let mut values = self.parts.headers.get_all(name).iter();
-        let mut joined = values.next()?.as_bytes().to_vec();
+        let mut joined = Cow::Borrowed(values.next()?.as_bytes());
         let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
         for value in values {
+            let joined = joined.to_mut();
             joined.extend_from_slice(separator);
             joined.extend_from_slice(value.as_bytes());
         }
@@ -110,11 +114,11 @@ impl Page {
     }
 
     /// What the SAPI needs before a script starts.
-    pub(super) fn basics(&self) -> Basics {
-        let http10 = self.parts.version < http::Version::HTTP_11;
+    pub(super) fn basics(&self) -> Basics<'_> {
+        let http10 = self.parts.version < Version::HTTP_11;
         Basics {
-            method: self.parts.method.to_string(),
-            query: self.parts.uri.query().unwrap_or_default().to_string(),
+            method: self.parts.method.as_str(),
+            query: self.parts.uri.query().unwrap_or_default(),
             content_type: self.header(&CONTENT_TYPE),
             content_length: self.length().unwrap_or(-1),
             cookies: self.header(&COOKIE),
@@ -128,93 +132,136 @@ impl Page {
         std::str::from_utf8(&self.header(&CONTENT_LENGTH)?).ok()?.parse().ok()
     }
 
-    /// `$_SERVER`: names and values, in order.
-    pub(super) fn variables(&self) -> Vec<(String, Vec<u8>)> {
-        let mut all = Variables(Vec::with_capacity(32 + self.parts.headers.keys_len()));
+    /// Tells `$_SERVER`: names and values, in order.
+    pub(super) fn variables<E>(&self, tell: impl FnMut(&str, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut all = Variables { own: &self.variables, tell, text: String::new() };
         let uri = &self.parts.uri;
-        let root = self.root.as_deref().or(self.script.parent()).unwrap_or(Path::new("")).as_os_str();
+        let root = self.root().unwrap_or(Path::new("")).as_os_str();
         let script = self.script.as_os_str().as_encoded_bytes();
         let name = self.script_name();
-        all.set("QUERY_STRING", uri.query().unwrap_or_default());
-        all.set("REQUEST_METHOD", self.parts.method.as_str());
-        all.set("CONTENT_TYPE", self.header(&CONTENT_TYPE).unwrap_or_default());
-        all.set("CONTENT_LENGTH", self.header(&CONTENT_LENGTH).unwrap_or_default());
-        all.set("SCRIPT_NAME", name.clone());
-        all.set("REQUEST_URI", uri.path_and_query().map_or(uri.path(), |target| target.as_str()));
-        all.set("DOCUMENT_URI", [&name, self.path_info.as_bytes()].concat());
-        all.set("DOCUMENT_ROOT", root.as_encoded_bytes());
-        all.set("SERVER_PROTOCOL", format!("{:?}", self.parts.version));
-        all.set("REQUEST_SCHEME", if self.https { "https" } else { "http" });
+        let place = [&name, self.path_info.as_bytes()].concat();
+        all.set("QUERY_STRING", uri.query().unwrap_or_default())?;
+        all.set("REQUEST_METHOD", self.parts.method.as_str())?;
+        all.set("CONTENT_TYPE", self.header(&CONTENT_TYPE).unwrap_or_default())?;
+        all.set("CONTENT_LENGTH", self.header(&CONTENT_LENGTH).unwrap_or_default())?;
+        all.set("SCRIPT_NAME", &name)?;
+        all.set("REQUEST_URI", uri.path_and_query().map_or(uri.path(), |target| target.as_str()))?;
+        all.set("DOCUMENT_URI", &place)?;
+        all.set("DOCUMENT_ROOT", root.as_encoded_bytes())?;
+        all.set("SERVER_PROTOCOL", protocol(self.parts.version))?;
+        all.set("REQUEST_SCHEME", if self.https { "https" } else { "http" })?;
         if self.https {
-            all.set("HTTPS", "on");
+            all.set("HTTPS", "on")?;
         }
-        all.set("GATEWAY_INTERFACE", "CGI/1.1");
-        all.set("SERVER_SOFTWARE", concat!("Sidestack/", env!("CARGO_PKG_VERSION")));
-        all.set("REMOTE_ADDR", self.remote.ip().to_string());
-        all.set("REMOTE_PORT", self.remote.port().to_string());
-        all.set("SERVER_ADDR", self.local.ip().to_string());
-        all.set("SERVER_PORT", self.local.port().to_string());
-        all.set("SERVER_NAME", self.server_name());
-        all.set("REDIRECT_STATUS", "200");
-        all.set("SCRIPT_FILENAME", script);
+        all.set("GATEWAY_INTERFACE", "CGI/1.1")?;
+        all.set("SERVER_SOFTWARE", concat!("Sidestack/", env!("CARGO_PKG_VERSION")))?;
+        all.display("REMOTE_ADDR", self.remote.ip())?;
+        all.display("REMOTE_PORT", self.remote.port())?;
+        all.display("SERVER_ADDR", self.local.ip())?;
+        all.display("SERVER_PORT", self.local.port())?;
+        all.set("SERVER_NAME", &*self.server_name())?;
+        all.set("REDIRECT_STATUS", "200")?;
+        all.set("SCRIPT_FILENAME", script)?;
         if !self.path_info.is_empty() {
-            all.set("PATH_INFO", self.path_info.as_str());
-            all.set("PATH_TRANSLATED", [root.as_encoded_bytes(), self.path_info.as_bytes()].concat());
+            all.set("PATH_INFO", self.path_info.as_str())?;
+            all.set("PATH_TRANSLATED", [root.as_encoded_bytes(), self.path_info.as_bytes()].concat())?;
         }
-        all.set("PHP_SELF", [&name, self.path_info.as_bytes()].concat());
+        all.set("PHP_SELF", &place)?;
+        let mut variable = String::new();
         for header in self.parts.headers.keys().filter(|name| !name.as_str().contains('_')) {
-            let variable = format!("HTTP_{}", header.as_str().to_ascii_uppercase().replace('-', "_"));
-            all.set(&variable, self.header(header).unwrap_or_default());
+            variable.clear();
+            variable.push_str("HTTP_");
+            // Names of headers are ASCII.
+            variable.extend(header.as_str().bytes().map(|byte| match byte {
+                b'-' => '_',
+                byte => char::from(byte.to_ascii_uppercase()),
+            }));
+            all.set(&variable, self.header(header).unwrap_or_default())?;
         }
-        let mut all = all.0;
-        all.retain(|(name, _)| !self.variables.iter().any(|(own, _)| own == name));
-        all.extend(self.variables.iter().cloned());
-        all
+        self.variables.iter().try_for_each(|(name, value)| (all.tell)(name, value))
     }
 
-    /// The headers as sent, for `getallheaders()`: names with their words capitalised.
-    pub(super) fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        let headers = self.parts.headers.keys();
-        headers.map(|name| (capitalised(name.as_str()), self.header(name).unwrap_or_default())).collect()
+    /// Tells the headers as sent, for `getallheaders()`: names with their words capitalised.
+    pub(super) fn headers<E>(&self, mut tell: impl FnMut(&str, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut headers = self.parts.headers.keys();
+        headers.try_for_each(|name| tell(&capitalised(name.as_str()), &self.header(name).unwrap_or_default()))
+    }
+
+    fn root(&self) -> Option<&Path> {
+        self.root.as_deref().or_else(|| self.script.parent())
     }
 
     /// The script's path below the document root, with `/` before it; its file name if it lies elsewhere.
     fn script_name(&self) -> Vec<u8> {
-        let root = self.root.as_deref().or(self.script.parent());
-        let below = root.and_then(|root| self.script.strip_prefix(root).ok());
-        let name = below.map_or_else(|| self.script.file_name().unwrap_or_default(), Path::as_os_str);
-        [&b"/"[..], name.as_encoded_bytes()].concat()
+        let below = self.root().and_then(|root| below(&self.script, root));
+        let name = below.unwrap_or_else(|| self.script.file_name().unwrap_or_default().as_encoded_bytes());
+        [b"/", name].concat()
     }
 
-    fn server_name(&self) -> String {
+    fn server_name(&self) -> Cow<'_, str> {
         let host = self.parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.or_else(|| self.parts.uri.host()).unwrap_or_default();
         let name = match host.strip_prefix('[') {
             Some(rest) => rest.split(']').next().unwrap_or_default(),
             None => host.split(':').next().unwrap_or_default(),
         };
-        if name.is_empty() { self.local.ip().to_string() } else { name.to_string() }
+        if name.is_empty() { self.local.ip().to_string().into() } else { name.into() }
     }
 }
 
+/// As `strip_prefix`, which takes paths apart; most need not be.
+fn below<'a>(script: &'a Path, root: &Path) -> Option<&'a [u8]> {
+    let rest = script.as_os_str().as_encoded_bytes().strip_prefix(root.as_os_str().as_encoded_bytes());
+    let plain = rest.and_then(|rest| rest.strip_prefix(b"/"));
+    plain.or_else(|| script.strip_prefix(root).ok().map(|rest| rest.as_os_str().as_encoded_bytes()))
+}
+
 /// See [`Page::basics`].
-pub(super) struct Basics {
-    pub method: String,
-    pub query: String,
-    pub content_type: Option<Vec<u8>>,
+pub(super) struct Basics<'a> {
+    pub method: &'a str,
+    pub query: &'a str,
+    pub content_type: Option<Cow<'a, [u8]>>,
     /// -1: not told.
     pub content_length: i64,
-    pub cookies: Option<Vec<u8>>,
-    pub authorization: Option<Vec<u8>>,
+    pub cookies: Option<Cow<'a, [u8]>>,
+    pub authorization: Option<Cow<'a, [u8]>>,
     /// As PHP counts: 1001 is HTTP/1.1.
     pub protocol: i64,
 }
 
-struct Variables(Vec<(String, Vec<u8>)>);
+/// Where variables go, unless the page has its own of that name.
+struct Variables<'a, T> {
+    own: &'a [(String, Vec<u8>)],
+    tell: T,
+    text: String,
+}
 
-impl Variables {
-    fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
-        self.0.push((name.into(), value.into()));
+impl<E, T: FnMut(&str, &[u8]) -> Result<(), E>> Variables<'_, T> {
+    fn set(&mut self, name: &str, value: impl AsRef<[u8]>) -> Result<(), E> {
+        if self.own.iter().any(|(own, _)| own == name) {
+            return Ok(());
+        }
+        (self.tell)(name, value.as_ref())
+    }
+
+    fn display(&mut self, name: &str, value: impl Display) -> Result<(), E> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value}");
+        let told = self.set(name, &text);
+        self.text = text;
+        told
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
 }
 
@@ -238,11 +285,17 @@ mod tests {
     }
 
     fn get(page: &Page, name: &str) -> Option<String> {
-        let all = page.variables();
-        let mut found = all.iter().filter(|(own, _)| own == name);
-        let value = found.next().map(|(_, value)| String::from_utf8(value.clone()).expect("text"));
-        assert!(found.next().is_none(), "{name} twice");
-        value
+        let mut found = None;
+        let told = page.variables(|own, value| match own == name {
+            true if found.is_some() => Err("twice"),
+            true => {
+                found = Some(String::from_utf8(value.to_vec()).expect("text"));
+                Ok(())
+            }
+            false => Ok(()),
+        });
+        assert_eq!(told, Ok(()), "{name}");
+        found
     }
 
     #[test]
@@ -280,7 +333,9 @@ mod tests {
         assert_eq!(get(&page, "HTTP_COOKIE").as_deref(), Some("mine"));
         assert_eq!((get(&page, "APP").as_deref(), get(&page, "HTTPS").as_deref()), (Some("x"), Some("on")));
         assert_eq!(page.basics().cookies.as_deref(), Some(&b"a=1; b=2"[..]));
-        assert!(page.headers().iter().any(|(name, _)| name == "X-Forwarded-For"));
+        let mut headers = Vec::new();
+        page.headers(|name, _| Ok::<_, ()>(headers.push(name.to_owned()))).expect("told");
+        assert!(headers.contains(&"X-Forwarded-For".to_owned()));
     }
 
     #[test]

@@ -184,6 +184,7 @@ impl<I: Interpreter> Worker<I> {
         let index = key.index as usize;
         self.fibers[index] = Some(fiber);
         self.live += 1;
+        self.recent = self.recent.max(self.live);
         self.peak = self.peak.max(self.live);
         self.set_limit(key.index);
         self.ready.push_back(Next::Ready(key.index));
@@ -246,6 +247,7 @@ impl<I: Interpreter> Worker<I> {
         // Nothing is there any more where its outcome was told.
         drop_fenced(self.books().leave(index as usize));
         self.live -= 1;
+        self.untidy = true;
         self.quiet.asking -= usize::from(fiber.record.context.caller.detect_deadlock);
         fiber.state = State::Done;
         if std::mem::take(&mut fiber.listed) {

@@ -14,9 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-/// As many fibers at once count as a burst. Collecting after fewer would cost more than it gives back.
-const BURST: usize = 1000;
-
 /// Where a service fiber's outcome goes.
 #[derive(Default)]
 struct Outcome {
@@ -98,12 +95,13 @@ impl<I: Interpreter> Worker<I> {
     }
 
     /// What a burst of fibers leaves in the guest's heap would stay there until later calls allocate as much again: collects
-    /// it while there is nothing else to do.
+    /// it once there have been few for a whole period between two tidyings.
     pub(super) fn collect_after_burst(&mut self) {
-        if self.peak < BURST || self.live > self.peak / 8 {
+        let most = std::mem::replace(&mut self.recent, self.live);
+        if self.peak < I::BURST || most > self.peak / 8 {
             return;
         }
-        self.peak = self.live;
+        self.peak = most;
         self.collect();
     }
 

@@ -2,6 +2,7 @@
 
 mod basics;
 mod chaos;
+mod contexts;
 mod databases;
 mod endings;
 mod functions;

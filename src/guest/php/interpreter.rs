@@ -61,6 +61,8 @@ unsafe impl Interpreter for PhpInterpreter {
     type Run = ssphp_run;
     /// Nothing: a run keeps what is its own, a context what is its.
     type Saved = ();
+    /// Idle contexts are large.
+    const BURST: usize = 32;
 
     fn entry(&self) -> unsafe extern "C" fn(*mut c_void) {
         c::ssphp_entry

@@ -1,0 +1,16 @@
+/* What all contexts of an interpreter have in common. */
+#ifndef SIDESTACK_PHP_COMMON_H
+#define SIDESTACK_PHP_COMMON_H
+
+#include "inner.h"
+
+/* Has the loaded context, which is new, share what the interpreter's others have too. [fiber; no; no] */
+void ssphp_common_share(ssphp_context *context);
+
+/* Undoes it, before the loaded context is freed. [fiber; no; no] */
+void ssphp_common_leave(ssphp_context *context);
+
+/* No context is left. [interpreter thread; no; no] */
+void ssphp_common_free(struct ssphp_common *common);
+
+#endif
