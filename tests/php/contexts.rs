@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use sidestack::{Engine, Script};
 
-use crate::stage::{app, builder};
+use crate::stage::{app, builder, resident};
 
 const TABLES: &str = r#"<?php
 function here(): array {
@@ -78,13 +78,6 @@ fn each_request_is_told_of_what_is_deprecated() {
     for told in runtime.block_on(join_all(calls.collect::<Vec<_>>())) {
         assert_eq!(told.expect("an answer"), 1);
     }
-}
-
-/// KiB that this process alone holds, each page counted once.
-fn resident() -> i64 {
-    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("procfs");
-    let line = rollup.lines().find(|line| line.starts_with("Pss:")).expect("a line");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_executor::block_on;
 use futures_util::future::join_all;
 
-use crate::stage::{app, builder};
+use crate::stage::{app, builder, resident};
 
 #[test]
 #[ignore = "a measurement"]
@@ -54,14 +54,7 @@ fn speed() {
     for burst in 0..3 {
         let naps = (0..2_000).map(|_| engine.spawn(script.call::<String>("nap", 0.5)).expect("queued"));
         block_on(join_all(naps.collect::<Vec<_>>()));
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(std::time::Duration::from_secs(1));
         println!("after burst {burst} has ended: {} KiB more than before", resident() - before);
     }
-}
-
-/// KiB.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }

@@ -45,3 +45,10 @@ pub fn gives<R: DeserializeOwned + Send + 'static>(engine: &Engine, text: &str) 
 pub fn run<R: DeserializeOwned + Send + 'static>(engine: &Engine, text: &str) -> Result<R, Error> {
     block_on(engine.eval(text).deadline(Duration::from_secs(20)))
 }
+
+/// KiB that this process holds, each page counted once.
+pub fn resident() -> i64 {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").expect("procfs");
+    let line = rollup.lines().find(|line| line.starts_with("Pss:")).expect("a line");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
