@@ -91,11 +91,13 @@ fn what_contexts_hold() {
     runtime.block_on(async {
         script.call::<String>("nap", 0.0).await.expect("an answer");
         let before = resident();
-        let naps = (0..MANY).map(|_| engine.spawn(script.call::<String>("nap", 1.0)).expect("queued"));
+        let naps = (0..MANY).map(|_| engine.spawn(script.call::<String>("nap", 4.0)).expect("queued"));
         let naps = naps.collect::<Vec<_>>();
         while engine.metrics().fibers < MANY as usize {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // All of them have a place now, and soon a context.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
         let each = (resident() - before) / MANY;
         assert!((50..330).contains(&each), "a suspended request holds {each} KiB");
         join_all(naps).await;
