@@ -10,6 +10,7 @@
 
 #include "told.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "zend_interfaces.h"
@@ -122,14 +123,21 @@ void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
 
 /* [fiber; no; no] */
 void ssphp_failure_of_bailout(ssphp_failure *failure) {
-  static const char memory[] = "Allowed memory size of ";
+  static const char memory[] = "Allowed memory size of ", own[] = "memory_limit";
   if (PG(last_error_message) == NULL || !(PG(last_error_type) & (E_FATAL_ERRORS | E_RECOVERABLE_ERROR))) {
     ssphp_failure_static("fatal", "the request ended without a result", failure);
     return;
   }
   zend_string *message = PG(last_error_message);
-  bool of_memory = strncmp(ZSTR_VAL(message), memory, sizeof(memory) - 1) == 0;
-  ssphp_failure_static(of_memory ? "memory" : "fatal", "", failure);
+  if (strncmp(ZSTR_VAL(message), memory, sizeof(memory) - 1) == 0) {
+    /* Its call's limit, or, where that is lower, PHP's own: of php.ini, or the script's. */
+    size_t bytes = strtoull(ZSTR_VAL(message) + sizeof(memory) - 1, NULL, 10);
+    bool is_own = bytes < ssphp_here()->run->memory;
+    ssphp_failure_static("memory", is_own ? own : "", failure);
+    if (is_own) failure->values[3].as.integer = (int64_t)bytes;
+    return;
+  }
+  ssphp_failure_static("fatal", "", failure);
   hold(failure, 1, zend_string_copy(message));
   if (PG(last_error_file) != NULL)
     hold(failure, 2, zend_strpprintf(0, "Fatal error at %s:%d", ZSTR_VAL(PG(last_error_file)), PG(last_error_lineno)));

@@ -42,6 +42,7 @@ struct ssphp_context {
   uint32_t slots;      /* of the reference table that are its */
   uint32_t references; /* those of them that the host holds */
   int open;            /* a request was started, and not ended */
+  int naming;          /* a fiber of it is in gethostbyname() */
   uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
   ssphp_told told[SSPHP_TOLD]; /* the last ones */
   uint32_t ntold;      /* how many there ever were */

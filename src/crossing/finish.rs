@@ -150,7 +150,15 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
         if code.as_deref() == Some("memory") {
-            return Error::Limit { which: Limit::Memory, value: (*record).memory as u64, setting: "memory" };
+            const OWN: &str = "memory_limit";
+            if message.as_deref() == Some(OWN) {
+                return Error::Limit { which: Limit::Memory, value: id, setting: OWN };
+            }
+            return match (*record).take_error(id).map(|error| error.downcast()) {
+                // Another fiber's, which this one waited for.
+                Some(Ok(limit @ Error::Limit { .. })) => limit,
+                _ => (*record).memory_error(),
+            };
         }
         Error::Script {
             message: message.unwrap_or_default(),

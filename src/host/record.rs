@@ -172,8 +172,8 @@ pub struct FiberRecord {
     pub cancel: Option<Cancel>,
     /// How long after a cancel it is killed.
     pub grace: Duration,
-    /// The most memory it may hold, for messages.
-    pub memory: usize,
+    /// The most memory it may hold, in bytes, and the setting that says so: for messages.
+    pub memory: (usize, &'static str),
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
     /// The last error that the C API told C code on this fiber of.
@@ -343,10 +343,14 @@ impl FiberRecord {
                 let limit = self.cpu.map_or(Duration::ZERO, |cpu| cpu.limit);
                 Error::time_is_over(crate::Limit::Cpu, limit, "cpu")
             }
-            Reason::Memory => {
-                Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
-            }
+            Reason::Memory => self.memory_error(),
         }
+    }
+
+    /// The caller's error for a fiber that holds more memory than it may.
+    pub fn memory_error(&self) -> Error {
+        let (bytes, setting) = self.memory;
+        Error::Limit { which: crate::Limit::Memory, value: bytes as u64, setting }
     }
 
     /// Whether it is to be killed now.

@@ -169,7 +169,8 @@ impl<I: Interpreter> Worker<I> {
         let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
-        fiber.record.memory = memory;
+        let of_calls = job.settings.memory.is_none() && memory != self.settings.memory;
+        fiber.record.memory = (memory, if of_calls { "call_memory" } else { "memory" });
         fiber.record.cpu = job.settings.cpu.or(self.settings.cpu).map(Cpu::new);
         if let Work::Foreign { run } = &job.work {
             let run = ptr::from_ref(&run.0).cast_mut().cast();
@@ -317,8 +318,10 @@ impl<I: Interpreter> Worker<I> {
 
     #[cold]
     fn relieve(&mut self, id: u64) {
-        let found = self.fibers.iter().flatten().find(|fiber| fiber.record.key.id == id);
-        let Some(key) = found.map(|fiber| fiber.record.key) else { return };
+        let cap = self.settings.memory;
+        let Some(fiber) = self.fibers.iter_mut().flatten().find(|fiber| fiber.record.key.id == id) else { return };
+        fiber.record.memory = (cap, "memory");
+        let key = fiber.record.key;
         self.cancel(key, Reason::Memory);
         // Before anybody else: the others are over the cap until it has gone.
         if let Some(at) = self.ready.iter().position(|next| *next == Next::Ready(key.index)) {

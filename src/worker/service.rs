@@ -48,7 +48,7 @@ impl<I: Interpreter> Worker<I> {
         let mut fiber = self.new_fiber();
         fiber.begin(key, stack, Caller { id: key.id, ..Caller::default() }, &self.local);
         fiber.record.grace = self.settings.grace;
-        fiber.record.memory = usize::MAX;
+        fiber.record.memory = (usize::MAX, "memory");
         fiber.record.cpu = None;
         let job = Box::new(Job {
             // What a service runs is in `task`; the job only carries the completion.

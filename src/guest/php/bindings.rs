@@ -91,8 +91,9 @@ unsafe extern "C" {
     pub fn ssphp_where(text: *mut ::core::ffi::c_char, size: usize);
 }
 unsafe extern "C" {
-    pub fn ssphp_position(
+    pub fn ssphp_stack(
         run: *const ssphp_run,
+        whole: ::core::ffi::c_int,
         text: *mut ::core::ffi::c_char,
         size: usize,
     ) -> usize;
