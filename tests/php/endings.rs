@@ -54,8 +54,14 @@ fn memory_limit_ends_the_request() {
     memory("$a = []; while (true) $a[] = str_repeat('x', 100_000);", "67108864 memory_limit");
     memory("str_repeat('x', 1 << 40);", "67108864 memory_limit");
     memory("ini_set('memory_limit', '16M'); str_repeat('x', 32 << 20);", "16777216 memory_limit");
-    memory("ini_set('memory_limit', '16M'); ini_set('memory_limit', '20M'); str_repeat('x', 32 << 20);", "20971520 memory_limit");
-    memory("ini_set('memory_limit', '16M'); Sidestack\\spawn(fn () => str_repeat('x', 32 << 20))->join();", "16777216 memory_limit");
+    memory(
+        "ini_set('memory_limit', '16M'); ini_set('memory_limit', '20M'); str_repeat('x', 32 << 20);",
+        "20971520 memory_limit",
+    );
+    memory(
+        "ini_set('memory_limit', '16M'); Sidestack\\spawn(fn () => str_repeat('x', 32 << 20))->join();",
+        "16777216 memory_limit",
+    );
     // The interpreter's.
     memory("ini_set('memory_limit', '-1'); str_repeat('x', 1 << 40);", "268435456 memory");
 }
@@ -66,7 +72,10 @@ fn a_calls_memory_bounds_memory_limit() {
     let call = (Some("memory".into()), "8388608 call_memory".into());
     assert_eq!(fails(&engine, "$a = str_repeat('x', 16 << 20);"), call);
     for limit in ["-1", "32M"] {
-        assert_eq!(fails(&engine, &format!("ini_set('memory_limit', '{limit}'); $a = str_repeat('x', 16 << 20);")), call);
+        assert_eq!(
+            fails(&engine, &format!("ini_set('memory_limit', '{limit}'); $a = str_repeat('x', 16 << 20);")),
+            call
+        );
     }
     let own = fails(&engine, "ini_set('memory_limit', '4M'); $a = str_repeat('x', 16 << 20);");
     assert_eq!(own, (Some("memory".into()), "4194304 memory_limit".into()));
