@@ -49,7 +49,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
-  ssphp_opcache_enter();
+  ssphp_opcache_enter(context);
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
@@ -59,6 +59,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   ssphp_memory_limit();
   volatile bool good = true;
   zend_first_try {
+    ssphp_opcache_started(context);
     push_base();
   } zend_catch {
     good = false;
@@ -103,7 +104,7 @@ static void request_end(ssphp_run *run) {
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
-  ssphp_opcache_leave();
+  ssphp_opcache_leave(context);
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

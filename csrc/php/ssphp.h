@@ -109,6 +109,9 @@ size_t ssphp_stack(const ssphp_run *run, int whole, char *text, size_t size);
 /* The fiber to cancel since the interpreter's memory was used up; 0: none. Told once. [interpreter thread; no; no] */
 uint64_t ssphp_over_memory(ssphp *home);
 
+/* The number of the restart that opcache waits for, of all that there ever were; 0: for none. [any thread; no; no] */
+uint32_t ssphp_opcache_wants(void);
+
 /* Bytes that the contexts' heaps hold. [interpreter thread; no; no] */
 size_t ssphp_memory_used(const ssphp *home);
 

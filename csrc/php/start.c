@@ -32,6 +32,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_interrupt_open();
   ssphp_memory_open();
   ssphp_names_open();
+  ssphp_opcache_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }

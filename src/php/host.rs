@@ -33,8 +33,8 @@ pub(crate) fn module() -> Module {
         .function("read", async |seat: Ext<Seat>, most: u32| {
             Ok(Bytes::from(page(&seat)?.read(most as usize).await.as_ref()))
         })
-        .function("next", async |seat: Ext<Seat>| match &seat.post {
-            Some(post) => Ok(post.next(&seat).await),
+        .function("next", async |seat: Ext<Seat>, leave: bool| match &seat.post {
+            Some(post) => Ok(post.next(&seat, leave).await),
             None => Err(Raise::new("not_a_worker", "this script was not started as a worker").into()),
         })
 }

@@ -102,5 +102,8 @@ unsafe extern "C" {
     pub fn ssphp_over_memory(home: *mut ssphp) -> u64;
 }
 unsafe extern "C" {
+    pub fn ssphp_opcache_wants() -> u32;
+}
+unsafe extern "C" {
     pub fn ssphp_memory_used(home: *const ssphp) -> usize;
 }

@@ -1,6 +1,7 @@
 //! The supervisor: a thread that boots workers, boots those again that end, and tells them when to end for good.
 //!
-//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over.
+//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over, and
+//! every second, to see whether opcache waits for its workers.
 //! A worker that ended after it had served something is booted again at once; one that did not, after a pause that doubles from
 //! 100 ms to 5 s.
 
@@ -19,6 +20,7 @@ use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
 use crate::error::{Limit, refused};
+use crate::guest::php::opcache_restart;
 use crate::php::call::run;
 use crate::value::Results;
 
@@ -58,8 +60,16 @@ pub fn start(
     up: Told,
 ) -> std::io::Result<Events> {
     let (events, heard) = threads::unbounded();
-    let mut supervisor =
-        Supervisor { dispatch, plan, pages, events: events.clone(), generations: Vec::new(), next: 1, stopping: None };
+    let mut supervisor = Supervisor {
+        dispatch,
+        plan,
+        pages,
+        events: events.clone(),
+        generations: Vec::new(),
+        next: 1,
+        renewed: 0,
+        stopping: None,
+    };
     std::thread::Builder::new().name("sidestack-workers".into()).spawn(move || {
         supervisor.new_generation(up);
         supervisor.run(&heard);
@@ -75,6 +85,8 @@ struct Supervisor {
     /// The last one is the current one, or the one that boots; the others end.
     generations: Vec<Generation>,
     next: u64,
+    /// The last restart of opcache that workers were renewed for.
+    renewed: u32,
     /// Whom to tell that all have ended.
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -116,6 +128,7 @@ impl Supervisor {
             let now = Instant::now();
             self.end_overdue(now);
             self.boot_due(now);
+            self.renew();
             self.generations.retain(|generation| generation.stop.is_some() || generation.runs());
             if self.generations.is_empty()
                 && let Some(told) = self.stopping.take()
@@ -159,6 +172,15 @@ impl Supervisor {
         self.generations.push(Generation { number, stop: Some(stop), stopped, workers, told: Some(told) });
         for index in 0..self.plan.count {
             self.boot(number, index);
+        }
+    }
+
+    /// Workers hold what opcache has in its memory: while it waits to empty that, new ones take their place.
+    fn renew(&mut self) {
+        let wanted = opcache_restart();
+        if wanted != 0 && wanted != self.renewed && self.stopping.is_none() {
+            self.renewed = wanted;
+            self.new_generation(oneshot::channel().0);
         }
     }
 
@@ -279,7 +301,7 @@ impl Supervisor {
     /// When there is something to do, whatever it hears. A page that begins after now is due no earlier.
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let far = now + self.plan.deadline.unwrap_or(Duration::MAX).min(Duration::from_secs(3600));
+        let far = now + self.plan.deadline.unwrap_or(Duration::MAX).min(LOOK);
         let boots = self.generations.iter().flat_map(|generation| &generation.workers).filter_map(|w| w.boot_at);
         let dues = self.running().filter_map(|running| *running.seat.post.as_ref()?.due());
         boots.chain(dues).fold(far, Instant::min)
@@ -295,6 +317,8 @@ impl Supervisor {
     }
 }
 
+/// How often it looks whether opcache waits.
+const LOOK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

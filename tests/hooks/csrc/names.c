@@ -40,6 +40,7 @@ int case_host_names(ss_value *args, uint32_t nargs, ss_value *result) {
   char bytes[1032];
   for (int at = 0; at < 24; at += 3) {
     struct hostent entry, *found = NULL;
+    errno = 77;
     int error = 0;
     CHECK(gethostbyname_r("localhost", &entry, bytes + at, 1000, &found, &error) == 0);
     CHECK(found == &entry && entry.h_addrtype == AF_INET && entry.h_length == 4 && errno == 77);
