@@ -110,11 +110,13 @@ step_php() {
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
   cargo test --no-default-features --features php,tokio --test php
-  # The server: compared with Debian's PHP, and with a real application in a real browser.
+  # The server: compared with Debian's PHP, and with real applications in a real browser.
   need php php-cli
   need chromium chromium
   need chromedriver chromium-driver
   need /usr/share/dokuwiki/doku.php dokuwiki
+  need /usr/share/wordpress/wp-login.php wordpress
+  need /usr/share/wordpress/wp-content/themes/twentytwentythree wordpress-theme-twentytwentythree
   cargo clippy -p sidestack-server --features php --tests -- -D warnings
   cargo test -p sidestack-server --features php
   SIDESTACK_TEST_JIT=function cargo test --no-default-features --features php,tokio --test php

@@ -252,6 +252,10 @@ pub struct Limits {
     #[arg(long, value_name = "TIME", default_value = "none", env = "SIDESTACK_CPU")]
     pub cpu: Deadline,
 
+    /// How often a running script is looked at; it runs for one to two of these while others wait
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = duration, env = "SIDESTACK_TICK")]
+    pub tick: Duration,
+
     /// What scripts may use beyond the safe libraries: any of io, exit, locale, debug, gc, collectgarbage, bytecode
     #[arg(long, value_name = "LIST", value_delimiter = ',', env = "SIDESTACK_ALLOW")]
     pub allow: Vec<Allowed>,

@@ -135,7 +135,7 @@ pub fn build<G: Guest>(
     deadline: Option<Duration>,
     limits: &Limits,
 ) -> anyhow::Result<Engine> {
-    let mut builder = builder.memory(bytes(limits.memory.unwrap_or(memory))?).fibers(limits.fibers);
+    let mut builder = builder.memory(bytes(limits.memory.unwrap_or(memory))?).fibers(limits.fibers).tick(limits.tick);
     if let Some(stack) = limits.stack {
         builder = builder.stack(bytes(stack)?);
     }

@@ -3,8 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::common::{Folder, LONG, Server};
+use crate::server::skip;
 
 /// Files of a site; names may have folders in them.
 pub fn site(files: &[(&str, &str)]) -> Folder {
@@ -15,6 +17,12 @@ pub fn site(files: &[(&str, &str)]) -> Folder {
         std::fs::write(path, text).expect("written");
     }
     folder
+}
+
+/// What is in a folder, with the files behind links, into one that is there.
+pub fn copy(from: &str, to: &Path) {
+    let status = Command::new("cp").arg("-rL").arg(format!("{from}/.")).arg(to).status().expect("cp");
+    assert!(status.success(), "{from}");
 }
 
 /// Serves a site on one interpreter.
@@ -117,15 +125,14 @@ pub struct Reference {
 
 impl Reference {
     pub fn start(root: &Path) -> Option<Reference> {
-        let probe = std::process::Command::new("php").arg("-v").output();
+        let probe = Command::new("php").arg("-v").output();
         if probe.is_err() {
-            assert!(std::env::var_os("CI").is_none(), "php-cli is missing");
-            eprintln!("SKIPPED: php-cli is missing (Debian package php-cli)");
+            skip("php (Debian package php-cli)");
             return None;
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let child = std::process::Command::new("php")
+        let child = Command::new("php")
             .args(["-n", "-d", "display_errors=1", "-d", "html_errors=0", "-d", "log_errors=0"])
             .args(["-S", &address.to_string(), "-t"])
             .arg(root)

@@ -1,12 +1,17 @@
 //! `sidestack serve` with PHP (feature `php`), seen by its clients.
 #![cfg(feature = "php")]
 
+mod browser;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
-mod debian;
+mod dokuwiki;
 mod requests;
 mod running;
+#[path = "../../../tests/hooks/src/server.rs"]
+#[allow(dead_code, reason = "some servers are for other tests")]
+mod server;
 mod sites;
 mod storm;
+mod wordpress;
 mod workers;
