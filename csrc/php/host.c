@@ -44,7 +44,13 @@ static int call_guest(ss_call *call, int by_reference, dying *state, zend_object
   } zend_end_try();
   zend_object *exception = EG(exception);
   if (*state == BAILING) return ss_host_answer(call, SS_KILL, NULL, 0);
-  if (exception != NULL && (zend_is_unwind_exit(exception) || zend_is_graceful_exit(exception))) {
+  ssphp_run *run = ssphp_here()->run;
+  if (exception != NULL && run->killed) {
+    /* Down to here. The host says whether further out too. */
+    run->killed = 0;
+    zend_clear_exception();
+    next = ss_host_answer(call, SS_KILL, NULL, 0);
+  } else if (exception != NULL && (zend_is_unwind_exit(exception) || zend_is_graceful_exit(exception))) {
     /* Kept: while the host goes on there is no exception under way. */
     *state = EXITING;
     *exit = exception;

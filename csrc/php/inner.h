@@ -2,6 +2,7 @@
 #ifndef SIDESTACK_PHP_INNER_H
 #define SIDESTACK_PHP_INNER_H
 
+#include "openssl.h"
 #include "ssphp.h"
 #include "xml.h"
 
@@ -21,6 +22,7 @@ typedef struct ssphp_words {
   HashTable pcre_tables;
   uint32_t fiber_switch_blocking;
   ssphp_xml xml; /* libxml2's */
+  ssphp_openssl openssl;
 } ssphp_words;
 
 /* An exception that was told to the host, in case it comes back. */

@@ -95,6 +95,7 @@ static void request_end(ssphp_run *run) {
   ssphp_stack_bounds();
   zend_first_try {
     ssphp_told_forget(context);
+    ssphp_openssl_forget();
   } zend_end_try();
   php_request_shutdown(NULL);
   memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
