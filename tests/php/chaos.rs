@@ -56,7 +56,7 @@ fn requests_are_cut_off_anywhere() {
                 async move {
                     let patience = if seed % 3 == 0 { after } else { Duration::from_secs(300) };
                     match select(call, Box::pin(tokio::time::sleep(patience))).await {
-                        Either::Left((outcome, _)) => Some(outcome).filter(|_| seed % 3 != 0),
+                        Either::Left((outcome, _)) => Some((seed, outcome)).filter(|_| seed % 3 != 0),
                         Either::Right(_) => {
                             assert!(seed % 3 == 0, "request {seed} hangs");
                             None
@@ -64,12 +64,12 @@ fn requests_are_cut_off_anywhere() {
                     }
                 }
             });
-            for outcome in join_all(calls.collect::<Vec<_>>()).await.into_iter().flatten() {
+            for (seed, outcome) in join_all(calls.collect::<Vec<_>>()).await.into_iter().flatten() {
                 match outcome {
                     Ok(_) => ended += 1,
                     Err(Error::Limit { which: Limit::Deadline, .. }) => late += 1,
                     Err(error) => {
-                        assert_eq!(error.code(), Some("exit"), "{error:?}");
+                        assert_eq!(error.code(), Some("exit"), "request {seed}: {error:?}");
                         exited += 1;
                     }
                 }
