@@ -2,7 +2,7 @@
 //! memory nor descriptors grow.
 //!
 //! `SIDESTACK_SOAK=SECONDS` says for how long (default 60, warming up not counted). It is ignored unless asked for:
-//! `./test.sh soak`, and `./test.sh soak-long` for half an hour.
+//! `./test.sh soak`, and `SIDESTACK_SOAK=1800 ./test.sh soak` for half an hour.
 
 #[path = "soak/client.rs"]
 mod client;
