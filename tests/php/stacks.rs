@@ -76,6 +76,15 @@ fn only(engine: &Engine, good: impl Fn(&FiberInfo) -> bool) -> FiberInfo {
     }
 }
 
+/// Nobody is left.
+fn quiet(engine: &Engine) {
+    let begun = Instant::now();
+    while engine.metrics().fibers > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a fiber does not go");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn script(fiber: &FiberInfo) -> Vec<String> {
     fiber.backtrace.of(Language::Script).map(ToString::to_string).collect()
 }
@@ -102,6 +111,7 @@ fn the_whole_stack_of_a_request_that_waits_is_told() {
         let c: Vec<_> = fiber.backtrace.of(Language::C).map(|frame| frame.function.as_str()).collect();
         assert!(c.contains(&"ss_host_call") || c.contains(&"ss_cross_host_call"), "{name}: {}", fiber.backtrace);
         drop(call);
+        quiet(&engine);
     }
     // Suspended requests beside each other have each their own.
     let calls: Vec<_> =
@@ -128,6 +138,7 @@ fn the_stack_of_a_request_that_runs_or_hangs_is_told() {
     let fiber = only(&engine, |fiber| fiber.state == FiberState::Running && fiber.at.is_some());
     assert!(script(&fiber)[0].starts_with("script page.php:3"), "{}", fiber.backtrace);
     drop(call);
+    quiet(&engine);
     // In a host function, below a Fiber; and in C code of PHP's own.
     for (name, lines) in [
         ("block", &["script page.php:39 in {closure}()", "script page.php:41 in {closure}()"][..]),
@@ -137,5 +148,6 @@ fn the_stack_of_a_request_that_runs_or_hangs_is_told() {
         let fiber = only(&engine, |fiber| fiber.held.is_some() && fiber.at.is_some());
         assert_eq!(script(&fiber), lines, "{name}: {}", fiber.backtrace);
         block_on(call).expect("it ends");
+        quiet(&engine);
     }
 }
