@@ -1,12 +1,11 @@
 //! The end of a run, and the end of the guest's hold on an object.
 
 use std::ffi::c_int;
-use std::sync::Arc;
 use std::task::Waker;
 
 use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
-use crate::call::job::Completion;
+use crate::call::ledger::To;
 use crate::call::stats::Stats;
 use crate::host::record::{Cancel, FiberRecord, Waits};
 use crate::value::{Bytes, Results, Run};
@@ -34,21 +33,23 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
-        if let Some(error) = &failed {
-            FiberRecord::context(record).local.inbox.outcomes.failed(error);
-        }
         tell_stats(record);
         let local = &FiberRecord::context(record).local;
-        let Ok(completion) = take_completion(record) else {
-            // Its caller was told when the interpreter was given up.
-            return local.unbind_args(&mut job);
-        };
-        let Some(completion) = completion else {
-            local.unbind_args(&mut job);
-            if let Some(error) = failed {
-                tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
+        let to = take_completion(record);
+        if let Some(error) = failed.as_ref().filter(|_| !to.is_told()) {
+            local.inbox.outcomes.failed(error);
+        }
+        let completion = match to {
+            To::Caller(completion) => completion,
+            To::Nobody => {
+                local.unbind_args(&mut job);
+                if let Some(error) = failed {
+                    let (fiber, label) = ((*record).key.id, FiberRecord::context(record).caller.label.as_deref());
+                    tracing::error!(target: "sidestack", fiber, label, %error, "a run that nobody waits for failed");
+                }
+                return;
             }
-            return;
+            To::Told => return local.unbind_args(&mut job),
         };
         let own = job.work.is_task();
         let mut job = Some(job);
@@ -96,18 +97,18 @@ unsafe fn tell_stats(record: *mut FiberRecord) {
     }
 }
 
-/// Where the outcome of the current fiber goes; an error if its interpreter was given up meanwhile.
-unsafe fn take_completion(record: *mut FiberRecord) -> Result<Option<Arc<dyn Completion>>, ()> {
+/// Where the outcome of the current fiber goes. If its interpreter was given up meanwhile its caller was told then.
+unsafe fn take_completion(record: *mut FiberRecord) -> To {
     // SAFETY: the caller's contract.
     unsafe {
         let tenure = &FiberRecord::context(record).local.tenure;
         if !tenure.presence.back() {
-            return Err(());
+            return To::Told;
         }
         // SAFETY: the thread is here, and not lost, until it goes away again.
-        let completion = (*tenure.ledger()).answer((*record).key.index as usize);
+        let to = (*tenure.ledger()).answer((*record).key.index as usize);
         tenure.presence.leave((*record).key.id);
-        Ok(completion)
+        to
     }
 }
 
@@ -149,15 +150,24 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         };
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
-        if code.as_deref() == Some("memory") {
-            return Error::Limit { which: Limit::Memory, value: (*record).memory as u64, setting: "memory" };
+        let traceback = traceback.unwrap_or_default();
+        if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id) {
+            return Error::Limit { which, value, setting, traceback };
         }
-        Error::Script {
-            message: message.unwrap_or_default(),
-            code,
-            traceback: traceback.unwrap_or_default(),
-            source: (*record).take_error(id),
+        Error::Script { message: message.unwrap_or_default(), code, traceback, source: (*record).take_error(id) }
+    }
+}
+
+/// The limit that an error of the guest's with this code is about. `own`: the limit's value, where it is a setting of the guest's.
+fn limit(record: &FiberRecord, code: Option<&str>, own: u64) -> Option<(Limit, u64, &'static str)> {
+    match code? {
+        "memory" => {
+            let (bytes, setting) = record.memory_limit();
+            Some((Limit::Memory, bytes as u64, setting))
         }
+        "memory_limit" => Some((Limit::Memory, own, "memory_limit")),
+        "stack" => Some((Limit::Stack, record.context.local.stack as u64, "stack")),
+        _ => None,
     }
 }
 
