@@ -29,7 +29,7 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         let failed = match ((*record).cancel, status as u32) {
             (Some(Cancel { target: None, reason, .. }), _) => Some((*record).cancel_error(reason)),
             (_, SS_OK) => None,
-            (_, SS_ERROR) => Some(script_error(record, values, count)),
+            (_, SS_ERROR) => Some(script_error(record, values, count, false)),
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
@@ -139,7 +139,7 @@ pub fn wake(waker: Option<Waker>) {
 ///
 /// As [`returned`].
 #[cold]
-pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, count: u32) -> Error {
+pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, count: u32, nested: bool) -> Error {
     // SAFETY: the caller's contract.
     unsafe {
         let mut run = Run::new(values, count);
@@ -151,7 +151,7 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
         let traceback = traceback.unwrap_or_default();
-        if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id) {
+        if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id, nested) {
             return Error::Limit { which, value, setting, traceback };
         }
         Error::Script { message: message.unwrap_or_default(), code, traceback, source: (*record).take_error(id) }
@@ -159,14 +159,15 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
 }
 
 /// The limit that an error of the guest's with this code is about. `own`: the limit's value, where it is a setting of the guest's.
-fn limit(record: &FiberRecord, code: Option<&str>, own: u64) -> Option<(Limit, u64, &'static str)> {
+fn limit(record: &FiberRecord, code: Option<&str>, own: u64, nested: bool) -> Option<(Limit, u64, &'static str)> {
     match code? {
         "memory" => {
             let (bytes, setting) = record.memory_limit();
             Some((Limit::Memory, bytes as u64, setting))
         }
         "memory_limit" => Some((Limit::Memory, own, "memory_limit")),
-        "stack" => Some((Limit::Stack, record.context.local.stack as u64, "stack")),
+        // In a nested call it is an error as others: on its way out through the guest it has to stay what it was.
+        "stack" if !nested => Some((Limit::Stack, record.context.local.stack as u64, "stack")),
         _ => None,
     }
 }
