@@ -18,6 +18,8 @@ use http::{Response, StatusCode};
 use super::body::{Body, Output};
 use super::page::Page;
 use super::workers::Post;
+use crate::call::job::Settings;
+use crate::call::stats::Stats;
 use crate::{Error, Limit};
 
 /// Chunks that wait for a client: one to write and one behind it. The shim's buffer bounds their size.
@@ -37,6 +39,10 @@ pub struct Exchange {
     /// Since when it waits, until a worker has it.
     asked: Instant,
     taken: AtomicBool,
+    /// What a worker is called while it has it.
+    pub label: Option<String>,
+    /// Where a worker tells what it did for it.
+    pub stats: Option<Stats>,
 }
 
 /// The request's body, and what has been taken from it and not yet been read.
@@ -57,7 +63,7 @@ enum Stage {
 
 impl Exchange {
     /// Of a request; the response, or why there is none, comes out of the receiver.
-    pub fn new(mut page: Page) -> (Arc<Self>, oneshot::Receiver<Answer>) {
+    pub fn new(mut page: Page, settings: &Settings) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (to, answer) = oneshot::channel();
         let body = mem::take(page.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let exchange = Exchange {
@@ -68,6 +74,8 @@ impl Exchange {
             written: AtomicUsize::new(0),
             asked: Instant::now(),
             taken: AtomicBool::new(false),
+            label: settings.label.clone(),
+            stats: settings.stats.clone(),
         };
         (Arc::new(exchange), answer)
     }
@@ -286,7 +294,7 @@ mod tests {
     use futures_executor::block_on;
 
     fn exchange(body: Body) -> (Arc<Exchange>, oneshot::Receiver<Answer>) {
-        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")))
+        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")), &Settings::default())
     }
 
     fn bytes(text: &'static str) -> Bytes {

@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use sidestack::{Error, Limit, Script};
 
-use super::{App, Asked, Line, Reply, boxed, failed};
+use super::{App, Asked, Did, Line, Reply, boxed, failed};
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::site::Site;
@@ -35,11 +35,12 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
     let request = Request { parts: &parts, body: &body, remote };
     let mut call = script.call::<Answer>("default", request).label(line.label());
     let stats = call.stats();
+    line.stats = Some(Did { stats: stats.clone(), calls: true });
     let fits = |answer: Answer| {
         let limit = Error::limit(Limit::Response, app.max_response as u64, "max_response");
         if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
     };
-    let reply = match call.await.and_then(fits) {
+    match call.await.and_then(fits) {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
@@ -48,9 +49,7 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
             }
         },
         Err(error) => failed(app, site, &error, Some(&stats), line),
-    };
-    line.add_stats(&stats);
-    reply
+    }
 }
 
 /// The whole body, or the status and message that refuse it.

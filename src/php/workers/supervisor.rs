@@ -18,6 +18,7 @@ use super::{Exchange, Post, Seat, Waiting, stopped};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
+use crate::call::stats::Stats;
 use crate::error::{Limit, refused};
 use crate::php::call::run;
 use crate::value::Results;
@@ -31,6 +32,13 @@ pub struct Plan {
     pub deadline: Option<Duration>,
     pub queue_timeout: Option<Duration>,
     pub memory: Option<usize>,
+}
+
+impl Plan {
+    /// What the fiber of a worker is called.
+    pub fn name(&self, index: usize) -> String {
+        format!("worker {index} of {}", self.script.display())
+    }
 }
 
 /// The way to the supervisor.
@@ -236,6 +244,7 @@ impl Supervisor {
             due: std::sync::Mutex::default(),
             events: self.events.clone(),
             worker: (number, index),
+            before: std::sync::Mutex::default(),
         };
         let seat = Arc::new(Seat::worker(post));
         let end = Arc::new(End {
@@ -249,7 +258,9 @@ impl Supervisor {
             // A worker's time is not limited, only that of its requests.
             deadline: Some(Duration::MAX),
             memory: self.plan.memory,
-            label: Some(format!("worker {index} of {}", self.plan.script.display())),
+            label: Some(self.plan.name(index)),
+            // So that its waits are measured: it tells pages of theirs.
+            stats: Some(Stats { call: Arc::default(), own: true }),
             ..Settings::default()
         };
         match run(self.dispatch.clone(), &self.plan.script, seat.clone(), settings, end.clone()) {
