@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use sidestack::php::{Body, Page, PageCall, Workers};
 use sidestack::{Engine, Error, Limit, Php};
 
+use crate::body::Lingering;
 use crate::cli::{Ini, Serve};
 use crate::guest;
 use crate::handler::script::MARGIN;
@@ -199,6 +200,7 @@ async fn run(
     line: &mut Line,
 ) -> Reply {
     let Asked { parts, body, remote, local } = asked;
+    let body = Lingering::new(body);
     if too_large(&parts, app.max_body) {
         let mut reply = plain(413, "the request's body is too large\n".into()).map(boxed);
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
