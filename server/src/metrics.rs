@@ -86,13 +86,11 @@ impl Collector for Interpreters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = self.0.engine().metrics();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let abandoned = usize::try_from(now.abandoned).unwrap_or(usize::MAX);
         for (name, help, value) in [
             ("interpreters", "Interpreters", now.interpreters),
             ("fibers", "Fibers alive", now.fibers),
             ("stacks_in_use", "C stacks in use, those of interpreters' own work included", now.stacks),
             ("calls_queued", "Calls that wait for a fiber", now.queued),
-            ("interpreters_abandoned", "Interpreters that were lost with their memory", abandoned),
         ] {
             let gauge = ConstGauge::new(count(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -267,6 +268,10 @@ fn the_admin_address_answers_what_it_says() {
     let metrics = ask(admin, "/metrics");
     assert!(metrics.header("content-type").expect("a type").starts_with("application/openmetrics-text"));
     assert!(metrics.body.ends_with("# EOF\n") && metrics.body.contains("# HELP sidestack_fibers"), "{}", metrics.body);
+    let types = metrics.body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families: Vec<_> = types.map(|line| line.split(' ').next()).collect();
+    let different: HashSet<_> = families.iter().collect();
+    assert_eq!(different.len(), families.len(), "each once: {families:?}");
     // A script's own codes do not become labels.
     assert_eq!(metric(admin, "sidestack_errors_total{kind=\"script\"}"), 1.0);
     assert_eq!(ask(admin, "/healthz").body, "ok\n");

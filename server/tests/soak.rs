@@ -2,7 +2,7 @@
 //! memory nor descriptors grow.
 //!
 //! `SIDESTACK_SOAK=SECONDS` says for how long (default 60, warming up not counted). They are ignored unless asked for:
-//! `./test.sh soak` for Lua; `./test.sh php` has the same with PHP.
+//! `SIDESTACK_SOAK=1800 ./test.sh soak` for half an hour of Lua; `./test.sh php` has the same with PHP.
 
 #[path = "soak/client.rs"]
 mod client;

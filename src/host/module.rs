@@ -62,8 +62,9 @@ impl Module {
     /// Adds a leaf: a closure that runs on the fiber's own stack, right where the script calls it, at a small part of what
     /// the move to the thread's stack and back costs. For what is called very often and does very little.
     ///
-    /// It takes up to four integers, floats or `bool`s and returns one, or nothing. Elsewhere (arguments that have to be
-    /// converted, or are wrong; a call from host code) it runs as an ordinary function does, and says the same.
+    /// It takes up to four numbers (`i8` to `i64`, `u8` to `u32`, `f32`, `f64`) or `bool`s and returns one, or nothing.
+    /// Elsewhere (arguments that have to be converted, or are wrong; a call from PHP, or from host code) it runs as an
+    /// ordinary function does, and says the same.
     ///
     /// # Safety
     ///

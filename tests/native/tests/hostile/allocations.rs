@@ -130,8 +130,8 @@ fn of_a_lua_call() {
         let script = block_on(engine.load_text("turn", SCRIPT)).expect("a script");
         let call = |n: i64| block_on(script.call::<String>("default", n));
         let right = call(21).expect("without failures");
-        // What the first calls made is there.
         let kept = || block_on(engine.eval::<f64>("collectgarbage() collectgarbage() return collectgarbage('count')"));
+        // What the first calls made is there.
         for _ in 0..5 {
             call(21).expect("without failures");
         }
@@ -142,11 +142,13 @@ fn of_a_lua_call() {
             || {
                 until("its fibers are gone", || engine.metrics().fibers == 0);
                 assert_eq!(call(21).expect("the next call"), right);
+                // Collections for want of memory run no finalizers: what waits for them would fill tables that stay large.
+                kept().expect("a size");
             },
         );
         assert!(failures > 300 && errors > 150, "{failures} failures, {errors} errors");
-        let after = kept().expect("a size");
-        assert!(after < before + 64.0, "{before} KiB before, {after} KiB after");
+        // With an object goes what it held, a function say, soon after.
+        until("its heap is as before", || kept().expect("a size") < before + 4.0);
         until("objects and futures are gone", || live.load(Ordering::Acquire) == 0);
         assert_eq!(engine.metrics().quarantined, 0);
         say(&format!("Lua: {failures} failed allocations, {errors} memory errors"));
