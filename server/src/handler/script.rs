@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use sidestack::{Call, Error, Limit, Script};
 
-use super::{App, Asked, Line, Reply, boxed, failed};
+use super::{App, Asked, Did, Line, Reply, boxed, failed};
 use crate::body::linger;
 use crate::request::Request;
 use crate::response::{Answer, plain};
@@ -36,11 +36,12 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
     let request = Request { parts: &parts, body: &body, remote };
     let mut call = script.call::<Answer>("default", request).label(line.label());
     let stats = call.stats();
+    line.stats = Some(Did { stats: stats.clone(), calls: true });
     let fits = |answer: Answer| {
         let limit = Error::Limit { which: Limit::Response, value: app.max_response as u64, setting: "max_response" };
         if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
     };
-    let reply = match queued(app, call).await.and_then(fits) {
+    match queued(app, call).await.and_then(fits) {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
@@ -49,9 +50,7 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
             }
         },
         Err(error) => failed(app, site, &error, Some(&stats), line),
-    };
-    line.add_stats(&stats);
-    reply
+    }
 }
 
 /// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
