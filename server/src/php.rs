@@ -14,6 +14,7 @@ use hyper::http::request::Parts;
 use sidestack::php::{Body, Page, Workers};
 use sidestack::{Engine, Error, Php};
 
+use crate::body::Lingering;
 use crate::cli::{Ini, Serve};
 use crate::guest;
 use crate::handler::{App, Asked, Did, Line, Reply, boxed, failed};
@@ -216,6 +217,7 @@ async fn run(
     line: &mut Line,
 ) -> Reply {
     let Asked { parts, body, remote, local } = asked;
+    let body = Lingering::new(body);
     if too_large(&parts, app.max_body) {
         let mut reply = plain(413, app.body_too_large() + "\n").map(boxed);
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

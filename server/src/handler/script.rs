@@ -10,12 +10,10 @@ use hyper::header::{CONNECTION, HeaderValue};
 use sidestack::{Error, Limit, Script};
 
 use super::{App, Asked, Did, Line, Reply, boxed, failed};
+use crate::body::linger;
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::site::Site;
-
-/// How long a client may go on sending a body that is refused, so that it reads the refusal.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a body may take where requests have no deadline.
 const BODY: Duration = Duration::from_secs(60);
@@ -90,10 +88,4 @@ async fn gather(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hype
         bytes.extend_from_slice(&data);
     }
     Ok(Some(bytes.freeze()))
-}
-
-/// Reads and forgets for a while.
-async fn linger(mut body: Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER, all).await;
 }
