@@ -20,9 +20,7 @@ enum ss_status {
 
 /*
  * An error is four values, in both directions: code (STRING or NIL), message (STRING), traceback (STRING or NIL) and the
- * id by which the host finds its original error again (INT, 0: none). To the host the code "memory" says that the fiber holds
- * more than its call may; with the message "memory_limit", more than a setting of that name of the script's, of so many
- * bytes (INT), allows.
+ * id by which the host finds its original error again (INT, 0: none).
  */
 enum { SS_ERROR_VALUES = 4 };
 

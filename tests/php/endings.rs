@@ -13,7 +13,9 @@ fn fails(engine: &Engine, text: &str) -> (Option<String>, String) {
     assert_eq!(engine.metrics().quarantined, 0);
     match error {
         Error::Script { message, code, .. } => (code, message),
-        Error::Limit { which: Limit::Memory, value, setting } => (Some("memory".into()), format!("{value} {setting}")),
+        Error::Limit { which: Limit::Memory, value, setting, .. } => {
+            (Some("memory".into()), format!("{value} {setting}"))
+        }
         error => panic!("{error:?}"),
     }
 }
@@ -81,7 +83,10 @@ fn a_calls_memory_bounds_memory_limit() {
     assert_eq!(own, (Some("memory".into()), "4194304 memory_limit".into()));
     let text = "ini_set('memory_limit', '-1'); $a = str_repeat('x', 16 << 20);";
     let error = block_on(engine.eval::<()>(text).memory(12 << 20)).expect_err("its own call's limit");
-    assert!(matches!(error, Error::Limit { which: Limit::Memory, value: 12_582_912, setting: "memory" }), "{error:?}");
+    assert!(
+        matches!(error, Error::Limit { which: Limit::Memory, value: 12_582_912, setting: "call_memory", .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -92,6 +97,32 @@ fn recursion_is_an_error_that_can_be_caught() {
                 function f() { return array_map('f', [1]); }
                 try { f(); return 'no'; } catch (Error $e) { return substr($e->getMessage(), 0, 23); }";
     assert_eq!(gives::<String>(&engine, text), "Maximum call stack size");
+}
+
+/// Uncaught, each limit is named with its value and its setting, and with the script's line.
+#[test]
+fn limits_name_their_values_and_settings() {
+    let engine = builder().memory(512 << 20).call_memory(256 << 20).stack(1 << 20).build().expect("an engine");
+    let deep = "ini_set('memory_limit', '256M');
+                function f() { return array_map('f', [1]); } f();";
+    for (text, limit) in [
+        (deep, "stack limit of 1048576 bytes reached (setting: stack)"),
+        (
+            "ini_set('memory_limit', '4M');\n$a = str_repeat('x', 16 << 20);",
+            "memory limit of 4194304 bytes reached (setting: memory_limit)",
+        ),
+        (
+            "ini_set('memory_limit', '-1');\n$a = str_repeat('x', 300 << 20);",
+            "memory limit of 268435456 bytes reached (setting: call_memory)",
+        ),
+    ] {
+        let error = run::<()>(&engine, text).expect_err("it fails");
+        assert_eq!(error.to_string(), limit);
+        assert!(error.backtrace().to_string().contains(":2"), "{limit}: {}", error.backtrace());
+        assert_eq!(gives::<i64>(&engine, "1 + 1"), 2);
+    }
+    let failures = engine.metrics().failures;
+    assert_eq!((failures.stack, failures.memory, failures.script_error), (1, 2, 0));
 }
 
 #[test]
