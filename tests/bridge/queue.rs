@@ -137,7 +137,11 @@ fn shutdown_reports_an_interpreter_that_is_stuck() {
     stage.logged(1);
     let begun = Instant::now();
     let metrics = block_on(engine.shutdown(Duration::from_millis(300)));
-    assert!(begun.elapsed() < Duration::from_millis(1300), "patience and a second: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(2300),
+        "patience and a second, and one for a busy machine: {:?}",
+        begun.elapsed()
+    );
     assert_eq!((metrics.stuck, metrics.interpreters), (1, 2));
     assert_eq!(engine.metrics().stuck, 1);
     let error = block_on(call).expect_err("its interpreter was left behind");
