@@ -81,7 +81,7 @@ impl Server {
                 all.push('\n');
             }
         });
-        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), stderr, folder: folder };
+        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), stderr, folder };
         let text = server.wait_for_text("http://");
         let address = text.split("http://").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
         server.address = address.parse().expect("an address");
