@@ -14,7 +14,7 @@ impl<I: Interpreter> Worker<I> {
     /// Tells the fiber's caller and leaves the loop for `thread`, by a panic that nothing on the way stops.
     #[cold]
     pub(super) fn faulted(&mut self, index: u32) -> ! {
-        let mut crash = self.attached.crash();
+        let mut crash = self.attached.crash(self.settings.stack);
         let (_, to) = self.books().leave(index as usize);
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
