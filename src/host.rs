@@ -16,6 +16,7 @@ pub mod registry;
 pub mod reply;
 pub mod timer;
 
+pub(crate) use args::Done;
 pub use args::{Ext, FromCall, Rest, State};
 pub use cx::Cx;
 pub use function::HostFn;

@@ -185,5 +185,7 @@ void ssphp_throw(const char *code, const char *format, ...) {
 /* [fiber; no; raises] */
 void ssphp_kill(void) {
   if (EG(exception) != NULL) zend_clear_exception();
+  /* The engine works between two scripts (it makes the message of what nobody caught): no frame is there to be unwound. */
+  if (EG(current_execute_data) == NULL) zend_bailout();
   zend_throw_unwind_exit();
 }

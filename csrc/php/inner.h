@@ -77,6 +77,7 @@ struct ssphp {
   ssphp_run *run;        /* the fiber that runs, or ran last */
   ssphp_slot *slots;
   uint32_t nslots, slots_cap, free_slot;
+  HashTable *folders; /* NULL: none is known; see folders.c */
   ssphp_script *scripts;
   uint32_t nscripts;
   size_t memory, used;

@@ -7,7 +7,7 @@
 #include "ext/standard/head.h"
 #include "php_main.h"
 
-enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, FUNCTIONS };
+enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
 
 /* ---- crossing ---- */
 
@@ -17,7 +17,7 @@ static int64_t function_id(enum function which) {
   static __thread int64_t ids[FUNCTIONS];
   static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.head", "sidestack.page.write",
                                                "sidestack.page.finish",  "sidestack.page.last", "sidestack.page.read",
-                                               "sidestack.page.next"};
+                                               "sidestack.page.next",    "sidestack.page.log"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -248,4 +248,14 @@ size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length) {
     got += some;
   }
   return got;
+}
+
+/* ---- the log ---- */
+
+int ssphp_log(int level, const char *message) {
+  ss_value args[] = {{SS_INT, 0, {.integer = level}}, text_value(message, strlen(message))};
+  ss_call call;
+  int status = cross(LOG, args, 2, &call);
+  ss_host_end(&call);
+  return status == SS_OK;
 }

@@ -81,6 +81,9 @@ void ssphp_page_finish(ssphp_page *page, int last);
 /* Reads the request's body: as many bytes as there are, up to `length`. [fiber; may suspend; no] */
 size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length);
 
+/* A line of PHP's log, with its severity as in syslog.h. 0: the host does not take it. [fiber; no; no] */
+int ssphp_log(int level, const char *message);
+
 /* What scripts get besides PHP's own functions: functions.c. */
 extern const zend_function_entry ssphp_page_functions[];
 

@@ -37,6 +37,18 @@ static void push_base(void) {
   EG(current_execute_data) = frame;
 }
 
+/* Something at a run's beginning that may find memory short: then the run leaves its request. [fiber; may suspend; no] */
+static bool has_memory_for(ssphp_run *run, void (*begin)(void)) {
+  volatile bool good = true;
+  zend_first_try {
+    begin();
+  } zend_catch {
+    good = false;
+  } zend_end_try();
+  if (!good) ssphp_request_leave(run);
+  return good;
+}
+
 /* [fiber; may suspend; no] */
 bool ssphp_request_begin(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -57,34 +69,25 @@ bool ssphp_request_begin(ssphp_run *run) {
   }
   PG(during_request_startup) = 0;
   ssphp_memory_limit();
-  volatile bool good = true;
-  zend_first_try {
-    push_base();
-  } zend_catch {
-    good = false;
-  } zend_end_try();
-  if (!good) ssphp_request_leave(run);
-  return good;
+  return has_memory_for(run, push_base);
+}
+
+/* What a fiber beside the request's first has of its own. [fiber; no; may raise: memory] */
+static void push_stack(void) {
+  zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
+  EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
+  EG(current_fiber_context)->status = ZEND_FIBER_STATUS_RUNNING;
+  push_base();
 }
 
 /* [fiber; no; no] */
 bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
-  volatile bool good = true;
   ssphp_load(run->home, context);
   run->context = context;
   context->fibers++;
   ssphp_occupy_anew(run);
   ssphp_timer_enter(run);
-  zend_first_try {
-    zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
-    EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
-    EG(current_fiber_context)->status = ZEND_FIBER_STATUS_RUNNING;
-    push_base();
-  } zend_catch {
-    good = false;
-  } zend_end_try();
-  if (!good) ssphp_request_leave(run);
-  return good;
+  return has_memory_for(run, push_stack);
 }
 
 /* [fiber; may suspend; no] */

@@ -9,6 +9,7 @@
  */
 #include "context.h"
 #include "errors.h"
+#include "folders.h"
 #include "host.h"
 #include "memory.h"
 #include "refs.h"
@@ -219,6 +220,7 @@ void ssphp_entry(void *argument) {
       break;
     case SSPHP_STOP:
       end_open_requests(run);
+      ssphp_folders_free(run->home);
       ssphp_contexts_trim(run->home, 0);
       break;
     default:

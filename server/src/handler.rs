@@ -187,6 +187,16 @@ pub struct Line {
     pub status: u16,
     /// What more there is to say.
     pub note: String,
+    /// What its call did, for the end of the line.
+    pub stats: Option<Did>,
+}
+
+/// What a request's call did.
+pub struct Did {
+    /// It is filled in when the call ends.
+    pub stats: Arc<CallStats>,
+    /// Whether the number of host calls is worth telling.
+    pub calls: bool,
 }
 
 impl Line {
@@ -201,6 +211,7 @@ impl Line {
             begun: Instant::now(),
             status: 499,
             note: String::new(),
+            stats: None,
         }
     }
 
@@ -210,18 +221,13 @@ impl Line {
     }
 }
 
-impl Line {
-    /// What its call did, where it did anything.
-    pub fn add_stats(&mut self, stats: &CallStats) {
-        let calls = stats.host_calls();
-        if calls == 0 {
-            return;
-        }
-        let gap = if self.note.is_empty() { "" } else { "  " };
-        let waited = stats.waited();
-        let waited = if waited.is_zero() { String::new() } else { format!(", waited {}", show_time(waited)) };
-        let calls = count(usize::try_from(calls).unwrap_or(usize::MAX), "host call");
-        self.note.push_str(&format!("{gap}{calls}{waited}"));
+impl Did {
+    /// In words, as far as it did anything.
+    fn say(&self) -> String {
+        let (calls, waited) = (self.stats.host_calls(), self.stats.waited());
+        let calls = (self.calls && calls > 0).then(|| count(usize::try_from(calls).unwrap_or(usize::MAX), "host call"));
+        let waited = (!waited.is_zero()).then(|| format!("waited {}", show_time(waited)));
+        calls.into_iter().chain(waited).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -231,7 +237,10 @@ impl Drop for Line {
         self.app.metrics.answered(self.status, self.begun.elapsed());
         if !self.app.quiet {
             let note = if self.status == 499 { "the client went away" } else { &self.note };
-            self.app.output.request(&self.method, &self.target, self.status, self.begun.elapsed(), note);
+            let did = self.stats.as_ref().filter(|_| self.status != 499).map(Did::say).unwrap_or_default();
+            let gap = if note.is_empty() || did.is_empty() { "" } else { "  " };
+            let note = format!("{note}{gap}{did}");
+            self.app.output.request(&self.method, &self.target, self.status, self.begun.elapsed(), &note);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, LONG, Server, sidestack};
+use common::{Client, Folder, LONG, Server, metric, sidestack};
 use nix::sys::signal::Signal;
 
 const ADMIN: [&str; 4] = ["--admin", "127.0.0.1:0", "--deadline", "none"];
@@ -60,13 +60,6 @@ fn fibers_until(admin: SocketAddr, good: impl Fn(&str) -> bool) -> String {
 fn line<'a>(table: &'a str, label: &str) -> Vec<&'a str> {
     let line = table.lines().find(|line| line.ends_with(label)).unwrap_or_else(|| panic!("no {label} in\n{table}"));
     line.split_whitespace().collect()
-}
-
-/// A sample of `/metrics`; 0 where there is none yet.
-fn metric(admin: SocketAddr, name: &str) -> f64 {
-    let body = ask(admin, "/metrics").body;
-    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or(0.0)
 }
 
 #[test]

@@ -89,6 +89,11 @@ impl Work {
         }
     }
 
+    /// Whether it begins something of its own, and so can wait for a turn or another incarnation.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. })
+    }
+
     /// Whether it is a task that a script started: its results stay among scripts.
     pub fn is_task(&self) -> bool {
         matches!(self, Work::Function { by_reference: true, .. })

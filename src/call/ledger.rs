@@ -69,8 +69,7 @@ impl Times {
     /// How long a job may wait for a fiber, and whether that is the queue's limit rather than its deadline.
     fn of_waiting(self, job: &Job) -> (Option<Duration>, bool) {
         // An interpreter's own loads and tasks do not queue up.
-        let queue =
-            self.queue.filter(|_| matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. }));
+        let queue = self.queue.filter(|_| job.work.is_call());
         match (job.settings.deadline.or(self.deadline), queue) {
             (Some(deadline), Some(queue)) if deadline <= queue => (Some(deadline), false),
             (_, Some(queue)) => (Some(queue), true),

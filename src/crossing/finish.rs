@@ -8,7 +8,8 @@ use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
 use crate::call::job::Completion;
 use crate::call::stats::Stats;
-use crate::host::record::{Cancel, FiberRecord, Waits};
+use crate::host::Done;
+use crate::host::record::{Cancel, FiberRecord};
 use crate::value::{Bytes, Results, Run};
 use crate::{Error, Limit};
 
@@ -85,13 +86,12 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
 unsafe fn tell_stats(record: *mut FiberRecord) {
     // SAFETY: passed on from `returned`.
     unsafe {
-        let Some(Stats { call, own }) = &FiberRecord::context(record).caller.stats else { return };
-        call.add_host_calls((*record).host_calls);
+        let context = FiberRecord::context(record);
+        let Some(Stats { call, own }) = &context.caller.stats else { return };
+        let done = Done::of(context);
+        call.add_host_calls(done.host_calls);
         if *own {
-            let Waits { total, last, .. } = (*record).waits;
-            let registry = &FiberRecord::context(record).local.registry;
-            let named = |(function, took)| Some((registry.name(function)?.to_owned(), took));
-            call.set_waits(total, last.and_then(named));
+            call.set_waits(done.waited, done.last);
         }
     }
 }

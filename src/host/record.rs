@@ -5,7 +5,7 @@
 //! in one place: in one host call or at the end of a slice. Only an event for that place resumes it; an event for another
 //! call waits in that call's record until control comes back to its frame.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,12 +36,14 @@ pub struct Context {
     pub caller: Caller,
     /// What the last host call that asked for a `Cx` shared with it.
     pub last_cx: RefCell<Option<Rc<CallShared>>>,
+    /// What the fiber has done.
+    pub tally: Tally,
 }
 
 impl Context {
     /// A fiber's of this interpreter, for this call.
     pub fn new(local: Rc<Local>, caller: Caller) -> Rc<Self> {
-        Rc::new(Context { local, caller, last_cx: RefCell::default() })
+        Rc::new(Context { local, caller, last_cx: RefCell::default(), tally: Tally::default() })
     }
 }
 
@@ -62,6 +64,15 @@ pub struct Caller {
     pub detect_deadlock: bool,
     /// Somebody wants to know what its call does.
     pub stats: Option<Stats>,
+}
+
+/// What a fiber has done so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Host calls begun.
+    pub host_calls: Cell<u64>,
+    /// How long it waited in them, where somebody wants to know.
+    pub waits: Cell<Waits>,
 }
 
 /// How long a fiber waited in host calls.
@@ -180,10 +191,6 @@ pub struct FiberRecord {
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
-    /// Host calls begun.
-    pub host_calls: u64,
-    /// How long it waited in them, where somebody wants to know.
-    pub waits: Waits,
     /// Of its C stack: base and lowest usable address.
     pub bounds: (usize, usize),
     /// Where a walk of its C frames begins while it does not run; 0: it has not begun.

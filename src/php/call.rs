@@ -18,9 +18,11 @@ use super::exchange::{Answer, Exchange, Seat};
 use super::page::Page;
 use super::workers::Desk;
 use crate::Error;
+use crate::call::CallStats;
 use crate::call::future::submit;
 use crate::call::inbox::Inbox;
 use crate::call::job::{Completion, Dispatch, Job, Over, Settings, Source, Target, Work};
+use crate::call::stats::Stats;
 use crate::value::{Flat, Results};
 
 /// A page: a future of its response, whose body comes while the script runs.
@@ -78,9 +80,19 @@ impl PageCall {
         self.settings(|settings| settings.memory = Some(bytes))
     }
 
-    /// As [`Call::label`](crate::Call::label). Not for workers.
+    /// As [`Call::label`](crate::Call::label). A worker's fiber has it for as long as it has the page.
     pub fn label(self, label: impl Into<String>) -> Self {
         self.settings(|settings| settings.label = Some(label.into()))
+    }
+
+    /// As [`Call::stats`](crate::Call::stats); what a page reads and writes are host calls too. A worker's are filled in when it
+    /// ends the response, without its tasks.
+    pub fn stats(&mut self) -> Arc<CallStats> {
+        let stats = Arc::<CallStats>::default();
+        if let State::New { settings, .. } = &mut self.0 {
+            settings.stats = Some(Stats { call: stats.clone(), own: true });
+        }
+        stats
     }
 
     /// Whether it has got a fiber: if not, it waits in a queue, and dropping it leaves nothing begun.
@@ -117,7 +129,7 @@ impl Future for PageCall {
 
 fn start(to: To, page: Page, settings: Settings) -> Result<(oneshot::Receiver<Answer>, Begun), Error> {
     let script = page.script.clone();
-    let (exchange, answer) = Exchange::new(page);
+    let (exchange, answer) = Exchange::new(page, &settings);
     let begun = match to {
         To::Engine(dispatch) => {
             let end = Arc::new(PageEnd { exchange: exchange.clone(), index: AtomicU64::new(0), id: AtomicU64::new(0) });

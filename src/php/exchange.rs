@@ -18,6 +18,8 @@ use super::body::{Body, Output};
 use super::page::Page;
 use super::workers::Post;
 use crate::Error;
+use crate::call::job::Settings;
+use crate::call::stats::Stats;
 
 /// Chunks that wait for a client: one to write and one behind it. The shim's buffer bounds their size.
 const CHUNKS: usize = 2;
@@ -32,6 +34,10 @@ pub struct Exchange {
     stage: Mutex<Stage>,
     failure: Mutex<Option<Error>>,
     taken: AtomicBool,
+    /// What a worker is called while it has it.
+    pub label: Option<String>,
+    /// Where a worker tells what it did for it.
+    pub stats: Option<Stats>,
 }
 
 /// The request's body, and what has been taken from it and not yet been read.
@@ -52,7 +58,7 @@ enum Stage {
 
 impl Exchange {
     /// Of a request; the response, or why there is none, comes out of the receiver.
-    pub fn new(mut page: Page) -> (Arc<Self>, oneshot::Receiver<Answer>) {
+    pub fn new(mut page: Page, settings: &Settings) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (to, answer) = oneshot::channel();
         let body = mem::take(page.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let exchange = Exchange {
@@ -61,6 +67,8 @@ impl Exchange {
             stage: Mutex::new(Stage::Held { to, head: None, body: Bytes::new() }),
             failure: Mutex::default(),
             taken: AtomicBool::new(false),
+            label: settings.label.clone(),
+            stats: settings.stats.clone(),
         };
         (Arc::new(exchange), answer)
     }
@@ -257,7 +265,7 @@ mod tests {
     use futures_executor::block_on;
 
     fn exchange(body: Body) -> (Arc<Exchange>, oneshot::Receiver<Answer>) {
-        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")))
+        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")), &Settings::default())
     }
 
     fn bytes(text: &'static str) -> Bytes {

@@ -22,7 +22,9 @@ use super::exchange::{Exchange, Seat};
 use super::page::Page;
 use crate::Error;
 use crate::call::job::Dispatch;
+use crate::call::stats::Stats;
 use crate::error::refused;
+use crate::host::{Cx, Done};
 use supervisor::{Event, Events, Plan};
 
 /// The configuration of worker scripts: [`Engine::workers`](crate::Engine::workers).
@@ -171,12 +173,16 @@ pub struct Post {
     events: Events,
     /// What the supervisor calls it.
     worker: (u64, usize),
+    /// What its fiber had done when the page that it has began.
+    before: Mutex<Done>,
 }
 
 impl Post {
     /// Gives the last page up and waits for the next. False: the worker is to end.
-    pub async fn next(&self, seat: &Seat) -> bool {
+    pub async fn next(&self, seat: &Seat, cx: &Cx) -> bool {
         *self.due() = None;
+        let name = self.plan.name(self.worker.1);
+        cx.rename(name.clone());
         // The SAPI has ended its response.
         if let Some(page) = seat.put(None) {
             page.end(Ok(()));
@@ -197,6 +203,7 @@ impl Post {
                 continue;
             }
             page.take();
+            cx.rename(format!("{} ({name})", page.label.as_deref().unwrap_or("a page")));
             self.served.fetch_add(1, Ordering::Relaxed);
             *self.due() = self.plan.deadline.and_then(|after| Instant::now().checked_add(after));
             seat.put(Some(page));
@@ -204,9 +211,28 @@ impl Post {
         }
     }
 
+    /// The page begins.
+    pub fn begin(&self, done: Done) {
+        *self.before() = done;
+    }
+
+    /// The page's response ends: what its fiber did for it is told to who asked.
+    pub fn tell(&self, page: &Exchange, fiber: u64, done: &Done) {
+        let Some(Stats { call, .. }) = &page.stats else { return };
+        let before = self.before();
+        let waited = done.waited.saturating_sub(before.waited);
+        call.begun(fiber);
+        call.add_host_calls(done.host_calls.saturating_sub(before.host_calls));
+        call.set_waits(waited, done.last.clone().filter(|_| !waited.is_zero()));
+    }
+
     /// Pages so far.
     fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    fn before(&self) -> std::sync::MutexGuard<'_, Done> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn due(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {

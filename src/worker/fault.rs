@@ -20,7 +20,7 @@ impl<I: Interpreter> Worker<I> {
             // Host futures first, as at any end.
             // SAFETY: the fiber is suspended for ever, and this is the worker loop.
             unsafe { finish::end_calls(&raw mut fiber.record) };
-            crash.label.clone_from(&fiber.record.context.caller.label);
+            crash.label = self.local.inbox.roster.label(fiber.record.key.id);
             self.local.inbox.outcomes.count(failure(crash.signal));
             if let Some(mut job) = fiber.record.job.take() {
                 job.completion = completion;

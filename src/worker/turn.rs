@@ -12,7 +12,7 @@ use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
-use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::host::record::{FiberRecord, Reason, Suspended, Waits};
 use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
@@ -260,11 +260,13 @@ fn no_ticks(error: &io::Error) {
 unsafe fn begin_wait(record: *mut FiberRecord) {
     // SAFETY: the caller's record, of a suspended fiber.
     unsafe {
-        if FiberRecord::context(record).caller.stats.is_some()
+        let context = FiberRecord::context(record);
+        if context.caller.stats.is_some()
             && let Suspended::Call(id) = (*record).suspended
             && let Some(place) = (*record).find(id)
         {
-            (*record).waits.since = Some(((*record).at(place).function, Instant::now()));
+            let since = Some(((*record).at(place).function, Instant::now()));
+            context.tally.waits.set(Waits { since, ..context.tally.waits.get() });
         }
     }
 }
@@ -273,10 +275,10 @@ unsafe fn begin_wait(record: *mut FiberRecord) {
 #[inline]
 unsafe fn end_wait(record: *mut FiberRecord) {
     // SAFETY: the caller's record.
-    let waits = unsafe { &mut (*record).waits };
-    if let Some((function, since)) = waits.since.take() {
+    let waits = unsafe { &FiberRecord::context(record).tally.waits };
+    let Waits { total, since, .. } = waits.get();
+    if let Some((function, since)) = since {
         let took = since.elapsed();
-        waits.total += took;
-        waits.last = Some((function, took));
+        waits.set(Waits { total: total + took, last: Some((function, took)), since: None });
     }
 }

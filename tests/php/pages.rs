@@ -140,3 +140,20 @@ fn fibers_in_pages_under_a_fast_tick() {
         }
     }
 }
+
+#[test]
+fn a_page_that_is_killed_while_php_tells_of_its_exception() {
+    // The engine makes that text with no frame of a script left: it takes longer than the page has.
+    let script = "<?php
+        try { while (true) {} } catch (Throwable) {}
+        for ($e = null, $i = 0; $i < 10000; $i++) $e = new Exception(str_repeat('x', 100), 0, $e);
+        throw $e;";
+    let site = Site::new(&[("a.php", script), ("b.php", "<?php echo 'goes on';")]);
+    let engine = builder().build().expect("an engine");
+    let page = |name| Page::new(site.file(name), Request::get(format!("/{name}")).body("".into()).expect("a request"));
+    let error =
+        block_on(engine.page(page("a.php")).deadline(Duration::from_millis(100))).expect_err("its time is over");
+    assert!(matches!(error, Error::Limit { which: sidestack::Limit::Deadline, .. }), "{error:?}");
+    assert_eq!(serve(&engine, page("b.php")).expect("a page").body, "goes on");
+    assert_eq!(engine.metrics().quarantined, 0);
+}

@@ -9,13 +9,11 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
 use sidestack::{Call, Error, Limit, Script};
 
-use super::{App, Asked, Line, Reply, boxed, failed};
+use super::{App, Asked, Did, Line, Reply, boxed, failed};
+use crate::body::linger;
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::site::Site;
-
-/// How long a client may go on sending a body that is refused, so that it reads the refusal.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a body may take where requests have no deadline.
 const BODY: Duration = Duration::from_secs(60);
@@ -38,11 +36,12 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
     let request = Request { parts: &parts, body: &body, remote };
     let mut call = script.call::<Answer>("default", request).label(line.label());
     let stats = call.stats();
+    line.stats = Some(Did { stats: stats.clone(), calls: true });
     let fits = |answer: Answer| {
         let limit = Error::Limit { which: Limit::Response, value: app.max_response as u64, setting: "max_response" };
         if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
     };
-    let reply = match queued(app, call).await.and_then(fits) {
+    match queued(app, call).await.and_then(fits) {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
@@ -51,9 +50,7 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
             }
         },
         Err(error) => failed(app, site, &error, Some(&stats), line),
-    };
-    line.add_stats(&stats);
-    reply
+    }
 }
 
 /// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
@@ -107,10 +104,4 @@ async fn gather(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hype
         bytes.extend_from_slice(&data);
     }
     Ok(Some(bytes.freeze()))
-}
-
-/// Reads and forgets for a while.
-async fn linger(mut body: Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER, all).await;
 }

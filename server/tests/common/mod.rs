@@ -249,6 +249,13 @@ impl Client {
     }
 }
 
+/// A sample of `/metrics`; 0 where there is none yet.
+pub fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let body = Client::to(admin).send("GET", "/metrics", &[], b"").body;
+    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or(0.0)
+}
+
 /// A finished `sidestack run`.
 pub struct Ran {
     pub status: Option<i32>,

@@ -186,3 +186,18 @@ fn a_deadline_is_504_and_a_crash_is_503_and_both_leave_the_server() {
         assert_eq!(get(&server, "/a.php").text(), "fine");
     }
 }
+
+#[test]
+fn a_refused_request_leaves_its_connection_whatever_its_body() {
+    let files = [("nap.php", "<?php sleep(5);"), ("a.php", "<?php echo 'never';")];
+    let server = serve(&files, &["--fibers", "1", "--queue-timeout", "100ms"]);
+    let mut busy = server.connect();
+    busy.write("GET", "/nap.php", &[], b"");
+    std::thread::sleep(Duration::from_millis(100));
+    let mut client = server.connect();
+    for _ in 0..5 {
+        // More than the kernel and the server take before anybody asks for it.
+        let refused = client.send("PUT", "/a.php", &[], &[b'x'; 500_000]);
+        assert_eq!((refused.status, refused.header("connection")), (503, None), "{}", refused.body);
+    }
+}

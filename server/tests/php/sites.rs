@@ -1,5 +1,7 @@
 //! Document roots: files, folders, the front controller.
 
+use std::time::{Duration, Instant};
+
 use crate::client::{fetch, get, request, serve, serve_folder, site};
 
 const INDEX: &str =
@@ -86,6 +88,63 @@ fn settings_come_from_the_command_line_php_ini_and_folders() {
     assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root");
     assert_eq!(get(&server, "/sub/show.php").text(), "77M 7 Europe/Berlin sub");
     assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root", "a request's settings end with it");
+}
+
+#[test]
+fn settings_of_folders_are_read_again_after_their_time() {
+    let write = |path: &std::path::Path, agent: &str| {
+        std::fs::write(path.join("sub/.user.ini"), format!("user_agent = {agent}\n")).expect("written");
+    };
+    // One second, never, and at once.
+    for (ttl, soon, later) in [("1", "old", "new"), ("300", "old", "old"), ("0", "new", "new")] {
+        let folder = site(&[("sub/show.php", "<?php echo ini_get('user_agent');")]);
+        let path = folder.path().to_path_buf();
+        write(&path, "old");
+        let server = serve_folder(folder, &["-d", &format!("user_ini.cache_ttl={ttl}")]);
+        let show = || get(&server, "/sub/show.php").text();
+        let begun = Instant::now();
+        assert_eq!(show(), "old");
+        write(&path, "new");
+        let seen = show();
+        assert!(seen == soon || ttl == "1" && begun.elapsed() > Duration::from_millis(900), "{ttl}: {seen}");
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(show(), later, "{ttl}");
+    }
+}
+
+/// What a newcomer gets wrong is said, and where.
+#[test]
+fn what_cannot_be_served_is_named() {
+    let folder = site(&[("empty/a.txt", "a"), ("index.php", "<?php echo ini_get('user_agent');")]);
+    let fails = |args: &[&str]| {
+        let listen = ["--listen", "127.0.0.1:0", "--threads", "1"];
+        let mut command = crate::common::sidestack();
+        command.current_dir(folder.path()).args(args).args(if args[0] == "serve" { &listen[..] } else { &[] });
+        let output = command.output().expect("the binary");
+        assert!(!output.status.success(), "{args:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (args, parts) in [
+        (&["serve", "none"][..], &["cannot read none: No such file"][..]),
+        (&["serve", "none.php"], &["cannot read none.php: No such file"]),
+        (&["serve", "empty/a.txt"], &["no guest runs `.txt` files", "PHP (`.php`)"]),
+        (&["serve", "empty", "--workers", "1"], &["the worker script", "empty/index.php", "--worker names another"]),
+        (&["serve", ".", "--php-ini", "none.ini"], &["cannot read none.ini: No such file"]),
+        (&["serve", ".", "--php-ini", "empty"], &["cannot read empty: Is a directory"]),
+        (&["serve", ".", "-d", "=64M"], &["`-d =64M` names no setting"]),
+        (&["serve", ".", "-d", "opcache.jit=tracing"], &["opcache.jit can be `function` or `disable` here"]),
+        (&["run", "empty"], &["empty is a folder", "`sidestack serve empty`"]),
+    ] {
+        let text = fails(args);
+        assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+    }
+    let path = folder.path().join("empty");
+    let mut server = crate::common::Server::start_at(&path, &["--threads", "1"], site(&[]));
+    assert!(server.wait_for_text("no index.php").contains("warn "));
+    assert_eq!((get(&server, "/a.txt").text().as_str(), get(&server, "/").status), ("a", 404));
+    // As PHP's own -d, it takes any text.
+    let server = serve_folder(folder, &["-d", "user_agent=(any; text)"]);
+    assert_eq!(get(&server, "/").text(), "(any; text)");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::{Exchange, Post, Seat, stopped};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
+use crate::call::stats::Stats;
 use crate::error::{Limit, refused};
 use crate::php::call::run;
 use crate::value::Results;
@@ -30,6 +31,13 @@ pub struct Plan {
     pub max_requests: u64,
     pub deadline: Option<Duration>,
     pub memory: Option<usize>,
+}
+
+impl Plan {
+    /// What the fiber of a worker is called.
+    pub fn name(&self, index: usize) -> String {
+        format!("worker {index} of {}", self.script.display())
+    }
 }
 
 /// The way to the supervisor.
@@ -222,6 +230,7 @@ impl Supervisor {
             due: std::sync::Mutex::default(),
             events: self.events.clone(),
             worker: (number, index),
+            before: std::sync::Mutex::default(),
         };
         let seat = Arc::new(Seat::worker(post));
         let end = Arc::new(End {
@@ -235,7 +244,9 @@ impl Supervisor {
             // A worker's time is not limited, only that of its requests.
             deadline: Some(Duration::MAX),
             memory: self.plan.memory,
-            label: Some(format!("worker {index} of {}", self.plan.script.display())),
+            label: Some(self.plan.name(index)),
+            // So that its waits are measured: it tells pages of theirs.
+            stats: Some(Stats { call: Arc::default(), own: true }),
             ..Settings::default()
         };
         match run(self.dispatch.clone(), &self.plan.script, seat.clone(), settings, end.clone()) {
