@@ -1,5 +1,6 @@
 //! Host functions: how they are declared, what they get, and what is known of a host call while it lasts.
 
+pub mod account;
 pub mod args;
 pub mod c_api;
 pub mod cx;

@@ -69,6 +69,8 @@ pub struct Worker<I: Interpreter> {
     ids: Ids,
     /// The most fibers that were alive at once since the guest's garbage was last collected.
     peak: usize,
+    /// Before then no garbage is collected for the sake of the host's memory.
+    next_collection: Option<Instant>,
     /// The period of ticks, in nanoseconds.
     tick: u64,
     /// When each fiber is next looked at, by index.

@@ -45,8 +45,6 @@ pub struct App {
     pub max_response: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
-    /// How long a request may wait for an interpreter.
-    pub queue_timeout: Option<Duration>,
     /// Clients see errors.
     pub dev: bool,
     /// No line per request.
@@ -70,6 +68,13 @@ pub struct Asked {
     /// Where the client came to.
     #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "only pages are told"))]
     pub local: SocketAddr,
+}
+
+impl App {
+    /// What a client is told whose request has a larger body than it may have.
+    pub fn body_too_large(&self) -> String {
+        format!("the request's body is too large: the limit is {} bytes (setting: max_body)", self.max_body)
+    }
 }
 
 /// Answers one request. Dropping the future, as when the client goes away, cancels a script's call.
@@ -160,7 +165,7 @@ fn note_failure(
 ) -> (Failure, String) {
     let failure = Failure::of(error);
     app.metrics.failed(error);
-    let mut text = failure.message.to_string();
+    let mut text = failure.message.clone();
     if failure.reported {
         let id = new_id();
         let about = format!("{}   id {id}", line.label());

@@ -11,13 +11,12 @@ use http_body_util::Limited;
 use hyper::Request;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
-use sidestack::php::{Body, Page, PageCall, Workers};
-use sidestack::{Engine, Error, Limit, Php};
+use sidestack::php::{Body, Page, Workers};
+use sidestack::{Engine, Error, Php};
 
 use crate::body::Lingering;
 use crate::cli::{Ini, Serve};
 use crate::guest;
-use crate::handler::script::MARGIN;
 use crate::handler::{App, Asked, Did, Line, Reply, boxed, failed};
 use crate::response::plain;
 use crate::site::Site;
@@ -152,6 +151,9 @@ impl Worker {
         if let Some(after) = options.deadline.0 {
             workers = workers.deadline(after);
         }
+        if let Some(after) = options.queue_timeout.0 {
+            workers = workers.queue_timeout(after);
+        }
         let workers =
             workers.start().await.with_context(|| format!("{} does not start as a worker", file.display()))?;
         Ok(Worker { file, workers })
@@ -217,13 +219,14 @@ async fn run(
     let Asked { parts, body, remote, local } = asked;
     let body = Lingering::new(body);
     if too_large(&parts, app.max_body) {
-        let mut reply = plain(413, "the request's body is too large\n".into()).map(boxed);
+        let mut reply = plain(413, app.body_too_large() + "\n").map(boxed);
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return reply;
     }
     let request = Request::from_parts(parts, Body::new(Limited::new(body, app.max_body)));
     let file = worker.map_or(file, |worker| worker.file.clone());
     let page = Page::new(file, request).document_root(&pages.root).path_info(path_info).remote(remote).local(local);
+    let page = page.max_response(app.max_response);
     let call = match worker {
         Some(worker) => worker.workers.page(page),
         None => pages.engine.page(page),
@@ -232,22 +235,9 @@ async fn run(
     let stats = call.stats();
     // Its own reads and writes are calls too, which say nothing.
     line.stats = Some(Did { stats: stats.clone(), calls: false });
-    match queued(app, call).await {
+    match call.await {
         Ok(response) => response.map(boxed),
         Err(error) => failed(app, site, &error, Some(&stats), line),
-    }
-}
-
-/// The outcome of a page, or a refusal if nobody took it up in time.
-async fn queued(app: &App, mut call: PageCall) -> Result<sidestack::php::Response, Error> {
-    let Some(limit) = app.queue_timeout else { return call.await };
-    match tokio::time::timeout(limit + MARGIN, &mut call).await {
-        Ok(outcome) => outcome,
-        Err(_) if call.has_fiber() => call.await,
-        Err(_) => {
-            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
-        }
     }
 }
 

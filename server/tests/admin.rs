@@ -254,6 +254,40 @@ fn the_queue_is_shown() {
     assert_eq!((metric(admin, "sidestack_fibers"), metric(admin, "sidestack_calls_queued")), (1.0, 1.0));
 }
 
+/// Each thing that may go wrong has its line, moved or not; the answer to who runs into a limit names it.
+#[test]
+fn each_failure_has_a_line() {
+    let script = "local ss = require 'sidestack'
+         local does = {
+           ['/deep'] = function() local function f() return (('x'):gsub('x', f)) end return f() end,
+           ['/spin'] = function() while true do end end,
+           ['/keep'] = function() local ch = ss.channel() while true do ch:send(('x'):rep(100000)) end end,
+         }
+         return function(request) return does[request.path]() end";
+    let flags = ["--threads", "1", "--cpu", "200ms", "--memory", "16MiB", "--stack", "128KiB"];
+    let (server, admin) = start(script, &flags);
+    for (path, status, kind, text) in [
+        ("/none", 500, "script_error", "internal server error (id "),
+        (
+            "/deep",
+            500,
+            "stack",
+            "the script recursed too deep: stack limit of 131072 bytes reached (setting: stack) (id ",
+        ),
+        ("/spin", 504, "cpu", "deadline exceeded: cpu limit of 200 ms reached (setting: cpu) (id "),
+        ("/keep", 503, "memory", "out of memory: memory limit of 16777216 bytes reached (setting: memory) (id "),
+    ] {
+        let answer = server.get(path);
+        assert!(answer.status == status && answer.body.starts_with(text), "{path}: {} {}", answer.status, answer.body);
+        assert_eq!(metric(admin, &format!("sidestack_failures_total{{kind=\"{kind}\"}}")), 1.0, "{path}");
+    }
+    let metrics = ask(admin, "/metrics").body;
+    let lines: Vec<_> = metrics.lines().filter(|line| line.starts_with("sidestack_failures_total{kind=")).collect();
+    assert_eq!(lines.len(), 25, "{lines:#?}");
+    let moved = lines.iter().filter(|line| !line.ends_with(" 0")).count();
+    assert_eq!(moved, 4, "{lines:#?}");
+}
+
 #[test]
 fn the_admin_address_answers_what_it_says() {
     let (server, admin) = start("return function() error { code = 'mine' } end", &[]);

@@ -241,7 +241,7 @@ unsafe fn results(
                     Err(e) => Err(Error::Convert { place: "result of a guest call".into(), message: e.to_string() }),
                 }
             }
-            SS_ERROR => Err(finish::script_error(record, values, count)),
+            SS_ERROR => Err(finish::script_error(record, values, count, true)),
             _ => Err(Error::Cancelled),
         }
     }

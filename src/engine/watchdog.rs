@@ -81,7 +81,7 @@ impl Watchdog {
         let held = turn.filter(|turn| turn.absence == absence).map_or(Duration::ZERO, |turn| turn.since.elapsed());
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let function = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
-        Some(Running { fiber: absence.fiber, held, function, thread: tenure.activity.thread() })
+        Some(Running { fiber: absence.fiber, held, function, thread: tenure.thread() })
     }
 
     /// How many were named, and the last of them.
@@ -157,8 +157,8 @@ impl Shared {
         inbox.set_hung(long.is_some());
         if let (Some(turn), Some(watched)) = (long, self.watched[interpreter].upgrade()) {
             let gone = watched.answer_overdue(turn.absence);
-            if due || gone {
-                let (runnable, cpu) = (is_runnable(tenure.thread), thread_cpu_of(tenure.thread));
+            if let Some(thread) = tenure.thread().filter(|_| due || gone) {
+                let (runnable, cpu) = (is_runnable(thread), thread_cpu_of(thread));
                 let ran = turn.cpu.replace(cpu).map_or(Duration::ZERO, |before| cpu.saturating_sub(before));
                 turn.overdue += if runnable { ran.min(step) } else { step };
             }

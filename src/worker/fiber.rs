@@ -129,7 +129,6 @@ impl<I: Interpreter> Fiber<I> {
                 status: 0,
                 cancel: None,
                 grace: Duration::ZERO,
-                memory: 0,
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,

@@ -162,6 +162,19 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
+    /// Completion beats a later cancel: what the host call gave that the fiber waited in reaches the guest first.
+    pub(super) fn pass_on_completion(&mut self, key: FiberKey) {
+        let Some(record) = self.record(key) else { return };
+        let begun = self.fibers[key.index as usize].as_ref().is_some_and(|fiber| fiber.begun);
+        // One that is ready, and is neither in a host call nor at the end of a turn, has what it waited for.
+        // SAFETY: as in `woken`.
+        let completed = begun && unsafe { (*record).suspended } == Suspended::No;
+        if let Some(at) = self.ready.iter().position(|next| *next == Next::Ready(key.index)).filter(|_| completed) {
+            self.ready.remove(at);
+            self.resume(key.index);
+        }
+    }
+
     /// Cancels the fiber of this id. Whether there is one.
     pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
         let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);

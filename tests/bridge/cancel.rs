@@ -206,6 +206,26 @@ fn a_host_calls_completion_beats_a_later_cancel() {
     assert_eq!(stage.log(), ["blocked", "dropped 1", "got 5"]);
 }
 
+/// The same where the fiber has to wait for its turn, because others are ready.
+#[test]
+fn a_host_calls_completion_beats_a_later_cancel_beside_a_busy_fiber() {
+    let stage = Stage::new();
+    let engine = stage.engine();
+    let busy = engine.spawn(engine.eval::<()>("while true do end")).expect("started");
+    for round in 1..=20 {
+        let text = format!("t.note('got ' .. t.wait({round}))");
+        let waiting = engine.spawn(engine.eval::<()>(&chunk(&text))).expect("started");
+        stage.arrived(round, 1);
+        stage.open(round, 5);
+        drop(waiting);
+        until("it has gone", || engine.metrics().fibers == 1);
+    }
+    drop(busy);
+    quiet(&engine);
+    let got = stage.log().iter().filter(|line| *line == "got 5").count();
+    assert_eq!(got, 20, "{:?}", stage.log());
+}
+
 #[test]
 fn a_host_function_may_drop_a_call_to_its_own_interpreter() {
     let stage = Stage::new();

@@ -71,6 +71,32 @@ fn recursion_is_an_error_that_can_be_caught() {
     assert_eq!(gives::<String>(&engine, text), "Maximum call stack size");
 }
 
+/// Uncaught, each limit is named with its value and its setting, and with the script's line.
+#[test]
+fn limits_name_their_values_and_settings() {
+    let engine = builder().memory(512 << 20).call_memory(256 << 20).stack(1 << 20).build().expect("an engine");
+    let deep = "ini_set('memory_limit', '256M');
+                function f() { return array_map('f', [1]); } f();";
+    for (text, limit) in [
+        (deep, "stack limit of 1048576 bytes reached (setting: stack)"),
+        (
+            "ini_set('memory_limit', '4M');\n$a = str_repeat('x', 16 << 20);",
+            "memory limit of 4194304 bytes reached (setting: memory_limit)",
+        ),
+        (
+            "ini_set('memory_limit', '-1');\n$a = str_repeat('x', 300 << 20);",
+            "memory limit of 268435456 bytes reached (setting: call_memory)",
+        ),
+    ] {
+        let error = run::<()>(&engine, text).expect_err("it fails");
+        assert_eq!(error.to_string(), limit);
+        assert!(error.backtrace().to_string().contains(":2"), "{limit}: {}", error.backtrace());
+        assert_eq!(gives::<i64>(&engine, "1 + 1"), 2);
+    }
+    let failures = engine.metrics().failures;
+    assert_eq!((failures.stack, failures.memory, failures.script_error), (1, 2, 0));
+}
+
 #[test]
 fn deep_structures_are_freed() {
     let engine = builder().build().expect("an engine");

@@ -14,7 +14,7 @@ use async_channel::{Receiver, Sender};
 use crossbeam_channel as threads;
 use futures_channel::oneshot;
 
-use super::{Exchange, Post, Seat, stopped};
+use super::{Exchange, Post, Seat, Waiting, stopped};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
@@ -30,6 +30,7 @@ pub struct Plan {
     pub count: usize,
     pub max_requests: u64,
     pub deadline: Option<Duration>,
+    pub queue_timeout: Option<Duration>,
     pub memory: Option<usize>,
 }
 
@@ -63,11 +64,20 @@ pub fn start(
     dispatch: Arc<dyn Dispatch>,
     plan: Plan,
     pages: Receiver<Arc<Exchange>>,
+    waiting: Option<Arc<Waiting>>,
     up: Told,
 ) -> std::io::Result<Events> {
     let (events, heard) = threads::unbounded();
-    let mut supervisor =
-        Supervisor { dispatch, plan, pages, events: events.clone(), generations: Vec::new(), next: 1, stopping: None };
+    let mut supervisor = Supervisor {
+        dispatch,
+        plan,
+        pages,
+        waiting,
+        events: events.clone(),
+        generations: Vec::new(),
+        next: 1,
+        stopping: None,
+    };
     std::thread::Builder::new().name("sidestack-workers".into()).spawn(move || {
         supervisor.new_generation(up);
         supervisor.run(&heard);
@@ -79,6 +89,7 @@ struct Supervisor {
     dispatch: Arc<dyn Dispatch>,
     plan: Plan,
     pages: Receiver<Arc<Exchange>>,
+    waiting: Option<Arc<Waiting>>,
     events: Events,
     /// The last one is the current one, or the one that boots; the others end.
     generations: Vec<Generation>,
@@ -123,6 +134,9 @@ impl Supervisor {
             }
             let now = Instant::now();
             self.end_overdue(now);
+            if let Some(waiting) = &self.waiting {
+                waiting.refuse_overdue(now);
+            }
             self.boot_due(now);
             self.generations.retain(|generation| generation.stop.is_some() || generation.runs());
             if self.generations.is_empty()
@@ -287,13 +301,15 @@ impl Supervisor {
         }
     }
 
-    /// When there is something to do, whatever it hears. A page that begins after now is due no earlier.
+    /// When there is something to do, whatever it hears. A page that begins, or comes, after now is due no earlier.
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let far = now + self.plan.deadline.unwrap_or(Duration::MAX).min(Duration::from_secs(3600));
+        let limits = [self.plan.deadline, self.plan.queue_timeout].into_iter().flatten();
+        let far = now + limits.fold(Duration::from_secs(3600), Duration::min);
         let boots = self.generations.iter().flat_map(|generation| &generation.workers).filter_map(|w| w.boot_at);
         let dues = self.running().filter_map(|running| *running.seat.post.as_ref()?.due());
-        boots.chain(dues).fold(far, Instant::min)
+        let waiting = self.waiting.as_ref().and_then(|waiting| waiting.earliest());
+        boots.chain(dues).chain(waiting).fold(far, Instant::min)
     }
 
     fn running(&self) -> impl Iterator<Item = &Running> {
