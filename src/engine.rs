@@ -91,6 +91,10 @@ impl Dispatch for Inner {
         // None is left where each was given up.
         open.min_by_key(|inbox| inbox.load()).cloned().ok_or(Error::InterpreterLost { started: false })
     }
+
+    fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
+    }
 }
 
 impl Drop for Inner {
@@ -228,6 +232,8 @@ impl Engine {
     /// Makes this engine the one that runs exported functions for threads that are no interpreter threads, where the
     /// function says `foreign = owner` (see [`export`](macro@crate::export)). There is one in a process: the last that asked for
     /// it. Such a call is a call like others: it takes a fiber, and the engine's queue, deadline and shutdown hold for it.
+    /// Where its interpreter is given up the thread gets an error ([`Error::InterpreterLost`]), and the function's future is neither
+    /// polled nor dropped any more; only a function that holds the interpreter's thread itself keeps the caller until it returns.
     pub fn own_foreign_calls(&self) {
         let engine: Arc<dyn Dispatch> = self.0.clone();
         crate::crossing::export::foreign::own(Arc::downgrade(&engine));

@@ -33,6 +33,8 @@ pub enum Error {
         value: u64,
         /// The setting that changes it.
         setting: &'static str,
+        /// The guest's own traceback, where there is one.
+        traceback: String,
     },
     /// The interpreters' queue is full: nothing was started.
     QueueFull {
@@ -175,10 +177,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Script { message, .. } => f.write_str(message),
-            Error::Limit { which, value, setting } => {
+            Error::Limit { which, value, setting, .. } => {
                 write!(f, "{which} limit of {value}{} reached (setting: {setting})", which.unit())
             }
-            Error::QueueFull { capacity, .. } => write!(f, "queue full: {capacity} calls are waiting"),
+            Error::QueueFull { capacity, .. } => write!(f, "queue full: {capacity} calls are waiting (setting: queue)"),
             Error::Cancelled => f.write_str("cancelled"),
             Error::Crashed { fault, fiber, .. } => write!(f, "the guest crashed in fiber {fiber}: {fault}"),
             Error::InterpreterLost { started: true } => f.write_str("the interpreter was lost while it ran this call"),
@@ -219,9 +221,14 @@ impl std::error::Error for Error {
 }
 
 impl Error {
+    /// A limit was reached: `value` of it in the unit of [`Limit`], and the setting that changes it.
+    pub fn limit(which: Limit, value: u64, setting: &'static str) -> Error {
+        Error::Limit { which, value, setting, traceback: String::new() }
+    }
+
     /// A limit in time has passed.
     pub(crate) fn time_is_over(which: Limit, limit: std::time::Duration, setting: &'static str) -> Error {
-        Error::Limit { which, value: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), setting }
+        Error::limit(which, u64::try_from(limit.as_millis()).unwrap_or(u64::MAX), setting)
     }
 
     /// Whether the same call may be tried again without the risk of doing something twice.
@@ -251,6 +258,7 @@ impl Error {
     pub fn backtrace(&self) -> Backtrace {
         match self {
             Error::Crashed { backtrace, .. } => backtrace.clone(),
+            Error::Limit { traceback, .. } => Backtrace::new(Parts { script: traceback.clone(), ..Parts::default() }),
             Error::Script { traceback, source, .. } => {
                 let mut parts = Parts { script: traceback.clone(), ..Parts::default() };
                 if let Some(source) = source {
@@ -268,6 +276,7 @@ impl Error {
             Error::Script { code, .. } => code.as_deref(),
             Error::Limit { which: Limit::Deadline, .. } => Some("deadline"),
             Error::Limit { which: Limit::Memory, .. } => Some("memory"),
+            Error::Limit { which: Limit::Stack, .. } => Some("stack"),
             Error::Limit { which: Limit::Queue, .. } => Some("queue_timeout"),
             Error::Limit { which: Limit::Cpu, .. } => Some("cpu"),
             Error::Limit { .. } => Some("limit"),

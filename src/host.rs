@@ -1,5 +1,6 @@
 //! Host functions: how they are declared, what they get, and what is known of a host call while it lasts.
 
+pub mod account;
 pub mod args;
 pub mod c_api;
 pub mod cx;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod reply;
 pub mod timer;
 
+pub(crate) use args::Done;
 pub use args::{Ext, FromCall, Rest, State};
 pub use cx::Cx;
 pub use function::HostFn;

@@ -74,6 +74,8 @@ pub struct Worker<I: Interpreter> {
     /// Fibers have ended since then, and when it is to do it again.
     untidy: bool,
     tidy_at: Option<Instant>,
+    /// Before then no garbage is collected for the sake of the host's memory.
+    next_collection: Option<Instant>,
     /// The period of ticks, in nanoseconds.
     tick: u64,
     /// When each fiber is next looked at, by index.

@@ -1,15 +1,16 @@
 //! Faults of Lua's own code. No script can cause one, so it is forged: the kernel lets a thread send itself a SIGSEGV that
 //! looks like one. In processes of their own, since what is not contained ends them.
 
-use std::process::Command;
+mod child;
+mod events;
+
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use sidestack::{Call, Cx, Engine, Error, Function, HostObject, Lua, Members, Metrics, Module, Object, Script};
-
-const CHILD: &str = "SIDESTACK_TEST_CHILD";
 
 /// The front of `ss_thread` (csrc/thread.h).
 #[repr(C)]
@@ -69,6 +70,11 @@ return {
   spin = function() spin() end,
   fine = function(n) return n + 1 end,
   give = function() return function(n) return n * 2 end end,
+  beside = function()
+    for i = 1, 5 do require 'sidestack'.spawn(app.wait) end
+    require 'sidestack'.sleep(0.05)
+    spin()
+  end,
   full = function()
     local kept, waiting = {}, {}
     for i = 1, 10000 do kept[i] = { i } end
@@ -134,7 +140,8 @@ impl Bed {
 
     /// Runs an export that ends up in the loop, and faults there.
     fn crash(&self, export: &str) -> Result<(), Error> {
-        let call = self.engine.spawn(self.script.call::<()>(export, ())).expect("started");
+        let call = self.script.call::<()>(export, ()).label(format!("label {export}"));
+        let call = self.engine.spawn(call).expect("started");
         self.fault(call)
     }
 
@@ -169,17 +176,10 @@ impl Bed {
 
 /// Runs `body` in a child, this binary again with that test only.
 fn in_child(test: &str, body: impl FnOnce()) {
-    if std::env::var_os(CHILD).is_some() {
-        return body();
+    match child::uncontained() {
+        Some(why) => println!("SKIPPED: {why}"),
+        None => child::passes(test, body),
     }
-    let preloaded = std::env::var("LD_PRELOAD").unwrap_or_default();
-    if std::env::var_os("ASAN_OPTIONS").is_some() || preloaded.contains("vgpreload") {
-        println!("SKIPPED: faults are not contained under AddressSanitizer and valgrind");
-        return;
-    }
-    let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, test).output().expect("a child");
-    assert!(output.status.success(), "{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
@@ -200,6 +200,63 @@ fn a_fault_of_lua_names_the_scripts_line() {
             assert_eq!(bed.engine.metrics().crashed, round);
         }
     });
+}
+
+#[test]
+fn a_fault_and_each_fiber_that_it_costs_are_events() {
+    in_child("a_fault_and_each_fiber_that_it_costs_are_events", || {
+        let _one = events::events();
+        let bed = Bed::new();
+        let Err(Error::Crashed { fiber, .. }) = bed.crash("beside") else { panic!("it crashes") };
+        let fiber = format!("fiber={fiber} ");
+        let crash = ["ERROR", "guest code crashed", &fiber, "label=\"label beside\"", "SIGSEGV at address", "app.lua:"];
+        events::event(&crash);
+        // It, and the tasks that it had started.
+        let lost =
+            || events::all(&["WARN", "a fiber is lost with its interpreter", "fiber=", "label=\"label beside\""]);
+        child::until("six are told", || lost().len() == 6);
+        let lost = lost();
+        assert_eq!(lost.iter().filter(|line| format!("{line} ").contains(&fiber)).count(), 1, "{lost:#?}");
+    });
+}
+
+/// What is half done in the allocator may be shared with other heaps: nothing is contained there. Blocks that the script has given
+/// back are overwritten, as by a C library that writes to freed memory, so that the allocator's next steps go astray.
+#[test]
+fn a_fault_inside_lua_s_allocator_ends_the_process_with_a_report() {
+    let test = "a_fault_inside_lua_s_allocator_ends_the_process_with_a_report";
+    if let Some(why) = child::uncontained() {
+        return println!("SKIPPED: {why}");
+    }
+    let text = "local app, kept, freed = require 'app', {}, {}
+        for i = 1, 400 do kept[i] = ('x'):rep(3000) .. i end
+        for i = 1, 400, 2 do freed[#freed + 1] = tonumber(('%p'):format(kept[i])) kept[i] = nil end
+        collectgarbage()
+        app.overwrite(freed)
+        for i = 1, 400 do kept[#kept + 1] = ('y'):rep(3000) .. i end";
+    let output = child::in_child(test, || {
+        let app = Module::new("app").function("overwrite", |addresses: Vec<usize>| {
+            for address in addresses {
+                // A link of a free list that leads nowhere, in front of where the string was.
+                // SAFETY: Lua's heap is mapped there; that it breaks is what this is for.
+                unsafe {
+                    std::ptr::with_exposed_provenance_mut::<[usize; 8]>(address - 16).write([0x0041_4141_4141_4140; 8])
+                };
+            }
+            child::say("reached");
+            Ok(())
+        });
+        let lua = Lua::new().unlimited_collectgarbage(true);
+        let engine = Engine::builder(lua).threads(1).module(app).build().expect("an engine");
+        let outcome = block_on(engine.eval::<()>(text));
+        panic!("it should have died: {outcome:?}");
+    });
+    let Some(output) = output else { return };
+    let report = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{report}");
+    for part in ["reached", "the process ends: SIGSEGV", "the allocator of guests' heaps", "script: eval:6"] {
+        assert!(report.contains(part), "no {part:?} in {report}");
+    }
 }
 
 #[test]

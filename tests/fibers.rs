@@ -108,7 +108,7 @@ fn a_call_waits_for_a_fiber_no_longer_than_it_may() {
     until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
     let begun = Instant::now();
     let late = script.call_blocking::<()>("nap", ()).expect_err("nobody is free");
-    assert!(matches!(late, Error::Limit { which: Limit::Queue, value: 200, setting: "queue_timeout" }), "{late:?}");
+    assert!(matches!(late, Error::Limit { which: Limit::Queue, value: 200, setting: "queue_timeout", .. }), "{late:?}");
     assert!(late.is_retryable() && begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < LONG);
     // The shorter of two limits decides.
     let late = script.call::<()>("nap", ()).deadline(Duration::from_millis(50)).blocking().expect_err("nobody is free");

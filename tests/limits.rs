@@ -310,6 +310,72 @@ fn a_greedy_call_at_the_cap_ends_itself() {
     }
 }
 
+/// What scripts leave with the host: each of these would fill its memory, and hardly uses any of Lua's heap.
+const LEFT_WITH_THE_HOST: [(&str, &str); 6] = [
+    ("bounded channels", "while true do kept[#kept + 1] = ss.channel(1024) end"),
+    ("channels", "while true do kept[#kept + 1] = ss.channel() end"),
+    ("a channel's values", "local ch = ss.channel() while true do ch:send(text) end"),
+    (
+        "the values of many bounded channels",
+        "while true do local ch = ss.channel(4) for i = 1, 4 do ch:send(text) end kept[#kept + 1] = ch end",
+    ),
+    (
+        "tasks' arguments",
+        "local gate = ss.channel() while true do kept[#kept + 1] = ss.spawn(function(...) gate:recv() end, text) end",
+    ),
+    (
+        "tasks' results",
+        "while true do local task = ss.spawn(function() return text end) task:join() kept[#kept + 1] = task end",
+    ),
+];
+
+#[test]
+fn what_a_call_leaves_with_the_host_is_charged_to_it() {
+    let engine = engine();
+    block_on(async {
+        for (name, text) in LEFT_WITH_THE_HOST {
+            let text = format!("local ss, kept, text = require 'sidestack', {{}}, ('x'):rep(100000) {text}");
+            let greedy = engine.eval::<()>(&text).memory(4 << 20).deadline(Duration::from_secs(10));
+            let neighbours = (0..100).map(|i| {
+                engine.eval_with::<i64>("local n, ss = ..., require 'sidestack' local ch = ss.channel(8) for i = 1, 8 do ch:send(('y'):rep(1000)) end require 'app'.nap(0.002) return #ch:recv() + n", i)
+            });
+            let (greedy, neighbours) = futures_util::join!(greedy, join_all(neighbours));
+            let error = greedy.expect_err(name);
+            let whole =
+                matches!(error, Error::Limit { which: Limit::Memory, value: 0x40_0000, setting: "call_memory", .. });
+            assert!(whole, "{name}: {error:?}");
+            for (i, n) in neighbours.into_iter().enumerate() {
+                assert_eq!(n.expect(name), 1000 + i64::try_from(i).expect("small"), "{name}");
+            }
+        }
+    });
+    serves_the_next(&engine);
+}
+
+#[test]
+fn at_the_cap_the_fiber_that_left_most_with_the_host_ends() {
+    let engine = builder().memory(32 << 20).build().expect("an engine");
+    let fill = "local count, seconds = ... local ss = require 'sidestack' local ch = ss.channel()
+        for i = 1, count do ch:send(('x'):rep(60000)) if i % 20 == 0 then ss.yield() end end
+        ss.sleep(seconds) return ch.len";
+    block_on(async {
+        let large = engine.spawn(engine.eval_with::<i64>(fill, (400, 60))).expect("started");
+        let small = (0..40).map(|_| engine.eval_with::<i64>(fill, (10, 2)));
+        let (large, small) = futures_util::join!(large, join_all(small));
+        let error = large.expect_err("it was cancelled");
+        assert!(
+            matches!(error, Error::Limit { which: Limit::Memory, value: 0x200_0000, setting: "memory", .. }),
+            "{error:?}"
+        );
+        for n in small {
+            assert_eq!(n.expect("a small one"), 10);
+        }
+        // All of it has come back: as much goes in again.
+        assert_eq!(engine.eval_with::<i64>(fill, (500, 0)).await.expect("there is room"), 500);
+    });
+    serves_the_next(&engine);
+}
+
 #[test]
 fn memory_comes_back() {
     let engine = builder().memory(64 << 20).build().expect("an engine");
@@ -529,7 +595,7 @@ fn no_slice_ends_inside_the_api() {
 fn processor_time_is_a_limit_of_its_own() {
     let engine = builder().cpu(Duration::from_secs(60)).build().expect("an engine");
     let limit = Duration::from_millis(100);
-    let over = |error: &Error| matches!(error, Error::Limit { which: Limit::Cpu, value: 100, setting: "cpu" });
+    let over = |error: &Error| matches!(error, Error::Limit { which: Limit::Cpu, value: 100, setting: "cpu", .. });
     for text in ["while true do end", "while true do pcall(error) end", "while true do require 'sidestack'.yield() end"]
     {
         let error = outcome(engine.eval::<()>(text).cpu(limit)).expect_err(text);
@@ -568,7 +634,7 @@ fn each_error_names_the_limit_its_value_and_the_setting() {
     }
     let waits = engine.spawn(nap(0.0)).expect("queued");
     let error = outcome(nap(0.0)).expect_err("the queue is full");
-    assert_eq!(error.to_string(), "queue full: 1 calls are waiting");
+    assert_eq!(error.to_string(), "queue full: 1 calls are waiting (setting: queue)");
     assert!(error.is_retryable());
     let error = outcome(waits).expect_err("no fiber in time");
     assert_eq!(error.to_string(), "queue time limit of 50 ms reached (setting: queue_timeout)");
@@ -591,7 +657,7 @@ fn each_error_names_the_limit_its_value_and_the_setting() {
     assert_eq!(told(engine.eval("while true do end")), "cpu limit of 40 ms reached (setting: cpu)");
     let greedy =
         engine.eval("local t = {} while true do t[#t + 1] = {} end").memory(1 << 20).cpu(Duration::from_secs(20));
-    assert_eq!(told(greedy), "memory limit of 1048576 bytes reached (setting: memory)");
+    assert_eq!(told(greedy), "memory limit of 1048576 bytes reached (setting: call_memory)");
 }
 
 fn call_again(engine: &Engine) -> Call<()> {

@@ -1,71 +1,21 @@
 //! Everything that may go wrong with a call has a counter, an event with its fiber, and a backtrace where there is one.
 #![cfg(feature = "lua")]
 
-use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod child;
+mod events;
+
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use events::{event, events};
 use futures_executor::block_on;
-use sidestack::{Builder, Engine, Error, Failures, HostPanic, Language, Lua, Module, Raise, Script, Value};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use futures_util::FutureExt;
+use sidestack::{
+    Builder, Engine, Error, Failures, Function, HostPanic, Language, Limit, Lua, Module, Raise, Script, Value,
+};
 
 /// How long anything may take that is not measured.
 const LONG: Duration = Duration::from_secs(20);
-
-/// The library's events so far, a line each: level, message, fields.
-static EVENTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Lines;
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sidestack"
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        struct Line(String);
-        impl Visit for Line {
-            fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-                let _ = write!(self.0, " {}={value:?}", field.name());
-            }
-        }
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        EVENTS.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-/// One test at a time: events are the process's.
-fn events() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // The first one sets it.
-    let _ = tracing::subscriber::set_global_default(Lines);
-    EVENTS.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    one
-}
-
-/// The event that has all of these parts.
-#[track_caller]
-fn event(parts: &[&str]) -> String {
-    let begun = Instant::now();
-    loop {
-        let all = EVENTS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(found) = all.iter().find(|line| parts.iter().all(|part| line.contains(part))) {
-            return found.clone();
-        }
-        assert!(begun.elapsed() < LONG, "no event with {parts:?} in {all:#?}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 const SCRIPT: &str = "local ss = require 'sidestack'
 local app = require 'app'
@@ -99,13 +49,45 @@ return {
     return x
   end,
   fine = function() return 'text' end,
+  spin = function() while true do end end,
+  deep = function()
+    local function f() return (('x'):gsub('x', f)) end
+    f()
+  end,
+  hang = function() app.hang() end,
+  give = function() return function() end end,
 }";
 
+/// Host functions that block their thread until it opens.
+#[derive(Clone, Default)]
+struct Door(Arc<(Mutex<bool>, Condvar)>);
+
+impl Door {
+    fn pass(&self) {
+        let (open, changed) = &*self.0;
+        drop(changed.wait_while(open.lock().expect("not poisoned"), |open| !*open).expect("not poisoned"));
+    }
+
+    fn open(&self) {
+        *self.0.0.lock().expect("not poisoned") = true;
+        self.0.1.notify_all();
+    }
+}
+
 fn engine(build: impl FnOnce(Builder<Lua>) -> Builder<Lua>) -> (Engine, Script) {
+    engine_with(&Door::default(), build)
+}
+
+fn engine_with(door: &Door, build: impl FnOnce(Builder<Lua>) -> Builder<Lua>) -> (Engine, Script) {
     fn deeper(message: &str) -> u32 {
         if message.is_empty() { 0 } else { panic!("a panic {message}") }
     }
+    let door = door.clone();
     let app = Module::new("app")
+        .function("hang", move || {
+            door.pass();
+            Ok(())
+        })
         .function("panic", |message: String| Ok(deeper(&message)))
         .function("late", async |cx: sidestack::Cx| {
             cx.sleep(Duration::from_millis(5)).await;
@@ -178,6 +160,20 @@ fn each_outcome_moves_its_counter_and_is_told_with_its_fiber() {
     moves(&engine, &["memory"], || {
         assert!(matches!(call("grow").memory(1 << 20).blocking(), Err(Error::Limit { .. })))
     });
+    moves(&engine, &["cpu"], || {
+        let spent = call("spin").cpu(Duration::from_millis(20)).blocking().expect_err("it has no end");
+        assert_eq!(spent.to_string(), "cpu limit of 20 ms reached (setting: cpu)");
+    });
+    event(&["DEBUG", "a fiber is cancelled", "fiber=", "label=\"label spin\"", "reason=Cpu"]);
+    moves(&engine, &["stack"], || {
+        let deep = run("deep").expect_err("it has no end");
+        assert_eq!(deep.to_string(), "stack limit of 262144 bytes reached (setting: stack)");
+        assert!(deep.backtrace().to_string().contains("app.lua:35"), "{}", deep.backtrace());
+    });
+    moves(&engine, &["system"], || {
+        let missing = engine.run_file::<()>("/nowhere/to/be/found.lua", ()).blocking();
+        assert!(matches!(missing, Err(Error::System { .. })), "{missing:?}");
+    });
     moves(&engine, &["deadlock"], || assert!(call("wait").detect_deadlock().blocking().is_err()));
     event(&["WARN", "deadlock: 1 fiber waits", "cancelled=1"]);
     moves(&engine, &["host_panic", "script_error"], || assert!(run("panic").is_err()));
@@ -231,6 +227,93 @@ fn each_outcome_moves_its_counter_and_is_told_with_its_fiber() {
     moves(&engine, &["cancelled_by_shutdown"], || assert_eq!(block_on(engine.shutdown(Duration::ZERO)).stuck, 0));
     assert!(matches!(block_on(two), Err(Error::Cancelled)));
     event(&["a fiber is cancelled", "reason=Shutdown"]);
+    moves(&engine, &["refused"], || assert_eq!(run("fine").expect_err("it is shut down").code(), Some("shut_down")));
+}
+
+/// A thread that does not come back: who is told when, and how often that is counted.
+#[test]
+fn a_quarantine_is_told_with_its_fibers_and_counted_once() {
+    let _one = events();
+    let door = Door::default();
+    let (engine, script) = engine_with(&door, |builder| {
+        builder.grace(Duration::from_millis(20)).give_up_after(Duration::from_millis(100))
+    });
+    let call = |name: &str| script.call::<()>(name, ()).label(format!("label {name}"));
+    let function: Function = block_on(script.call("give", ())).expect("a function");
+    moves(&engine, &["deadline", "lost"], || {
+        let beside = engine.spawn(call("sleep")).expect("begun");
+        while engine.metrics().fibers != 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let late = call("hang").deadline(Duration::from_millis(50)).blocking();
+        assert!(matches!(late, Err(Error::Limit { which: Limit::Deadline, value: 50, .. })), "{late:?}");
+        assert!(matches!(block_on(beside), Err(Error::InterpreterLost { started: true })));
+    });
+    event(&["ERROR", "does not come back", "fiber=", "label=\"label hang\"", "host_function=\"app.hang\""]);
+    event(&["WARN", "a fiber is lost with its interpreter", "fiber=", "label=\"label sleep\""]);
+    moves(&engine, &["lost_unstarted"], || {
+        assert!(matches!(block_on(function.call::<()>(())), Err(Error::InterpreterLost { started: false })));
+    });
+    moves(&engine, &[], || {
+        door.open();
+        event(&["the thread of an interpreter that was given up has come back"]);
+        child::until("it is reclaimed", || engine.metrics().reclaimed == 1);
+    });
+}
+
+/// The watchdog answers a deadline while the thread is away; the fiber, when it comes back in time, is not counted again.
+#[test]
+fn a_deadline_that_the_watchdog_answered_counts_once() {
+    let _one = events();
+    let door = Door::default();
+    let (engine, script) = engine_with(&door, |builder| builder.fibers(2));
+    let call =
+        |name: &str| script.call::<()>(name, ()).label(format!("label {name}")).deadline(Duration::from_millis(50));
+    moves(&engine, &["deadline"], || {
+        assert!(call("hang").blocking().is_err());
+        door.open();
+        child::until("the thread is back", || engine.metrics().fibers == 0);
+        script.call::<String>("fine", ()).blocking().expect("the same interpreter");
+    });
+    assert_eq!(engine.metrics().quarantined, 0);
+}
+
+/// Guards that are mappings, as where memory is locked, are bounded for the process, and here nearly used up.
+#[test]
+fn a_fiber_without_a_guard_is_counted() {
+    child::passes("a_fiber_without_a_guard_is_counted", || {
+        // SAFETY: it locks what is touched from now on; the rest of this process's memory is as before.
+        let locked = unsafe { libc::mlockall(libc::MCL_FUTURE | libc::MCL_ONFAULT) };
+        if locked != 0 {
+            return child::say("SKIPPED: memory cannot be locked here");
+        }
+        let most: usize =
+            std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("Linux").trim().parse().expect("a number");
+        let maps = || std::fs::read_to_string("/proc/self/maps").expect("Linux").lines().count();
+        let (engine, _) = engine(|builder| builder.fibers(3000));
+        // Every other page another mapping: 2,600 are left, of which the pool leaves 2,000 to the process.
+        let pages = most - 2_600 - maps();
+        // SAFETY: new mappings, which nothing else uses.
+        unsafe {
+            let (size, access) = (pages * 4096, libc::PROT_READ | libc::PROT_WRITE);
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let start = libc::mmap(std::ptr::null_mut(), size, access, flags, -1, 0);
+            assert_ne!(start, libc::MAP_FAILED);
+            for page in (0..pages).step_by(2) {
+                assert_eq!(libc::mprotect(start.byte_add(page * 4096), 4096, libc::PROT_NONE), 0);
+            }
+        }
+        let sleep = || engine.spawn(engine.eval::<()>("require 'sidestack'.sleep(60)")).expect("begun");
+        let mut sleeping: Vec<_> = (0..2500).map(|_| sleep()).collect();
+        child::until("some have no stack", || engine.metrics().failures.fibers > 0);
+        let ended = sleeping.iter_mut().find_map(FutureExt::now_or_never).expect("one has");
+        let error = ended.expect_err("it has no stack");
+        assert!(
+            matches!(error, Error::Limit { which: Limit::Fibers, setting: "vm.max_map_count", value: 1.., .. }),
+            "{error:?}"
+        );
+        assert!(error.to_string().starts_with("fibers limit of "), "{error}");
+    });
 }
 
 #[test]

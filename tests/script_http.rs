@@ -4,7 +4,7 @@
 mod web;
 
 use serde::de::DeserializeOwned;
-use sidestack::{Engine, Error, Lua};
+use sidestack::{Engine, Error, Limit, Lua};
 
 async fn run<R: DeserializeOwned + Send + 'static>(body: &str) -> Result<R, Error> {
     let engine = Engine::builder(Lua::new()).threads(1).build().expect("an engine");
@@ -96,4 +96,24 @@ fn without_a_runtime_http_says_so() {
     let engine = Engine::builder(Lua::new()).threads(1).build().expect("an engine");
     let text = "local _, e = pcall(require 'sidestack'.http.get, 'http://127.0.0.1:1/') return e.code";
     assert_eq!(engine.eval::<String>(text).blocking().expect("a code"), "no_runtime");
+}
+
+/// What a server sends is charged to the fiber that asked, as it comes.
+#[tokio::test]
+async fn a_body_without_an_end_is_a_limit_of_memory() {
+    let engine = Engine::builder(Lua::new()).threads(1).build().expect("an engine");
+    let base = format!("http://{}", web::serve());
+    let get = "local base = ... return #require 'sidestack'.http.get(base).body";
+    let endless = engine
+        .eval_with::<i64>(get, format!("{base}/endless"))
+        .memory(4 << 20)
+        .deadline(std::time::Duration::from_secs(20));
+    let (endless, beside) = tokio::join!(endless, engine.eval_with::<i64>(get, format!("{base}/echo?hello")));
+    let error = endless.expect_err("it has no end");
+    assert!(
+        matches!(error, Error::Limit { which: Limit::Memory, value: 0x40_0000, setting: "call_memory", .. }),
+        "{error:?}"
+    );
+    assert_eq!(beside.expect("another one"), 5);
+    assert_eq!(engine.metrics().failures.memory, 1);
 }

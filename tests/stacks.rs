@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_executor::block_on;
-use sidestack::{Cx, Engine, Error, Function, Lua, Module, Value};
+use sidestack::{Cx, Engine, Error, Function, Limit, Lua, Module, Value};
 
 const SIZES: [usize; 3] = [64 << 10, 128 << 10, 256 << 10];
 
@@ -32,9 +32,18 @@ fn raises(expected: &[&str], text: &str) {
         let engine = engine(size);
         let waits = engine.spawn(engine.eval::<i64>("require 'app'.nap() return 5")).expect("started");
         for _ in 0..2 {
-            let error = block_on(engine.eval::<()>(text)).expect_err("it recurses without end");
-            let Error::Script { message, .. } = &error else { panic!("{size}: {error:?}") };
-            assert!(expected.iter().any(|e| message.contains(e)), "{size}: {message:.300}");
+            match block_on(engine.eval::<()>(text)).expect_err("it recurses without end") {
+                // Lua's own stack, which is memory; or the C stack, where it was found in the middle of something.
+                Error::Script { message, .. } => {
+                    assert!(expected.iter().any(|e| message.contains(e)), "{size}: {message:.300}");
+                    assert!(!message.ends_with("C stack overflow"), "{size}: {message:.300}");
+                }
+                Error::Limit { which: Limit::Stack, value, setting: "stack", traceback } => {
+                    assert_eq!(value, size as u64);
+                    assert!(traceback.contains("eval:1"), "{size}: {traceback:.300}");
+                }
+                error => panic!("{size}: {error:?}"),
+            }
             assert_eq!(
                 block_on(engine.eval::<i64>("return tonumber((('x'):gsub('x', function() return '42' end)))"))
                     .expect("the next"),

@@ -4,7 +4,7 @@
  * What a host function raises reaches the script as an error object, a userdata that holds the host's number of the
  * original error and four user values:
  *
- *   1 code       string or nil
+ *   1 code       string or nil; "stack" where Lua's own error is about the C stack
  *   2 message    string, as the host wrote it
  *   3 traceback  string
  *   4 where      "file:line: " of the raising call, which tostring() puts before the message as Lua's own errors have it
@@ -126,6 +126,14 @@ static void raw_string(lua_State *L, int index, const char *name) {
   }
 }
 
+/* Whether Lua has found too little of the C stack left (config.h). [fiber; no; no] */
+static int is_overflow(lua_State *L, int index) {
+  static const char text[] = "C stack overflow";
+  size_t len = 0, own = sizeof(text) - 1;
+  const char *message = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &len) : NULL;
+  return len >= own && memcmp(message + len - own, text, own) == 0;
+}
+
 /* [fiber; may suspend; may raise] */
 void sslua_error_capture(lua_State *L, lua_State *from, int level) {
   luaL_checkstack(L, 12, NULL);
@@ -144,7 +152,10 @@ void sslua_error_capture(lua_State *L, lua_State *from, int level) {
       traceback(L, from, level);
     }
   } else {
-    lua_pushnil(L);
+    if (is_overflow(L, error))
+      lua_pushliteral(L, "stack");
+    else
+      lua_pushnil(L);
     luaL_tolstring(L, error, NULL);
     traceback(L, from, level);
   }

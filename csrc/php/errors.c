@@ -8,6 +8,7 @@
  */
 #include "errors.h"
 
+#include "memory.h"
 #include "told.h"
 
 #include <string.h>
@@ -99,6 +100,15 @@ static zend_string *trace_of(zend_object *exception, zend_class_entry *base) {
   return lines.s;
 }
 
+/* Whether PHP has found too little of the C stack left, where no setting of its own says how much that is. [fiber; no; no] */
+static bool is_overflow(zend_object *exception, zend_class_entry *base) {
+  static const char stack[] = "Maximum call stack size of ";
+  zval scratch;
+  if (exception->ce != zend_ce_error || EG(max_allowed_stack_size) > 0) return false;
+  zval *message = property(exception, base, "message", &scratch);
+  return Z_TYPE_P(message) == IS_STRING && strncmp(Z_STRVAL_P(message), stack, sizeof(stack) - 1) == 0;
+}
+
 /* [fiber; no; may raise: memory] */
 void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
   zval scratch;
@@ -110,6 +120,8 @@ void ssphp_failure_of(zend_object *exception, ssphp_failure *failure) {
     hold(failure, 0, zend_string_copy(Z_STR_P(code)));
   } else if (Z_TYPE_P(code) == IS_LONG && Z_LVAL_P(code) != 0) {
     hold(failure, 0, zend_long_to_str(Z_LVAL_P(code)));
+  } else if (is_overflow(exception, base)) {
+    failure->values[0] = text("stack", 5);
   }
   /* One that goes outward through many calls of the host is described once. */
   const ssphp_told *told = ssphp_told_of(exception);
@@ -129,7 +141,9 @@ void ssphp_failure_of_bailout(ssphp_failure *failure) {
   }
   zend_string *message = PG(last_error_message);
   bool of_memory = strncmp(ZSTR_VAL(message), memory, sizeof(memory) - 1) == 0;
-  ssphp_failure_static(of_memory ? "memory" : "fatal", "", failure);
+  bool own = of_memory && ssphp_memory_limit_is_own();
+  ssphp_failure_static(own ? "memory_limit" : of_memory ? "memory" : "fatal", "", failure);
+  if (own) failure->values[3].as.integer = PG(memory_limit);
   hold(failure, 1, zend_string_copy(message));
   if (PG(last_error_file) != NULL)
     hold(failure, 2, zend_strpprintf(0, "Fatal error at %s:%d", ZSTR_VAL(PG(last_error_file)), PG(last_error_lineno)));
@@ -185,5 +199,7 @@ void ssphp_throw(const char *code, const char *format, ...) {
 /* [fiber; no; raises] */
 void ssphp_kill(void) {
   if (EG(exception) != NULL) zend_clear_exception();
+  /* The engine works between two scripts (it makes the message of what nobody caught): no frame is there to be unwound. */
+  if (EG(current_execute_data) == NULL) zend_bailout();
   zend_throw_unwind_exit();
 }

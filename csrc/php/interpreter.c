@@ -19,6 +19,7 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory) {
 /* [interpreter thread; no; no] */
 void ssphp_free(ssphp *home) {
   ssphp_scripts_free(home);
+  ssphp_opcache_part(home);
   ssphp_functions_free(home->functions);
   ssphp_common_free(home->common);
   free(home->slots);
@@ -27,8 +28,9 @@ void ssphp_free(ssphp *home) {
 
 /* [interpreter thread; no; no] */
 void ssphp_lost(ssphp *home) {
-  for (const ssphp_context *context = home->contexts; context != NULL; context = context->next)
-    if (context->open) ssphp_opcache_leave();
+  ssphp_opcache_lost();
+  for (ssphp_context *context = home->contexts; context != NULL; context = context->next) ssphp_opcache_leave(context);
+  ssphp_opcache_part(home);
 }
 
 /* [interpreter thread; no; no] */

@@ -172,23 +172,36 @@ static void option(HashTable *request, const char *name, zval *value) {
   zend_hash_str_update(request, name, strlen(name), value);
 }
 
+/* What the methods of Http are given; NULL: it is not. */
+typedef struct asked {
+  zval *url, *body, *headers, *timeout, *redirects;
+} asked;
+
+/* The options that all of them take: their types for zend_parse_parameters(), their places, and how they are declared. */
+#define OPTIONS "azz"
+#define OPTION_PLACES(asked) &(asked).headers, &(asked).timeout, &(asked).redirects
+#define OPTION_ARGUMENTS \
+  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, headers, IS_ARRAY, 0, "[]") \
+  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, timeout, IS_DOUBLE, 1, "null") \
+  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, redirects, _IS_BOOL, 1, "null")
+
 /* [fiber; may suspend; may raise] */
-static void request(const char *method, zval *url, zval *body, zval *headers, zval *timeout, zval *redirects,
-                    zval *return_value) {
+static void request(const char *method, const asked *asked, zval *return_value) {
   int64_t id = ss_function_id("sidestack.core.http_request");
   if (id < 0) {
     ssphp_throw("no_http", "http is not built in (cargo feature `tokio`)");
     return;
   }
+  bool headers = asked->headers != NULL && zend_hash_num_elements(Z_ARRVAL_P(asked->headers)) > 0;
   zval options, value;
   array_init(&options);
   ZVAL_STRING(&value, method);
   zend_hash_str_update(Z_ARRVAL(options), ZEND_STRL("method"), &value);
-  option(Z_ARRVAL(options), "url", url);
-  option(Z_ARRVAL(options), "body", body);
-  option(Z_ARRVAL(options), "headers", headers != NULL && zend_hash_num_elements(Z_ARRVAL_P(headers)) > 0 ? headers : NULL);
-  option(Z_ARRVAL(options), "timeout", timeout);
-  option(Z_ARRVAL(options), "redirects", redirects);
+  option(Z_ARRVAL(options), "url", asked->url);
+  option(Z_ARRVAL(options), "body", asked->body);
+  option(Z_ARRVAL(options), "headers", headers ? asked->headers : NULL);
+  option(Z_ARRVAL(options), "timeout", asked->timeout);
+  option(Z_ARRVAL(options), "redirects", asked->redirects);
   ssphp_host_call((uint32_t)id, 0, NULL, &options, 1, return_value);
   zval_ptr_dtor(&options);
   /* Its parts read as properties: $response->status, ->headers, ->body. */
@@ -197,49 +210,44 @@ static void request(const char *method, zval *url, zval *body, zval *headers, zv
 
 ZEND_BEGIN_ARG_INFO_EX(get_arguments, 0, 0, 1)
   ZEND_ARG_TYPE_INFO(0, url, IS_STRING, 0)
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, headers, IS_ARRAY, 0, "[]")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, timeout, IS_DOUBLE, 1, "null")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, redirects, _IS_BOOL, 1, "null")
+  OPTION_ARGUMENTS
 ZEND_END_ARG_INFO()
 
 ZEND_BEGIN_ARG_INFO_EX(post_arguments, 0, 0, 1)
   ZEND_ARG_TYPE_INFO(0, url, IS_STRING, 0)
   ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, body, IS_STRING, 1, "null")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, headers, IS_ARRAY, 0, "[]")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, timeout, IS_DOUBLE, 1, "null")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, redirects, _IS_BOOL, 1, "null")
+  OPTION_ARGUMENTS
 ZEND_END_ARG_INFO()
 
 ZEND_BEGIN_ARG_INFO_EX(request_arguments, 0, 0, 2)
   ZEND_ARG_TYPE_INFO(0, method, IS_STRING, 0)
   ZEND_ARG_TYPE_INFO(0, url, IS_STRING, 0)
   ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, body, IS_STRING, 1, "null")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, headers, IS_ARRAY, 0, "[]")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, timeout, IS_DOUBLE, 1, "null")
-  ZEND_ARG_TYPE_INFO_WITH_DEFAULT_VALUE(0, redirects, _IS_BOOL, 1, "null")
+  OPTION_ARGUMENTS
 ZEND_END_ARG_INFO()
 
 /* Http::get($url, headers: [], timeout: null, redirects: null). [fiber; may suspend; may raise] */
 static ZEND_METHOD(Http, get) {
-  zval *url, *headers = NULL, *timeout = NULL, *redirects = NULL;
-  if (zend_parse_parameters(ZEND_NUM_ARGS(), "z|azz", &url, &headers, &timeout, &redirects) == SUCCESS)
-    request("GET", url, NULL, headers, timeout, redirects, return_value);
+  asked asked = {0};
+  if (zend_parse_parameters(ZEND_NUM_ARGS(), "z|" OPTIONS, &asked.url, OPTION_PLACES(asked)) == SUCCESS)
+    request("GET", &asked, return_value);
 }
 
 /* Http::post($url, body: null, headers: [], timeout: null, redirects: null). [fiber; may suspend; may raise] */
 static ZEND_METHOD(Http, post) {
-  zval *url, *body = NULL, *headers = NULL, *timeout = NULL, *redirects = NULL;
-  if (zend_parse_parameters(ZEND_NUM_ARGS(), "z|zazz", &url, &body, &headers, &timeout, &redirects) == SUCCESS)
-    request("POST", url, body, headers, timeout, redirects, return_value);
+  asked asked = {0};
+  if (zend_parse_parameters(ZEND_NUM_ARGS(), "z|z" OPTIONS, &asked.url, &asked.body, OPTION_PLACES(asked)) == SUCCESS)
+    request("POST", &asked, return_value);
 }
 
 /* Http::request($method, $url, ...). [fiber; may suspend; may raise] */
 static ZEND_METHOD(Http, request) {
+  asked asked = {0};
   char *method;
   size_t len;
-  zval *url, *body = NULL, *headers = NULL, *timeout = NULL, *redirects = NULL;
-  if (zend_parse_parameters(ZEND_NUM_ARGS(), "sz|zazz", &method, &len, &url, &body, &headers, &timeout, &redirects) == SUCCESS)
-    request(method, url, body, headers, timeout, redirects, return_value);
+  if (zend_parse_parameters(ZEND_NUM_ARGS(), "sz|z" OPTIONS, &method, &len, &asked.url, &asked.body, OPTION_PLACES(asked)) ==
+      SUCCESS)
+    request(method, &asked, return_value);
 }
 
 static const zend_function_entry http_methods[] = {

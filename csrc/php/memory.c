@@ -17,6 +17,12 @@ void ssphp_memory_limit(void) {
   if (PG(memory_limit) < 0 || (size_t)PG(memory_limit) > most) zend_set_memory_limit(most);
 }
 
+/* [fiber; no; no] */
+bool ssphp_memory_limit_is_own(void) {
+  const ssphp *home = ss_thread_state.guest;
+  return PG(memory_limit) >= 0 && home != NULL && home->run != NULL && (size_t)PG(memory_limit) < home->run->memory;
+}
+
 /* The setting is changed. [fiber; no; no] */
 static ZEND_INI_MH(on_limit) {
   zend_result changed = change_limit(entry, new_value, mh_arg1, mh_arg2, mh_arg3, stage);

@@ -7,7 +7,7 @@
 #include "ext/standard/head.h"
 #include "php_main.h"
 
-enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, FUNCTIONS };
+enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
 
 /* ---- crossing ---- */
 
@@ -17,7 +17,7 @@ static int64_t function_id(enum function which) {
   static __thread int64_t ids[FUNCTIONS];
   static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.head", "sidestack.page.write",
                                                "sidestack.page.finish",  "sidestack.page.last", "sidestack.page.read",
-                                               "sidestack.page.next"};
+                                               "sidestack.page.next",    "sidestack.page.log"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -156,9 +156,10 @@ void ssphp_page_forget(ssphp_page *page) {
   page->idle = 1;
 }
 
-int ssphp_page_next(ssphp_page *page) {
+int ssphp_page_next(ssphp_page *page, int leave) {
+  ss_value arg = {SS_BOOL, 0, {.integer = leave}};
   ss_call call;
-  int status = cross(NEXT, NULL, 0, &call);
+  int status = cross(NEXT, &arg, 1, &call);
   int more = status == SS_OK ? call.values[0].as.integer != 0 : status == SS_KILL || page->worker ? -1 : -2;
   ss_host_end(&call);
   return more == 1 ? ask(page) : more;
@@ -247,4 +248,14 @@ size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length) {
     got += some;
   }
   return got;
+}
+
+/* ---- the log ---- */
+
+int ssphp_log(int level, const char *message) {
+  ss_value args[] = {{SS_INT, 0, {.integer = level}}, text_value(message, strlen(message))};
+  ss_call call;
+  int status = cross(LOG, args, 2, &call);
+  ss_host_end(&call);
+  return status == SS_OK;
 }

@@ -54,10 +54,10 @@ void ssphp_page_open(void);
 void ssphp_page_close(void);
 
 /*
- * Takes the next request for a worker's page. 1: there is one, and PHP is told of it; 0: the worker is to end; -1: the call is
+ * Takes the next request for a worker's page, unless it wants to `leave` and has answered one. 1: there is one, and PHP is told of it; 0: the worker is to end; -1: the call is
  * being cancelled; -2: this is no worker. [fiber; may suspend; no]
  */
-int ssphp_page_next(ssphp_page *page);
+int ssphp_page_next(ssphp_page *page, int leave);
 
 /* Forgets the request, not the place. [fiber; no; no] */
 void ssphp_page_forget(ssphp_page *page);
@@ -80,6 +80,9 @@ void ssphp_page_finish(ssphp_page *page, int last);
 
 /* Reads the request's body: as many bytes as there are, up to `length`. [fiber; may suspend; no] */
 size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length);
+
+/* A line of PHP's log, with its severity as in syslog.h. 0: the host does not take it. [fiber; no; no] */
+int ssphp_log(int level, const char *message);
 
 /* What scripts get besides PHP's own functions: functions.c. */
 extern const zend_function_entry ssphp_page_functions[];

@@ -37,6 +37,24 @@ static void push_base(void) {
   EG(current_execute_data) = frame;
 }
 
+/* Something at a run's beginning that may find memory short: then the run leaves its request. [fiber; may suspend; no] */
+static bool has_memory_for(ssphp_run *run, void (*begin)(void)) {
+  volatile bool good = true;
+  zend_first_try {
+    begin();
+  } zend_catch {
+    good = false;
+  } zend_end_try();
+  if (!good) ssphp_request_leave(run);
+  return good;
+}
+
+/* [fiber; no; may raise: memory] */
+static void begun(void) {
+  ssphp_opcache_started(ssphp_current());
+  push_base();
+}
+
 /* [fiber; may suspend; no] */
 bool ssphp_request_begin(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -49,7 +67,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
-  ssphp_opcache_enter();
+  ssphp_opcache_enter(context);
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
@@ -57,34 +75,25 @@ bool ssphp_request_begin(ssphp_run *run) {
   }
   PG(during_request_startup) = 0;
   ssphp_memory_limit();
-  volatile bool good = true;
-  zend_first_try {
-    push_base();
-  } zend_catch {
-    good = false;
-  } zend_end_try();
-  if (!good) ssphp_request_leave(run);
-  return good;
+  return has_memory_for(run, begun);
+}
+
+/* What a fiber beside the request's first has of its own. [fiber; no; may raise: memory] */
+static void push_stack(void) {
+  zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
+  EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
+  EG(current_fiber_context)->status = ZEND_FIBER_STATUS_RUNNING;
+  push_base();
 }
 
 /* [fiber; no; no] */
 bool ssphp_request_join(ssphp_run *run, ssphp_context *context) {
-  volatile bool good = true;
   ssphp_load(run->home, context);
   run->context = context;
   context->fibers++;
   ssphp_occupy_anew(run);
   ssphp_timer_enter(run);
-  zend_first_try {
-    zend_vm_stack_init_ex(ZEND_FIBER_VM_STACK_SIZE);
-    EG(main_fiber_context) = EG(current_fiber_context) = ecalloc(1, sizeof(zend_fiber_context));
-    EG(current_fiber_context)->status = ZEND_FIBER_STATUS_RUNNING;
-    push_base();
-  } zend_catch {
-    good = false;
-  } zend_end_try();
-  if (!good) ssphp_request_leave(run);
-  return good;
+  return has_memory_for(run, push_stack);
 }
 
 /* [fiber; may suspend; no] */
@@ -94,6 +103,7 @@ static void request_end(ssphp_run *run) {
   ssphp_stack_bounds();
   zend_first_try {
     ssphp_told_forget(context);
+    ssphp_openssl_forget();
   } zend_end_try();
   php_request_shutdown(NULL);
   memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
@@ -103,7 +113,7 @@ static void request_end(ssphp_run *run) {
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
-  ssphp_opcache_leave();
+  ssphp_opcache_leave(context);
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

@@ -9,8 +9,10 @@
  */
 #include "context.h"
 #include "errors.h"
+#include "folders.h"
 #include "host.h"
 #include "memory.h"
+#include "opcache.h"
 #include "refs.h"
 #include "request.h"
 #include "script.h"
@@ -195,6 +197,7 @@ static void start(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
   run->returned = 1;
   if (context != NULL && run->home->functions != NULL) {
+    ssphp_opcache_join(run->home);
     ssphp_context_give(context);
     ss_return(SS_OK, NULL, 0);
     return;
@@ -219,6 +222,7 @@ void ssphp_entry(void *argument) {
       break;
     case SSPHP_STOP:
       end_open_requests(run);
+      ssphp_folders_free(run->home);
       ssphp_contexts_trim(run->home, 0);
       break;
     default:

@@ -2,6 +2,7 @@
 #include "sapi.h"
 
 #include "command.h"
+#include "folders.h"
 #include "page.h"
 #include "start.h"
 
@@ -10,7 +11,6 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#include "php_ini.h"
 #include "php_main.h"
 #include "php_variables.h"
 
@@ -108,38 +108,15 @@ static char *get_variable(const char *name, size_t length) {
 
 /* ---- the request's beginning and end ---- */
 
-/* Settings of the folders from the document root down to the script's: their `.user.ini`. Read anew for each request, so that
-   a change counts at once. */
-static void activate_folders(const char *root, size_t length, const char *script) {
-  const char *file = PG(user_ini_filename);
-  if (!file || !*file || strncmp(script, root, length) != 0 || (script[length] != '/' && script[length] != 0)) return;
-  HashTable settings;
-  zend_hash_init(&settings, 8, NULL, config_zval_dtor, 1);
-  char path[MAXPATHLEN];
-  size_t name = strlen(file) + 1;
-  for (const char *slash = script + length; slash && (size_t)(slash - script) + 1 + name <= sizeof path;
-       slash = *slash ? strchr(slash + 1, '/') : NULL) {
-    size_t folder = (size_t)(slash - script);
-    memcpy(path, script, folder);
-    path[folder] = '/';
-    memcpy(path + folder + 1, file, name);
-    /* There is hardly ever one, and PHP's own look takes long. */
-    struct stat found;
-    if (path[0] == '/' && stat(path, &found) != 0) continue;
-    path[folder] = 0;
-    php_parse_user_ini_file(path, file, &settings);
-  }
-  if (zend_hash_num_elements(&settings) > 0) php_ini_activate_config(&settings, PHP_INI_PERDIR, PHP_INI_STAGE_HTACCESS);
-  zend_hash_destroy(&settings);
-}
-
 static int activate(void) {
   ssphp_page *page = ssphp_page_here();
   /* What is no page has no head. (PHP's start, on its own thread, is no request.) */
   if (!page && ssphp_here()) SG(headers_sent) = SG(request_info).no_headers = 1;
   const char *script = SG(request_info).path_translated;
   const char *root = page && !page->idle ? get_variable("DOCUMENT_ROOT", sizeof "DOCUMENT_ROOT" - 1) : NULL;
-  if (root && script) activate_folders(root, strlen(root), script);
+  size_t length = root ? strlen(root) : 0;
+  if (root && script && strncmp(script, root, length) == 0 && (script[length] == '/' || script[length] == 0))
+    ssphp_folders_activate(script, length);
   return SUCCESS;
 }
 
@@ -152,9 +129,11 @@ static int deactivate(void) {
 
 /* ---- the log ---- */
 
+/* The host's, with the request that it is of; stderr for PHP's start, PHP's command line, and a fiber that is being killed.
+   [fiber, or PHP's thread; no; no] */
 static void log_message(const char *message, int level) {
-  (void)level;
-  dprintf(STDERR_FILENO, "%s\n", message);
+  bool command_line = ssphp_sapi.phpinfo_as_text;
+  if (command_line || !ssphp_here() || !ssphp_log(level, message)) dprintf(STDERR_FILENO, "%s\n", message);
 }
 
 sapi_module_struct ssphp_sapi = {

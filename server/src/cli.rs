@@ -34,27 +34,61 @@ pub enum Command {
     Fibers(Fibers),
 }
 
-const SERVE_HELP: &str = "\
-The script returns a function. It gets a request (method, path, query, query_string, target, headers, body, remote)
-and returns a string, or a table with status, headers and body; a body that is a table is sent as JSON.
+/// Text that is true with PHP only.
+#[cfg(feature = "php")]
+macro_rules! php_help {
+    ($text:literal) => {
+        $text
+    };
+}
 
-Answers without the script: 413 body too large, 408 body too slow, 500 error in the script or its answer too large, 504 deadline or
-processor time,
-503 out of memory, the queue is full, or no interpreter was free within --queue-timeout, with Retry-After.
+#[cfg(not(feature = "php"))]
+macro_rules! php_help {
+    ($text:literal) => {
+        ""
+    };
+}
 
-With --admin, that address answers GET /metrics (OpenMetrics, for Prometheus), /fibers (JSON, what `sidestack fibers`
-shows; ?stacks adds stacks) and /healthz (200, or 503 while the server ends); POST /fibers/ID/cancel ends a fiber. It has no
-password: keep it to this machine or a private network.
+const SERVE_HELP: &str = concat!(
+    "\
+Lua: the script returns a function. It gets a request (method, path, query, query_string, target, headers, body, remote) and \
+returns a string, or a table with status, headers and body; a body that is a table is sent as JSON.
 
-SIGTERM and SIGINT let the requests that run end, for as long as --drain says; a second signal does not wait.
-SIGQUIT prints what every fiber is at, also while a script hangs.
+",
+    php_help!(
+        "\
+PHP: a path that names a PHP file of the folder runs it, another file is sent as it is, and the rest goes to index.php. With \
+--workers, index.php boots once in each worker and answers with frankenphp_handle_request(). What PHP logs is in the server's log.
+
+"
+    ),
+    "\
+Answers without the script: 413 body too large, 408 body too slow, 500 error in the script or its answer too large, 504 deadline \
+or processor time, 503 out of memory, the queue is full, or no interpreter was free within --queue-timeout, with Retry-After.
+
+With --admin, that address answers GET /metrics (OpenMetrics, for Prometheus), /fibers (JSON, what `sidestack fibers` shows; \
+?stacks adds stacks) and /healthz (200, or 503 while the server ends); POST /fibers/ID/cancel ends a fiber. It has no password: \
+keep it to this machine or a private network.
+
+SIGTERM and SIGINT let the requests that run end, for as long as --drain says; a second signal does not wait. SIGQUIT prints \
+what every fiber is at, also while a script hangs.
 
 Examples:
   sidestack serve app.lua
   sidestack serve app.lua --listen 0.0.0.0:80 --threads 4 --deadline 10s --memory 256MiB
+",
+    php_help!(
+        "  \
+  sidestack serve public/
+  sidestack serve public/ --workers 8 --watch
+  sidestack serve public/ --php-ini php.ini -d memory_limit=256M
+"
+    ),
+    "  \
   sidestack serve app.lua --listen 127.0.0.1:0 --dev
   sidestack serve app.lua --admin 127.0.0.1:8081 --queue 1000 --queue-timeout 2s --max-requests 100000
-  SIDESTACK_LISTEN=:3000 sidestack serve app.lua --quiet";
+  SIDESTACK_LISTEN=:3000 sidestack serve app.lua --quiet"
+);
 
 const FIBERS_HELP: &str = "\
 STATE is queued (no fiber yet), ready, running, waiting (in the host function under WAITS FOR), cancelling (it cleans up), or
@@ -85,7 +119,7 @@ Examples:
 /// `sidestack serve`.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The script: it returns a function that answers a request. With PHP: a file, or the folder of a site
+    /// The script: it returns a function that answers a request. PHP: a file, or the folder of a site
     #[arg(value_name = "APP")]
     pub app: PathBuf,
 

@@ -83,13 +83,19 @@ pub fn program_engine(path: &Path, deadline: Option<Duration>, limits: &Limits) 
 pub fn script_path(path: &Path) -> anyhow::Result<PathBuf> {
     let metadata = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let php = "this `sidestack` was built without PHP: README.md tells how to build one with it (feature `php`)";
+    if metadata.is_dir() && cfg!(feature = "php") {
+        bail!("{0} is a folder, not a script: `sidestack serve {0}` answers requests with it", path.display());
+    }
     if metadata.is_dir() {
         bail!("{} is a folder, not a script; folders are sites of PHP, and {php}", path.display());
     }
     match path.extension().and_then(|ending| ending.to_str()) {
         None | Some("lua") => {}
         Some("php") => bail!("{} is a PHP file, and {php}", path.display()),
-        Some(other) => bail!("no guest runs `.{other}` files; there is Lua (`.lua`)"),
+        Some(other) => {
+            let php = if cfg!(feature = "php") { " and PHP (`.php`)" } else { "" };
+            bail!("no guest runs `.{other}` files; there is Lua (`.lua`){php}")
+        }
     }
     std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
 }

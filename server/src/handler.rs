@@ -45,8 +45,6 @@ pub struct App {
     pub max_response: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
-    /// How long a request may wait for an interpreter.
-    pub queue_timeout: Option<Duration>,
     /// Clients see errors.
     pub dev: bool,
     /// No line per request.
@@ -70,6 +68,13 @@ pub struct Asked {
     /// Where the client came to.
     #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "only pages are told"))]
     pub local: SocketAddr,
+}
+
+impl App {
+    /// What a client is told whose request has a larger body than it may have.
+    pub fn body_too_large(&self) -> String {
+        format!("the request's body is too large: the limit is {} bytes (setting: max_body)", self.max_body)
+    }
 }
 
 /// Answers one request. Dropping the future, as when the client goes away, cancels a script's call.
@@ -160,7 +165,7 @@ fn note_failure(
 ) -> (Failure, String) {
     let failure = Failure::of(error);
     app.metrics.failed(error);
-    let mut text = failure.message.to_string();
+    let mut text = failure.message.clone();
     if failure.reported {
         let id = new_id();
         let about = format!("{}   id {id}", line.label());
@@ -187,6 +192,16 @@ pub struct Line {
     pub status: u16,
     /// What more there is to say.
     pub note: String,
+    /// What its call did, for the end of the line.
+    pub stats: Option<Did>,
+}
+
+/// What a request's call did.
+pub struct Did {
+    /// It is filled in when the call ends.
+    pub stats: Arc<CallStats>,
+    /// Whether the number of host calls is worth telling.
+    pub calls: bool,
 }
 
 impl Line {
@@ -201,6 +216,7 @@ impl Line {
             begun: Instant::now(),
             status: 499,
             note: String::new(),
+            stats: None,
         }
     }
 
@@ -210,18 +226,13 @@ impl Line {
     }
 }
 
-impl Line {
-    /// What its call did, where it did anything.
-    pub fn add_stats(&mut self, stats: &CallStats) {
-        let calls = stats.host_calls();
-        if calls == 0 {
-            return;
-        }
-        let gap = if self.note.is_empty() { "" } else { "  " };
-        let waited = stats.waited();
-        let waited = if waited.is_zero() { String::new() } else { format!(", waited {}", show_time(waited)) };
-        let calls = count(usize::try_from(calls).unwrap_or(usize::MAX), "host call");
-        self.note.push_str(&format!("{gap}{calls}{waited}"));
+impl Did {
+    /// In words, as far as it did anything.
+    fn say(&self) -> String {
+        let (calls, waited) = (self.stats.host_calls(), self.stats.waited());
+        let calls = (self.calls && calls > 0).then(|| count(usize::try_from(calls).unwrap_or(usize::MAX), "host call"));
+        let waited = (!waited.is_zero()).then(|| format!("waited {}", show_time(waited)));
+        calls.into_iter().chain(waited).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -231,7 +242,10 @@ impl Drop for Line {
         self.app.metrics.answered(self.status, self.begun.elapsed());
         if !self.app.quiet {
             let note = if self.status == 499 { "the client went away" } else { &self.note };
-            self.app.output.request(&self.method, &self.target, self.status, self.begun.elapsed(), note);
+            let did = self.stats.as_ref().filter(|_| self.status != 499).map(Did::say).unwrap_or_default();
+            let gap = if note.is_empty() || did.is_empty() { "" } else { "  " };
+            let note = format!("{note}{gap}{did}");
+            self.app.output.request(&self.method, &self.target, self.status, self.begun.elapsed(), &note);
         }
     }
 }

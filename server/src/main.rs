@@ -2,6 +2,7 @@
 //! `sidestack fibers` shows what a server is at.
 
 mod admin;
+mod body;
 mod cli;
 mod connection;
 mod failure;

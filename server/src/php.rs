@@ -11,13 +11,13 @@ use http_body_util::Limited;
 use hyper::Request;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION};
 use hyper::http::request::Parts;
-use sidestack::php::{Body, Page, PageCall, Workers};
-use sidestack::{Engine, Error, Limit, Php};
+use sidestack::php::{Body, Page, Workers};
+use sidestack::{Engine, Error, Php};
 
+use crate::body::Lingering;
 use crate::cli::{Ini, Serve};
 use crate::guest;
-use crate::handler::script::MARGIN;
-use crate::handler::{App, Asked, Line, Reply, boxed, failed};
+use crate::handler::{App, Asked, Did, Line, Reply, boxed, failed};
 use crate::response::plain;
 use crate::site::Site;
 use crate::sources::Sources;
@@ -56,7 +56,7 @@ impl Pages {
         let mut php = settings(&options.limits.ini)?;
         if options.watch || !options.watch_path.is_empty() {
             // A change counts at once.
-            php = php.ini("opcache.revalidate_freq", "0");
+            php = php.ini("opcache.revalidate_freq", "0").ini("user_ini.cache_ttl", "0");
         }
         let capacity = guest::Capacity::of(options);
         let per_worker = options.workers.worker.is_some() || options.workers.workers.is_some();
@@ -69,6 +69,13 @@ impl Pages {
             true => Some(Worker::start(&engine, options, &root, only.as_deref(), max_requests).await?),
             false => None,
         };
+        if only.is_none()
+            && worker.is_none()
+            && ["index.php", "index.html"].iter().all(|name| !root.join(name).is_file())
+        {
+            let root = root.display();
+            tracing::warn!(target: "sidestack", "{root} has no index.php: only what names a file there is answered");
+        }
         let sources = Sources::of(only.as_deref().unwrap_or(&root.join("index.php")));
         Ok(Pages { engine, root, only, worker, sources })
     }
@@ -134,7 +141,8 @@ impl Worker {
             (None, Some(file)) => file.to_path_buf(),
             (None, None) => root.join("index.php"),
         };
-        let file = std::fs::canonicalize(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let file = std::fs::canonicalize(&file)
+            .with_context(|| format!("cannot read the worker script {} (--worker names another)", file.display()))?;
         let count = options.workers.workers.map_or(engine.metrics().interpreters * 4, usize::from);
         let mut workers = engine.workers(&file).count(count).queue(options.queue);
         if let Some(requests) = max_requests {
@@ -142,6 +150,9 @@ impl Worker {
         }
         if let Some(after) = options.deadline.0 {
             workers = workers.deadline(after);
+        }
+        if let Some(after) = options.queue_timeout.0 {
+            workers = workers.queue_timeout(after);
         }
         let workers =
             workers.start().await.with_context(|| format!("{} does not start as a worker", file.display()))?;
@@ -153,14 +164,21 @@ impl Worker {
 pub fn settings(ini: &Ini) -> anyhow::Result<Php> {
     let mut php = Php::new();
     if let Some(file) = &ini.php_ini {
-        if !file.is_file() {
-            bail!("cannot read {}", file.display());
-        }
+        std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         php = php.ini_file(file);
     }
     for setting in &ini.define {
         let (name, value) = setting.split_once('=').unwrap_or((setting, "1"));
-        php = php.ini(name.trim(), value.trim());
+        let (name, value) = (name.trim(), value.trim());
+        if name.is_empty() {
+            bail!("`-d {setting}` names no setting: write -d memory_limit=64M");
+        }
+        // As PHP's own `-d`: what php.ini would read as more than a word is in quotes there.
+        let word = |first: char| first.is_ascii_alphanumeric() || first == '"' || first == '\'';
+        php = match value.is_empty() || value.starts_with(word) {
+            true => php.ini(name, value),
+            false => php.ini(name, format!("\"{value}\"")),
+        };
     }
     Ok(php)
 }
@@ -199,34 +217,27 @@ async fn run(
     line: &mut Line,
 ) -> Reply {
     let Asked { parts, body, remote, local } = asked;
+    let body = Lingering::new(body);
     if too_large(&parts, app.max_body) {
-        let mut reply = plain(413, "the request's body is too large\n".into()).map(boxed);
+        let mut reply = plain(413, app.body_too_large() + "\n").map(boxed);
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return reply;
     }
     let request = Request::from_parts(parts, Body::new(Limited::new(body, app.max_body)));
     let file = worker.map_or(file, |worker| worker.file.clone());
     let page = Page::new(file, request).document_root(&pages.root).path_info(path_info).remote(remote).local(local);
+    let page = page.max_response(app.max_response);
     let call = match worker {
         Some(worker) => worker.workers.page(page),
-        None => pages.engine.page(page).label(line.label()),
+        None => pages.engine.page(page),
     };
-    match queued(app, call).await {
+    let mut call = call.label(line.label());
+    let stats = call.stats();
+    // Its own reads and writes are calls too, which say nothing.
+    line.stats = Some(Did { stats: stats.clone(), calls: false });
+    match call.await {
         Ok(response) => response.map(boxed),
-        Err(error) => failed(app, site, &error, None, line),
-    }
-}
-
-/// The outcome of a page, or a refusal if nobody took it up in time.
-async fn queued(app: &App, mut call: PageCall) -> Result<sidestack::php::Response, Error> {
-    let Some(limit) = app.queue_timeout else { return call.await };
-    match tokio::time::timeout(limit + MARGIN, &mut call).await {
-        Ok(outcome) => outcome,
-        Err(_) if call.has_fiber() => call.await,
-        Err(_) => {
-            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
-        }
+        Err(error) => failed(app, site, &error, Some(&stats), line),
     }
 }
 

@@ -49,7 +49,6 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
     let Deadline(deadline) = options.deadline;
     let max_body = guest::bytes(options.max_body)?;
     let max_response = guest::bytes(options.max_response)?;
-    let Deadline(queue_timeout) = options.queue_timeout;
     let live = Arc::new(Live::new(Site::load(options, output).await?));
     let listener = listen::bind("--listen", &options.listen).await?;
     let admin = match &options.admin {
@@ -65,7 +64,6 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
         max_body,
         max_response,
         deadline,
-        queue_timeout,
         dev: options.dev,
         quiet: options.quiet,
         draining: AtomicBool::new(false),

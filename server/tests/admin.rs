@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, LONG, Server, sidestack};
+use common::{Client, Folder, LONG, Server, metric, sidestack};
 use nix::sys::signal::Signal;
 
 const ADMIN: [&str; 4] = ["--admin", "127.0.0.1:0", "--deadline", "none"];
@@ -60,13 +60,6 @@ fn fibers_until(admin: SocketAddr, good: impl Fn(&str) -> bool) -> String {
 fn line<'a>(table: &'a str, label: &str) -> Vec<&'a str> {
     let line = table.lines().find(|line| line.ends_with(label)).unwrap_or_else(|| panic!("no {label} in\n{table}"));
     line.split_whitespace().collect()
-}
-
-/// A sample of `/metrics`; 0 where there is none yet.
-fn metric(admin: SocketAddr, name: &str) -> f64 {
-    let body = ask(admin, "/metrics").body;
-    let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or(0.0)
 }
 
 #[test]
@@ -259,6 +252,40 @@ fn the_queue_is_shown() {
     assert_eq!(line(&table, "GET /wait/too")[..2], ["-", "queued"], "{table}");
     assert!(table.contains("1 fiber; 1 interpreter; 1 queued"), "{table}");
     assert_eq!((metric(admin, "sidestack_fibers"), metric(admin, "sidestack_calls_queued")), (1.0, 1.0));
+}
+
+/// Each thing that may go wrong has its line, moved or not; the answer to who runs into a limit names it.
+#[test]
+fn each_failure_has_a_line() {
+    let script = "local ss = require 'sidestack'
+         local does = {
+           ['/deep'] = function() local function f() return (('x'):gsub('x', f)) end return f() end,
+           ['/spin'] = function() while true do end end,
+           ['/keep'] = function() local ch = ss.channel() while true do ch:send(('x'):rep(100000)) end end,
+         }
+         return function(request) return does[request.path]() end";
+    let flags = ["--threads", "1", "--cpu", "200ms", "--memory", "16MiB", "--stack", "128KiB"];
+    let (server, admin) = start(script, &flags);
+    for (path, status, kind, text) in [
+        ("/none", 500, "script_error", "internal server error (id "),
+        (
+            "/deep",
+            500,
+            "stack",
+            "the script recursed too deep: stack limit of 131072 bytes reached (setting: stack) (id ",
+        ),
+        ("/spin", 504, "cpu", "deadline exceeded: cpu limit of 200 ms reached (setting: cpu) (id "),
+        ("/keep", 503, "memory", "out of memory: memory limit of 16777216 bytes reached (setting: memory) (id "),
+    ] {
+        let answer = server.get(path);
+        assert!(answer.status == status && answer.body.starts_with(text), "{path}: {} {}", answer.status, answer.body);
+        assert_eq!(metric(admin, &format!("sidestack_failures_total{{kind=\"{kind}\"}}")), 1.0, "{path}");
+    }
+    let metrics = ask(admin, "/metrics").body;
+    let lines: Vec<_> = metrics.lines().filter(|line| line.starts_with("sidestack_failures_total{kind=")).collect();
+    assert_eq!(lines.len(), 25, "{lines:#?}");
+    let moved = lines.iter().filter(|line| !line.ends_with(" 0")).count();
+    assert_eq!(moved, 4, "{lines:#?}");
 }
 
 #[test]

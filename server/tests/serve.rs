@@ -233,6 +233,8 @@ fn too_much_memory_is_a_503() {
         let response = server.get("/big");
         assert_eq!(response.status, 503, "{}", response.body);
         assert!(response.header("retry-after").is_some());
+        let limit = "out of memory: memory limit of 8388608 bytes reached (setting: memory) (id ";
+        assert!(response.body.starts_with(limit), "{}", response.body);
         assert_eq!(server.get("/").body, "ok");
     }
 }
@@ -254,7 +256,32 @@ fn a_full_queue_is_a_503_with_retry_after() {
     assert!(of(200) >= 1 && of(503) >= 3 && of(200) + of(503) == 6, "{responses:?}");
     for refused in responses.iter().filter(|response| response.status == 503) {
         assert_eq!(refused.header("retry-after"), Some("1"));
+        assert!(refused.body.contains("queue full: 1 calls are waiting (setting: queue)"), "{}", refused.body);
     }
+}
+
+/// Tasks are calls too: where there is no room for one, that is the server's fault and not the script's.
+#[test]
+fn a_task_that_finds_the_queue_full_is_a_503_with_retry_after() {
+    let server = Server::start(
+        "local ss = require 'sidestack'
+         return function(request)
+           ss.sleep(request.path == '/spawns' and 0.5 or 2)
+           if request.path == '/spawns' then ss.spawn(function() end):join() end
+           return 'ok'
+         end",
+        &["--threads", "1", "--fibers", "2", "--queue", "1"],
+    );
+    let mut clients: Vec<_> = (0..3).map(|_| server.connect()).collect();
+    // Two have fibers; the third waits in the queue, which is full with it.
+    for (client, path) in clients.iter_mut().zip(["/holds", "/spawns", "/waits"]) {
+        client.write("GET", path, &[], b"");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let refused = clients[1].read("GET");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.body);
+    assert!(refused.body.contains("queue full: 1 calls are waiting (setting: queue)"), "{}", refused.body);
+    assert_eq!([clients[0].read("GET").body, clients[2].read("GET").body], ["ok", "ok"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What an interpreter thread is at, as the watchdog reads it.
 
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// See the module. Only its own thread writes it, but for `gone`.
 #[derive(Debug, Default)]
@@ -14,8 +14,6 @@ pub struct Activity {
     /// The fiber that has the thread, if its cancel waits in the inbox and the thread has not come by to read it: in a finalizer, which
     /// has no time slices. Written by the watchdog, for the fiber's next look-up.
     pub gone: AtomicU64,
-    /// The thread, by its `gettid()`; 0: it has ended.
-    thread: AtomicI32,
 }
 
 impl Activity {
@@ -28,22 +26,6 @@ impl Activity {
         let outer = self.function.load(Ordering::Relaxed);
         self.function.store(function + 1, Ordering::Relaxed);
         outer
-    }
-
-    /// It is the calling thread.
-    pub fn begin_thread(&self) {
-        // SAFETY: it has no precondition.
-        self.thread.store(unsafe { libc::gettid() }, Ordering::Release);
-    }
-
-    /// The calling thread ends.
-    pub fn end_thread(&self) {
-        self.thread.store(0, Ordering::Release);
-    }
-
-    /// The thread, if it has not ended.
-    pub fn thread(&self) -> Option<libc::pid_t> {
-        Some(self.thread.load(Ordering::Acquire)).filter(|thread| *thread != 0)
     }
 
     /// It gave the thread back to `outer`, which is what `enter` returned.

@@ -117,15 +117,6 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         self
     }
 
-    /// Whether it has got a fiber: if not, it waits in a queue, and dropping it leaves nothing begun.
-    pub fn has_fiber(&self) -> bool {
-        match &self.state {
-            State::New { .. } => false,
-            State::Running { slot, .. } => slot.id.load(Ordering::Relaxed) != 0,
-            State::Over => true,
-        }
-    }
-
     /// Waits on the calling thread.
     ///
     /// On an interpreter thread that is refused as [`refused::OWN_INTERPRETER`]: it would keep the fibers there, and
@@ -147,7 +138,7 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
         let State::New { target, job } = std::mem::replace(&mut self.state, State::Over) else {
             unreachable!("just seen")
         };
-        let job = job.map_err(|error| *error)?;
+        let job = job.map_err(|error| not_begun(&target, *error))?;
         let slot = Arc::new(Slot::new());
         let inbox = submit(&target, job, slot.clone())?;
         self.state = State::Running { slot, inbox };
@@ -155,9 +146,16 @@ impl<R: DeserializeOwned + Send + 'static> Call<R> {
     }
 }
 
+/// A call ends before anybody has taken it on.
+#[cold]
+fn not_begun(target: &Target, error: Error) -> Error {
+    target.outcomes().failed(&error);
+    error
+}
+
 /// Sends a job on its way; its outcome goes to `completion`, unless it is refused here.
 pub fn submit(target: &Target, mut job: Box<Job>, completion: Arc<dyn Completion>) -> Result<Arc<Inbox>, Error> {
-    let inbox = route(target, &job.work)?;
+    let inbox = route(target, &job.work).map_err(|error| not_begun(target, error))?;
     job.begun = Instant::now();
     job.completion = Some(completion);
     inbox.submit(job)?;

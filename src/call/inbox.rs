@@ -122,6 +122,7 @@ impl Inbox {
     /// Queues a job, or says at once why not; its completion hears nothing of that.
     pub fn submit(&self, mut job: Box<Job>) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
+            self.outcomes.count(Failure::Refused);
             job.completion = None;
             return Err(shut_down());
         }

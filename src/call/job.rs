@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use compact_str::CompactString;
 
 use super::inbox::Inbox;
+use super::outcomes::Outcomes;
 use super::reference::Reference;
 use super::stats::Stats;
 use crate::Error;
@@ -76,8 +77,9 @@ pub enum Work {
 /// What such a fiber's entry gets. Points into the frames of the thread that waits.
 pub struct ForeignRun(pub ss_export_run);
 
-// SAFETY: the thread that made it waits until the job's outcome is there, and what was started with it was dropped before that
-// (`crossing::export::foreign`, `Worker::lose`); what C's arguments point to is C's responsibility (`foreign = owner`).
+// SAFETY: the thread that made it waits until the job's outcome is there (`crossing::export::foreign`), and what was started with it
+// is not used after that: it was dropped before, or, where the interpreter was given up, never runs again nor is dropped
+// (`Ledger::give_up`, `Worker::forget_fibers`). What C's arguments point to is C's responsibility (`foreign = owner`).
 unsafe impl Send for ForeignRun {}
 
 impl Work {
@@ -90,6 +92,11 @@ impl Work {
             | Work::Main { args, .. } => Some(args),
             Work::Load { .. } | Work::Foreign { .. } => None,
         }
+    }
+
+    /// Whether it begins something of its own, and so can wait for a turn or another incarnation.
+    pub fn is_call(&self) -> bool {
+        matches!(self, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. })
     }
 
     /// Whether it is a task that a script started: its results stay among scripts.
@@ -193,8 +200,21 @@ pub enum Target {
     Any(Arc<dyn Dispatch>),
 }
 
+impl Target {
+    /// What went wrong there, counted.
+    pub fn outcomes(&self) -> &Outcomes {
+        match self {
+            Target::Bound(inbox) => &inbox.outcomes,
+            Target::Any(dispatch) => dispatch.outcomes(),
+        }
+    }
+}
+
 /// Picks an interpreter for a call that is bound to none.
 pub trait Dispatch: Send + Sync {
     /// The interpreter to run the next call.
     fn pick(&self) -> Result<Arc<Inbox>, Error>;
+
+    /// What went wrong with calls, counted.
+    fn outcomes(&self) -> &Outcomes;
 }

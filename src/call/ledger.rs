@@ -1,8 +1,8 @@
 //! The books of one incarnation of an interpreter: the calls that it has taken on and not answered yet, and what it still has to
 //! do. Kept by its thread, apart from the rest of the worker, so that others can answer callers where the thread does not come back.
 //!
-//! An outcome that is told twice is no harm: the first one counts ([`Completion::complete`]). So a call whose deadline was
-//! answered here runs on, as far as its interpreter knows.
+//! A call whose deadline was answered here runs on, as far as its interpreter knows; where its outcome would go it finds that its
+//! caller was told ([`To::Told`]).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,13 +47,58 @@ pub struct Ending {
 
 /// A call with a fiber.
 struct Entry {
-    completion: Option<Arc<dyn Completion>>,
+    to: To,
     /// Until the fiber begins.
     job: Option<Box<Job>>,
     /// When its caller is to be answered, and what the deadline was.
     deadline: Option<(Instant, Duration)>,
     /// What it runs lies in the frames of a thread that waits for the outcome: to be told only when nothing uses them any more.
     borrows: bool,
+}
+
+impl Entry {
+    /// Its fiber's id, while somebody waits for it.
+    fn fiber(&self) -> Option<u64> {
+        match &self.to {
+            To::Caller(completion) => Some(completion.fiber().1.load(Ordering::Relaxed)),
+            To::Nobody | To::Told => None,
+        }
+    }
+
+    /// Takes its caller, who is told by somebody else than its interpreter.
+    fn tell(&mut self) -> Option<Arc<dyn Completion>> {
+        match std::mem::replace(&mut self.to, To::Told) {
+            To::Caller(completion) => Some(completion),
+            to => {
+                self.to = to;
+                None
+            }
+        }
+    }
+}
+
+/// Where the outcome of a run goes.
+#[derive(Default)]
+#[must_use]
+pub enum To {
+    /// To the one who waits for it.
+    Caller(Arc<dyn Completion>),
+    /// Nobody waits for it.
+    #[default]
+    Nobody,
+    /// Who waited was told by somebody else: it is not to be counted again.
+    Told,
+}
+
+impl To {
+    fn of(completion: Option<Arc<dyn Completion>>) -> To {
+        completion.map_or(To::Nobody, To::Caller)
+    }
+
+    /// Whether somebody else has told it.
+    pub fn is_told(&self) -> bool {
+        matches!(self, To::Told)
+    }
 }
 
 /// The builder's limits in time.
@@ -69,8 +114,7 @@ impl Times {
     /// How long a job may wait for a fiber, and whether that is the queue's limit rather than its deadline.
     fn of_waiting(self, job: &Job) -> (Option<Duration>, bool) {
         // An interpreter's own loads and tasks do not queue up.
-        let queue =
-            self.queue.filter(|_| matches!(job.work, Work::Export { .. } | Work::Eval { .. } | Work::Main { .. }));
+        let queue = self.queue.filter(|_| job.work.is_call());
         match (job.settings.deadline.or(self.deadline), queue) {
             (Some(deadline), Some(queue)) if deadline <= queue => (Some(deadline), false),
             (_, Some(queue)) => (Some(queue), true),
@@ -99,8 +143,8 @@ impl Ledger {
         }
         let deadline = deadline.zip(job.settings.deadline);
         let borrows = matches!(job.work, Work::Foreign { .. });
-        let completion = job.completion.take();
-        self.fibers[index] = Some(Entry { completion, job: Some(job), deadline, borrows });
+        let to = To::of(job.completion.take());
+        self.fibers[index] = Some(Entry { to, job: Some(job), deadline, borrows });
     }
 
     /// The fiber begins: its job is its own from now on.
@@ -111,16 +155,22 @@ impl Ledger {
     }
 
     /// Where the outcome of the fiber goes. It counts as answered from now on.
-    pub fn answer(&mut self, index: usize) -> Option<Arc<dyn Completion>> {
-        self.fibers.get_mut(index)?.as_mut()?.completion.take()
+    pub fn answer(&mut self, index: usize) -> To {
+        let entry = self.fibers.get_mut(index).and_then(Option::as_mut);
+        entry.map(|entry| std::mem::take(&mut entry.to)).unwrap_or_default()
     }
 
     /// Takes the fiber out, with its job if it has not begun.
-    pub fn leave(&mut self, index: usize) -> (Option<Box<Job>>, Option<Arc<dyn Completion>>) {
+    pub fn leave(&mut self, index: usize) -> (Option<Box<Job>>, To) {
         match self.fibers.get_mut(index).and_then(Option::take) {
-            Some(entry) => (entry.job, entry.completion),
-            None => (None, None),
+            Some(entry) => (entry.job, entry.to),
+            None => (None, To::Nobody),
         }
+    }
+
+    /// Whether the caller of the fiber of this index was told by somebody else.
+    pub fn was_told(&self, index: usize) -> bool {
+        self.fibers.get(index).and_then(Option::as_ref).is_some_and(|entry| entry.to.is_told())
     }
 
     /// Takes all messages there are out of the inbox.
@@ -149,7 +199,12 @@ pub struct Answers {
 impl Answers {
     fn lost(&mut self, entry: &mut Entry) {
         let lost = |completion| (completion, Error::InterpreterLost { started: true });
-        self.started.extend(entry.completion.take().map(lost));
+        self.started.extend(entry.tell().map(lost));
+    }
+
+    /// The fibers of those who are told, by id.
+    pub fn fibers(&self) -> impl Iterator<Item = u64> {
+        self.started.iter().map(|(completion, _)| completion.fiber().1.load(Ordering::Relaxed))
     }
 
     /// Tells them, and counts.
@@ -221,30 +276,30 @@ impl Ledger {
         gone |= self.ending.as_ref().is_some_and(|ending| ending.cancel_at.is_none_or(over));
         for entry in self.fibers.iter_mut().flatten().filter(|entry| !entry.borrows) {
             if let Some((_, limit)) = entry.deadline.take_if(|(at, _)| now >= *at)
-                && let Some(completion) = &entry.completion
+                && let Some(completion) = entry.tell()
             {
-                let error = Error::time_is_over(Limit::Deadline, limit, "deadline");
-                answers.started.push((completion.clone(), error));
+                answers.started.push((completion, Error::time_is_over(Limit::Deadline, limit, "deadline")));
             }
         }
         Look { answers, gone }
     }
 
     /// The incarnation is given up: calls that have begun are lost, all else goes back to the inbox in the order that it came in.
-    /// Those who lent what their call runs on are told by [`Ledger::give_back`].
-    pub fn give_up(&mut self, inbox: &Inbox) -> (Answers, Option<Ending>) {
+    /// One whose own fiber has the thread, `away`, uses what its caller lent it: that one is told by [`Ledger::give_back`].
+    pub fn give_up(&mut self, inbox: &Inbox, away: Option<u64>) -> (Answers, Option<Ending>) {
         let mut answers = Answers::default();
         inbox.started(std::mem::take(&mut self.left));
         self.read(&inbox.receiver);
         for entry in self.fibers.iter_mut().flatten() {
             match entry.job.take() {
                 // The next incarnation loads its scripts itself.
-                Some(mut job) if entry.completion.is_some() => {
-                    job.completion = entry.completion.take();
-                    inbox.requeue(job, false);
+                Some(mut job) => {
+                    if let To::Caller(completion) = std::mem::take(&mut entry.to) {
+                        job.completion = Some(completion);
+                        inbox.requeue(job, false);
+                    }
                 }
-                Some(_) => {}
-                None if entry.borrows => {}
+                None if entry.borrows && entry.fiber() == away => {}
                 None => answers.lost(entry),
             }
         }

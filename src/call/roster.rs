@@ -1,17 +1,17 @@
-//! What is known of fibers where their interpreter does not answer.
+//! What fibers are called, also where their interpreter does not answer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// The fibers of an interpreter whose calls have labels, for when it does not answer. A call without one costs nothing here.
+/// The fibers of an interpreter whose calls have labels. A call without one costs nothing here.
 #[derive(Debug, Default)]
 pub struct Roster(Mutex<HashMap<u64, Listed>>);
 
 /// A fiber in the roster.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Its call's label.
+    /// Its call's label, or what a worker has in hand.
     pub label: String,
     /// When its call began.
     pub begun: Instant,
@@ -21,6 +21,18 @@ impl Roster {
     /// A fiber begins.
     pub fn enter(&self, id: u64, label: &str, begun: Instant) {
         self.lock().insert(id, Listed { label: label.into(), begun });
+    }
+
+    /// What it does now has another name.
+    pub fn rename(&self, id: u64, label: String) {
+        if let Some(listed) = self.lock().get_mut(&id) {
+            listed.label = label;
+        }
+    }
+
+    /// What it is called now, if it has a label.
+    pub fn label(&self, id: u64) -> Option<String> {
+        self.lock().get(&id).map(|listed| listed.label.clone())
     }
 
     /// It has ended.

@@ -1,7 +1,7 @@
 //! One incarnation of an interpreter, as those see it who cannot ask its thread.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 use super::activity::Activity;
 use super::ledger::{Ledger, Times};
@@ -25,8 +25,8 @@ pub struct Tenure {
     pub presence: Presence,
     /// What it is at.
     pub activity: Activity,
-    /// Its thread, as the kernel knows it.
-    pub thread: i32,
+    /// Its thread, by its `gettid()`; 0: it has ended.
+    thread: AtomicI32,
     /// Its `ss_thread.deadline`, once it has attached: the tick looks at it.
     deadline: AtomicPtr<u64>,
     ledger: UnsafeCell<Ledger>,
@@ -44,7 +44,7 @@ impl Tenure {
         Tenure {
             presence: Presence::new(),
             activity: Activity::default(),
-            thread: thread_id(),
+            thread: AtomicI32::new(thread_id()),
             deadline: AtomicPtr::default(),
             ledger: UnsafeCell::new(ledger),
         }
@@ -58,6 +58,16 @@ impl Tenure {
     #[inline]
     pub fn ledger(&self) -> *mut Ledger {
         self.ledger.get()
+    }
+
+    /// Its thread, as the kernel knows it, if it has not ended.
+    pub fn thread(&self) -> Option<i32> {
+        Some(self.thread.load(Ordering::Acquire)).filter(|thread| *thread != 0)
+    }
+
+    /// Its thread ends: nobody asks it any more.
+    pub fn end_thread(&self) {
+        self.thread.store(0, Ordering::Release);
     }
 
     /// The thread has attached: where its tick finds the current deadline, to be written by [`store_deadline`] only.

@@ -97,6 +97,10 @@ pub fn note(record: *const FiberRecord, reason: Reason) {
     // SAFETY: the callers' record, which is a live fiber's.
     let Context { caller, local, .. } = unsafe { FiberRecord::context(record) };
     let (fiber, label) = (caller.id, caller.label.as_deref());
+    // Of one whose interpreter was given up all has been said.
+    if local.tenure.presence.lost() {
+        return;
+    }
     tracing::debug!(target: "sidestack", fiber, label, ?reason, "a fiber is cancelled");
     local.inbox.outcomes.count(match reason {
         Reason::Cancelled => Failure::Cancelled,

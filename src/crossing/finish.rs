@@ -1,14 +1,14 @@
 //! The end of a run, and the end of the guest's hold on an object.
 
 use std::ffi::c_int;
-use std::sync::Arc;
 use std::task::Waker;
 
 use super::fence::{Panicked, drop_fenced, fence};
 use crate::abi::{SS_ERROR, SS_KILL, SS_OK, ss_value};
-use crate::call::job::Completion;
+use crate::call::ledger::To;
 use crate::call::stats::Stats;
-use crate::host::record::{Cancel, FiberRecord, Waits};
+use crate::host::Done;
+use crate::host::record::{Cancel, FiberRecord};
 use crate::value::{Bytes, Results, Run};
 use crate::{Error, Limit};
 
@@ -30,25 +30,27 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
         let failed = match ((*record).cancel, status as u32) {
             (Some(Cancel { target: None, reason, .. }), _) => Some((*record).cancel_error(reason)),
             (_, SS_OK) => None,
-            (_, SS_ERROR) => Some(script_error(record, values, count)),
+            (_, SS_ERROR) => Some(script_error(record, values, count, false)),
             _ => Some(Error::Cancelled),
         };
         let Some(mut job) = (*record).job.take() else { return };
-        if let Some(error) = &failed {
-            FiberRecord::context(record).local.inbox.outcomes.failed(error);
-        }
         tell_stats(record);
         let local = &FiberRecord::context(record).local;
-        let Ok(completion) = take_completion(record) else {
-            // Its caller was told when the interpreter was given up.
-            return local.unbind_args(&mut job);
-        };
-        let Some(completion) = completion else {
-            local.unbind_args(&mut job);
-            if let Some(error) = failed {
-                tracing::error!(target: "sidestack", %error, "a run that nobody waits for failed");
+        let to = take_completion(record);
+        if let Some(error) = failed.as_ref().filter(|_| !to.is_told()) {
+            local.inbox.outcomes.failed(error);
+        }
+        let completion = match to {
+            To::Caller(completion) => completion,
+            To::Nobody => {
+                local.unbind_args(&mut job);
+                if let Some(error) = failed {
+                    let (fiber, label) = ((*record).key.id, FiberRecord::context(record).caller.label.as_deref());
+                    tracing::error!(target: "sidestack", fiber, label, %error, "a run that nobody waits for failed");
+                }
+                return;
             }
-            return;
+            To::Told => return local.unbind_args(&mut job),
         };
         let own = job.work.is_task();
         let mut job = Some(job);
@@ -85,29 +87,28 @@ pub unsafe fn returned(record: *mut FiberRecord, status: c_int, values: *mut ss_
 unsafe fn tell_stats(record: *mut FiberRecord) {
     // SAFETY: passed on from `returned`.
     unsafe {
-        let Some(Stats { call, own }) = &FiberRecord::context(record).caller.stats else { return };
-        call.add_host_calls((*record).host_calls);
+        let context = FiberRecord::context(record);
+        let Some(Stats { call, own }) = &context.caller.stats else { return };
+        let done = Done::of(context);
+        call.add_host_calls(done.host_calls);
         if *own {
-            let Waits { total, last, .. } = (*record).waits;
-            let registry = &FiberRecord::context(record).local.registry;
-            let named = |(function, took)| Some((registry.name(function)?.to_owned(), took));
-            call.set_waits(total, last.and_then(named));
+            call.set_waits(done.waited, done.last);
         }
     }
 }
 
-/// Where the outcome of the current fiber goes; an error if its interpreter was given up meanwhile.
-unsafe fn take_completion(record: *mut FiberRecord) -> Result<Option<Arc<dyn Completion>>, ()> {
+/// Where the outcome of the current fiber goes. If its interpreter was given up meanwhile its caller was told then.
+unsafe fn take_completion(record: *mut FiberRecord) -> To {
     // SAFETY: the caller's contract.
     unsafe {
         let tenure = &FiberRecord::context(record).local.tenure;
         if !tenure.presence.back() {
-            return Err(());
+            return To::Told;
         }
         // SAFETY: the thread is here, and not lost, until it goes away again.
-        let completion = (*tenure.ledger()).answer((*record).key.index as usize);
+        let to = (*tenure.ledger()).answer((*record).key.index as usize);
         tenure.presence.leave((*record).key.id);
-        Ok(completion)
+        to
     }
 }
 
@@ -138,7 +139,7 @@ pub fn wake(waker: Option<Waker>) {
 ///
 /// As [`returned`].
 #[cold]
-pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, count: u32) -> Error {
+pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, count: u32, nested: bool) -> Error {
     // SAFETY: the caller's contract.
     unsafe {
         let mut run = Run::new(values, count);
@@ -149,15 +150,31 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         };
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
-        if code.as_deref() == Some("memory") {
-            return Error::Limit { which: Limit::Memory, value: (*record).memory as u64, setting: "memory" };
+        let traceback = traceback.unwrap_or_default();
+        // Another fiber's limit, which this one waited for.
+        if code.as_deref() == Some("memory")
+            && let Some(Ok(limit)) = (*record).take_error(id).map(|error| error.downcast())
+        {
+            return limit;
         }
-        Error::Script {
-            message: message.unwrap_or_default(),
-            code,
-            traceback: traceback.unwrap_or_default(),
-            source: (*record).take_error(id),
+        if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id, nested) {
+            return Error::Limit { which, value, setting, traceback };
         }
+        Error::Script { message: message.unwrap_or_default(), code, traceback, source: (*record).take_error(id) }
+    }
+}
+
+/// The limit that an error of the guest's with this code is about. `own`: the limit's value, where it is a setting of the guest's.
+fn limit(record: &FiberRecord, code: Option<&str>, own: u64, nested: bool) -> Option<(Limit, u64, &'static str)> {
+    match code? {
+        "memory" => {
+            let (bytes, setting) = record.memory_limit();
+            Some((Limit::Memory, bytes as u64, setting))
+        }
+        "memory_limit" => Some((Limit::Memory, own, "memory_limit")),
+        // In a nested call it is an error as others: on its way out through the guest it has to stay what it was.
+        "stack" if !nested => Some((Limit::Stack, record.context.local.stack as u64, "stack")),
+        _ => None,
     }
 }
 

@@ -57,8 +57,8 @@ pub unsafe fn begin(
     // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
         end_frames_below(record, call, true);
-        (*record).host_calls += 1;
         let context = FiberRecord::context(record);
+        context.tally.host_calls.set(context.tally.host_calls.get() + 1);
         let local = &context.local;
         if killed(record) {
             return KILL;
@@ -241,7 +241,7 @@ unsafe fn results(
                     Err(e) => Err(Error::Convert { place: "result of a guest call".into(), message: e.to_string() }),
                 }
             }
-            SS_ERROR => Err(finish::script_error(record, values, count)),
+            SS_ERROR => Err(finish::script_error(record, values, count, true)),
             _ => Err(Error::Cancelled),
         }
     }

@@ -11,7 +11,7 @@ use super::Backtrace;
 pub struct FiberInfo {
     /// Its id, which no other fiber of the process has; `None`: it is queued.
     pub id: Option<u64>,
-    /// The label of its call.
+    /// The label of its call; of a PHP worker that has a page, the page's before it.
     pub label: Option<String>,
     /// What it is at.
     pub state: FiberState,

@@ -165,7 +165,8 @@ impl<G: Guest> Builder<G> {
         self
     }
 
-    /// Replaces an interpreter by a new incarnation, with the same scripts, once it has started this many calls of exports.
+    /// Replaces an interpreter by a new incarnation, with the same scripts, once it has started this many calls of exports, programs and
+    /// pages.
     /// Default: never.
     ///
     /// No call is lost: new ones wait up to a second for those that run, and tasks of scripts, to end. Where these take

@@ -81,13 +81,13 @@ impl Watchdog {
         let held = turn.filter(|turn| turn.absence == absence).map_or(Duration::ZERO, |turn| turn.since.elapsed());
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let function = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
-        Some(Running { fiber: absence.fiber, held, function, thread: tenure.activity.thread() })
+        Some(Running { fiber: absence.fiber, held, function, thread: tenure.thread() })
     }
 
     /// How many were named, and the last of them.
     pub fn slow(&self) -> (u64, Option<String>) {
-        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (self.0.slow.load(Ordering::Relaxed), last)
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.slow.load(Ordering::Relaxed), last.clone())
     }
 }
 
@@ -136,8 +136,10 @@ impl Shared {
                 if let Some((function, held)) = seen.look(&tenure.activity) {
                     let name = self.registry.name(function).unwrap_or("?");
                     tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
+                    // Who sees the count finds the name.
+                    let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                    *last = Some(name.to_string());
                     self.slow.fetch_add(1, Ordering::Relaxed);
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
                 }
                 let due = tenure.activity.due.load(Ordering::Relaxed) <= self.clock.nanos(now);
                 self.look_at(interpreter, &tenure, due, step);
@@ -157,8 +159,8 @@ impl Shared {
         inbox.set_hung(long.is_some());
         if let (Some(turn), Some(watched)) = (long, self.watched[interpreter].upgrade()) {
             let gone = watched.answer_overdue(turn.absence);
-            if due || gone {
-                let (runnable, cpu) = (is_runnable(tenure.thread), thread_cpu_of(tenure.thread));
+            if let Some(thread) = tenure.thread().filter(|_| due || gone) {
+                let (runnable, cpu) = (is_runnable(thread), thread_cpu_of(thread));
                 let ran = turn.cpu.replace(cpu).map_or(Duration::ZERO, |before| cpu.saturating_sub(before));
                 turn.overdue += if runnable { ran.min(step) } else { step };
             }

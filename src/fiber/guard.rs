@@ -111,7 +111,7 @@ fn ceiling() -> usize {
 
 /// `maps` are taken by guards already.
 fn too_many(maps: usize) -> Error {
-    Error::Limit { which: Limit::Fibers, value: (maps / MAPS_PER_GUARD) as u64, setting: "vm.max_map_count" }
+    Error::limit(Limit::Fibers, (maps / MAPS_PER_GUARD) as u64, "vm.max_map_count")
 }
 
 unsafe fn set_access(address: usize, size: usize, access: i32) -> io::Result<()> {

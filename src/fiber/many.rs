@@ -56,7 +56,7 @@ fn a_hundred_thousand_fibers_wait_at_once() {
     for run in &runs {
         let stack = match pool.get() {
             Ok(stack) => stack,
-            Err(Error::Limit { which: Limit::Fibers, value, setting: "vm.max_map_count" })
+            Err(Error::Limit { which: Limit::Fibers, value, setting: "vm.max_map_count", .. })
                 if pool.stats().guard == GuardKind::Protection =>
             {
                 println!("this kernel has no MADV_GUARD_INSTALL: the ceiling is {value} fibers (vm.max_map_count)");

@@ -152,7 +152,7 @@ impl StackPool {
         let index = self.made;
         if index == self.capacity {
             let value = u64::from(self.capacity);
-            return Err(Error::Limit { which: Limit::Fibers, value, setting: "fibers" });
+            return Err(Error::limit(Limit::Fibers, value, "fibers"));
         }
         let stack = self.layout.stack(self.reservation.start(), index);
         // SAFETY: the slot lies within the reservation because index < capacity, and nobody was given it before.

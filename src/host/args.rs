@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
@@ -13,7 +14,7 @@ use super::function::{self, Begun, Started};
 use super::future::HostFuture;
 use super::local::{Borrowed, Local};
 use super::object::{HostObject, Object};
-use super::record::{Caller, Context};
+use super::record::{Caller, Context, Waits};
 use super::registry::Entry;
 use super::reply::Reply;
 use crate::Error;
@@ -170,6 +171,32 @@ fn missing<T>(args: &Args<'_>, kind: &str, setter: &str) -> Error {
     Error::Convert {
         place: args.entry.name.clone(),
         message: format!("no {kind} of type {} was given ({setter})", std::any::type_name::<T>()),
+    }
+}
+
+/// What the fiber that called has done so far, its tasks not included.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Host calls begun, this one included.
+    pub host_calls: u64,
+    /// How long it waited in them, where its call's statistics are wanted.
+    pub waited: Duration,
+    /// The function that it waited for last, and for how long.
+    pub last: Option<(String, Duration)>,
+}
+
+impl Done {
+    /// By a fiber.
+    pub fn of(context: &Context) -> Done {
+        let Waits { total, last, .. } = context.tally.waits.get();
+        let named = |(function, took)| Some((context.local.registry.name(function)?.to_owned(), took));
+        Done { host_calls: context.tally.host_calls.get(), waited: total, last: last.and_then(named) }
+    }
+}
+
+impl FromCall for Done {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        Ok(Done::of(args.context))
     }
 }
 

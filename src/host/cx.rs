@@ -205,6 +205,18 @@ impl Cx {
         self.0.fiber
     }
 
+    /// What the fiber is called now: the call's label, or what a worker has in hand.
+    #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "only workers change it"))]
+    pub(crate) fn now(&self) -> Option<String> {
+        self.0.local.inbox.roster.label(self.0.fiber)
+    }
+
+    /// Gives the fiber another name, if it has a label.
+    #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "only workers change it"))]
+    pub(crate) fn rename(&self, label: String) {
+        self.0.local.inbox.roster.rename(self.0.fiber, label);
+    }
+
     /// The call's label.
     pub fn label(&self) -> Option<&str> {
         self.0.label.as_deref()

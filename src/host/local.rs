@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::account::Accounts;
 use super::c_api::{Callback, Pointer};
 use super::registry::Registry;
 use super::timer::{Timers, Whom};
@@ -49,11 +50,22 @@ pub struct Local {
     pub tenure: Arc<Tenure>,
     /// For deadlines that ticks compare.
     pub clock: Clock,
+    /// The most memory that its fibers may hold together, in bytes.
+    pub memory: usize,
+    /// What they hold of the host's.
+    pub accounts: Arc<Accounts>,
+    /// Bytes of a fiber's stack, for messages.
+    pub stack: usize,
     /// Whether guest code is in a finalizer now.
     pub in_finalizer: Box<dyn Fn() -> bool>,
 }
 
 impl Local {
+    /// The most memory, in bytes, that one fiber can have which may have `most`, and the setting that says so.
+    pub fn memory_limit(&self, most: usize) -> (usize, &'static str) {
+        if most < self.memory { (most, "call_memory") } else { (self.memory, "memory") }
+    }
+
     /// Lends the object behind a key to a host function that gives it back before it returns: no count is touched. `None`:
     /// it is none, or of another type.
     #[inline]

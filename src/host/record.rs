@@ -5,11 +5,12 @@
 //! in one place: in one host call or at the end of a slice. Only an event for that place resumes it; an event for another
 //! call waits in that call's record until control comes back to its frame.
 
-use std::cell::RefCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::account::Opened;
 use super::c_api::LastError;
 use super::cx::CallShared;
 use super::future::HostFuture;
@@ -36,12 +37,14 @@ pub struct Context {
     pub caller: Caller,
     /// What the last host call that asked for a `Cx` shared with it.
     pub last_cx: RefCell<Option<Rc<CallShared>>>,
+    /// What the fiber has done.
+    pub tally: Tally,
 }
 
 impl Context {
     /// A fiber's of this interpreter, for this call.
     pub fn new(local: Rc<Local>, caller: Caller) -> Rc<Self> {
-        Rc::new(Context { local, caller, last_cx: RefCell::default() })
+        Rc::new(Context { local, caller, last_cx: RefCell::default(), tally: Tally::default() })
     }
 }
 
@@ -54,6 +57,10 @@ pub struct Caller {
     pub deadline: Option<Instant>,
     /// The most memory it may hold, where its call says so.
     pub memory: Option<usize>,
+    /// The most memory it may hold.
+    pub most: usize,
+    /// Its account of the host's memory, once it has used any.
+    pub account: OnceCell<Opened>,
     /// Its call's label.
     pub label: Option<String>,
     /// Its call's extensions.
@@ -62,6 +69,15 @@ pub struct Caller {
     pub detect_deadlock: bool,
     /// Somebody wants to know what its call does.
     pub stats: Option<Stats>,
+}
+
+/// What a fiber has done so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Host calls begun.
+    pub host_calls: Cell<u64>,
+    /// How long it waited in them, where somebody wants to know.
+    pub waits: Cell<Waits>,
 }
 
 /// How long a fiber waited in host calls.
@@ -172,18 +188,12 @@ pub struct FiberRecord {
     pub cancel: Option<Cancel>,
     /// How long after a cancel it is killed.
     pub grace: Duration,
-    /// The most memory it may hold, for messages.
-    pub memory: usize,
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
     /// The last error that the C API told C code on this fiber of.
     pub last_error: Option<Box<LastError>>,
     /// The entry called `ss_return`.
     pub returned: bool,
-    /// Host calls begun.
-    pub host_calls: u64,
-    /// How long it waited in them, where somebody wants to know.
-    pub waits: Waits,
     /// Of its C stack: base and lowest usable address.
     pub bounds: (usize, usize),
     /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
@@ -343,10 +353,13 @@ impl FiberRecord {
                 let limit = self.cpu.map_or(Duration::ZERO, |cpu| cpu.limit);
                 Error::time_is_over(crate::Limit::Cpu, limit, "cpu")
             }
-            Reason::Memory => {
-                Error::Limit { which: crate::Limit::Memory, value: self.memory as u64, setting: "memory" }
-            }
+            Reason::Memory => Error::limit(crate::Limit::Memory, self.context.local.memory as u64, "memory"),
         }
+    }
+
+    /// The most memory that may be charged to it, in bytes, and the setting that says so.
+    pub fn memory_limit(&self) -> (usize, &'static str) {
+        self.context.local.memory_limit(self.context.caller.most)
     }
 
     /// Whether it is to be killed now.
@@ -376,9 +389,12 @@ impl FiberRecord {
         if let Some(cancel) = &mut self.cancel {
             cancel.kill = true;
             let (Caller { id, label, .. }, reason) = (&self.context.caller, cancel.reason);
-            let label = label.as_deref();
-            tracing::warn!(target: "sidestack", fiber = id, label, ?reason, "a fiber that was cancelled does not end; it is killed");
-            self.context.local.inbox.outcomes.count(Failure::Killed);
+            let (label, local) = (label.as_deref(), &self.context.local);
+            // Of one whose interpreter was given up all has been said.
+            if !local.tenure.presence.lost() {
+                tracing::warn!(target: "sidestack", fiber = id, label, ?reason, "a fiber that was cancelled does not end; it is killed");
+                local.inbox.outcomes.count(Failure::Killed);
+            }
         }
         self.renew_limit();
     }

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,11 @@ use super::exchange::{Answer, Exchange, Seat};
 use super::page::Page;
 use super::workers::Desk;
 use crate::Error;
+use crate::call::CallStats;
 use crate::call::future::submit;
 use crate::call::inbox::Inbox;
 use crate::call::job::{Completion, Dispatch, Job, Over, Settings, Source, Target, Work};
+use crate::call::stats::Stats;
 use crate::value::{Flat, Results};
 
 /// A page: a future of its response, whose body comes while the script runs.
@@ -32,7 +34,7 @@ pub struct PageCall(State);
 
 enum State {
     New { to: To, page: Box<Page>, settings: Box<Settings> },
-    Waiting { answer: oneshot::Receiver<Answer>, begun: Begun },
+    Waiting(oneshot::Receiver<Answer>),
     Over,
 }
 
@@ -42,12 +44,6 @@ pub(super) enum To {
     Engine(Arc<dyn Dispatch>),
     /// Workers.
     Desk(Arc<Desk>),
-}
-
-/// Who knows whether it has begun.
-enum Begun {
-    Page(Arc<PageEnd>),
-    Worker(Arc<Exchange>),
 }
 
 impl PageCall {
@@ -78,19 +74,19 @@ impl PageCall {
         self.settings(|settings| settings.memory = Some(bytes))
     }
 
-    /// As [`Call::label`](crate::Call::label). Not for workers.
+    /// As [`Call::label`](crate::Call::label). A worker's fiber has it for as long as it has the page.
     pub fn label(self, label: impl Into<String>) -> Self {
         self.settings(|settings| settings.label = Some(label.into()))
     }
 
-    /// Whether it has got a fiber: if not, it waits in a queue, and dropping it leaves nothing begun.
-    pub fn has_fiber(&self) -> bool {
-        match &self.0 {
-            State::New { .. } => false,
-            State::Waiting { begun: Begun::Page(end), .. } => end.id.load(Ordering::Relaxed) != 0,
-            State::Waiting { begun: Begun::Worker(exchange), .. } => exchange.taken(),
-            State::Over => true,
+    /// As [`Call::stats`](crate::Call::stats); what a page reads and writes are host calls too. A worker's are filled in when it
+    /// ends the response, without its tasks.
+    pub fn stats(&mut self) -> Arc<CallStats> {
+        let stats = Arc::<CallStats>::default();
+        if let State::New { settings, .. } = &mut self.0 {
+            settings.stats = Some(Stats { call: stats.clone(), own: true });
         }
+        stats
     }
 }
 
@@ -103,11 +99,11 @@ impl Future for PageCall {
                 unreachable!("just seen")
             };
             match start(to, *page, *settings) {
-                Ok((answer, begun)) => self.0 = State::Waiting { answer, begun },
+                Ok(answer) => self.0 = State::Waiting(answer),
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-        let State::Waiting { answer, .. } = &mut self.0 else { panic!("polled after it was ready") };
+        let State::Waiting(answer) = &mut self.0 else { panic!("polled after it was ready") };
         let answer = std::task::ready!(Pin::new(answer).poll(task));
         self.0 = State::Over;
         // Who drops an exchange without an answer has lost the interpreter.
@@ -115,21 +111,17 @@ impl Future for PageCall {
     }
 }
 
-fn start(to: To, page: Page, settings: Settings) -> Result<(oneshot::Receiver<Answer>, Begun), Error> {
+fn start(to: To, page: Page, settings: Settings) -> Result<oneshot::Receiver<Answer>, Error> {
     let script = page.script.clone();
-    let (exchange, answer) = Exchange::new(page);
-    let begun = match to {
+    let (exchange, answer) = Exchange::new(page, &settings);
+    match to {
         To::Engine(dispatch) => {
             let end = Arc::new(PageEnd { exchange: exchange.clone(), index: AtomicU64::new(0), id: AtomicU64::new(0) });
-            run(dispatch, &script, Arc::new(Seat::of(exchange)), settings, end.clone())?;
-            Begun::Page(end)
+            run(dispatch, &script, Arc::new(Seat::of(exchange)), settings, end)?;
         }
-        To::Desk(desk) => {
-            desk.put(exchange.clone())?;
-            Begun::Worker(exchange)
-        }
-    };
-    Ok((answer, begun))
+        To::Desk(desk) => desk.put(exchange)?,
+    }
+    Ok(answer)
 }
 
 /// Runs a file as a main program, in a seat for pages.
@@ -177,7 +169,7 @@ impl fmt::Debug for PageCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             State::New { .. } => "PageCall(not started)",
-            State::Waiting { .. } => "PageCall(started)",
+            State::Waiting(_) => "PageCall(started)",
             State::Over => "PageCall(over)",
         })
     }

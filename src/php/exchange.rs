@@ -6,8 +6,9 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -17,7 +18,9 @@ use http::{Response, StatusCode};
 use super::body::{Body, Output};
 use super::page::Page;
 use super::workers::Post;
-use crate::Error;
+use crate::call::job::Settings;
+use crate::call::stats::Stats;
+use crate::{Error, Limit};
 
 /// Chunks that wait for a client: one to write and one behind it. The shim's buffer bounds their size.
 const CHUNKS: usize = 2;
@@ -31,7 +34,15 @@ pub struct Exchange {
     input: Mutex<Input>,
     stage: Mutex<Stage>,
     failure: Mutex<Option<Error>>,
+    /// Bytes of the response's body so far.
+    written: AtomicUsize,
+    /// Since when it waits, until a worker has it.
+    asked: Instant,
     taken: AtomicBool,
+    /// What a worker is called while it has it.
+    pub label: Option<String>,
+    /// Where a worker tells what it did for it.
+    pub stats: Option<Stats>,
 }
 
 /// The request's body, and what has been taken from it and not yet been read.
@@ -52,7 +63,7 @@ enum Stage {
 
 impl Exchange {
     /// Of a request; the response, or why there is none, comes out of the receiver.
-    pub fn new(mut page: Page) -> (Arc<Self>, oneshot::Receiver<Answer>) {
+    pub fn new(mut page: Page, settings: &Settings) -> (Arc<Self>, oneshot::Receiver<Answer>) {
         let (to, answer) = oneshot::channel();
         let body = mem::take(page.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let exchange = Exchange {
@@ -60,7 +71,11 @@ impl Exchange {
             input: Mutex::new(Input { body, left: Bytes::new() }),
             stage: Mutex::new(Stage::Held { to, head: None, body: Bytes::new() }),
             failure: Mutex::default(),
+            written: AtomicUsize::new(0),
+            asked: Instant::now(),
             taken: AtomicBool::new(false),
+            label: settings.label.clone(),
+            stats: settings.stats.clone(),
         };
         (Arc::new(exchange), answer)
     }
@@ -93,14 +108,28 @@ impl Exchange {
         }
     }
 
+    /// Whether so many more bytes fit into the response. If not it is over.
+    fn fits(&self, bytes: &Bytes) -> bool {
+        let written = self.written.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        let Some(most) = self.page.max_response.filter(|most| written > *most) else { return true };
+        self.end(Err(Error::limit(Limit::Response, most as u64, "max_response")));
+        false
+    }
+
     /// Passes bytes on, and waits for a client that is behind. False: it is gone, or the response has ended.
     pub async fn write(self: &Arc<Self>, bytes: Bytes) -> bool {
+        if !self.fits(&bytes) {
+            return false;
+        }
         let Some(chunks) = self.streaming() else { return false };
         bytes.is_empty() || chunks.send(bytes).await.is_ok()
     }
 
     /// Ends the response with these bytes, now, while the script goes on.
     pub async fn finish(self: &Arc<Self>, bytes: Bytes) {
+        if !self.fits(&bytes) {
+            return;
+        }
         let stage = mem::replace(&mut *lock(&self.stage), Stage::Over);
         match stage {
             Stage::Held { to, head, .. } => {
@@ -115,6 +144,9 @@ impl Exchange {
 
     /// The last bytes of a script that is over: its call's outcome follows, and ends the response ([`Exchange::end`]).
     pub async fn last(self: &Arc<Self>, bytes: Bytes) {
+        if !self.fits(&bytes) {
+            return;
+        }
         let chunks = match &mut *lock(&self.stage) {
             Stage::Held { body, .. } => {
                 *body = bytes;
@@ -146,14 +178,19 @@ impl Exchange {
         }
     }
 
-    /// A worker has it now.
-    pub fn take(&self) {
-        self.taken.store(true, Ordering::Relaxed);
+    /// A worker takes it. False: somebody has.
+    pub fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::Relaxed)
     }
 
-    /// Whether one had it.
+    /// Whether somebody has.
     pub fn taken(&self) -> bool {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Since when it waits.
+    pub fn asked(&self) -> Instant {
+        self.asked
     }
 
     /// Whether nobody waits for the response any more, and nothing of it has been made.
@@ -257,7 +294,7 @@ mod tests {
     use futures_executor::block_on;
 
     fn exchange(body: Body) -> (Arc<Exchange>, oneshot::Receiver<Answer>) {
-        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")))
+        Exchange::new(Page::new("a.php", http::Request::post("/").body(body).expect("a request")), &Settings::default())
     }
 
     fn bytes(text: &'static str) -> Bytes {

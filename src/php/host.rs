@@ -6,16 +6,21 @@ use serde::ser::{Serialize, SerializeSeq, SerializeTuple, Serializer};
 
 use super::exchange::{Exchange, Seat};
 use super::page::Page;
-use crate::host::{Ext, Module};
+use crate::host::{Cx, Done, Ext, Module};
 use crate::{Bytes, HostResult, Raise};
 
 /// A hidden module: scripts have PHP's own functions for all of it.
 pub(crate) fn module() -> Module {
     Module::new("sidestack.page")
         .hidden()
-        .function("request", |seat: Ext<Seat>| {
+        .function("request", |seat: Ext<Seat>, done: Done| {
             Ok(match (seat.page(), &seat.post) {
-                (Some(page), _) => Asked::For(page),
+                (Some(page), post) => {
+                    if let Some(post) = post {
+                        post.begin(done);
+                    }
+                    Asked::For(page)
+                }
                 (None, Some(_)) => Asked::Later,
                 (None, None) => Asked::Never,
             })
@@ -25,8 +30,12 @@ pub(crate) fn module() -> Module {
             Ok(())
         })
         .function("write", async |seat: Ext<Seat>, bytes: Bytes| Ok(page(&seat)?.write(bytes.0.into()).await))
-        .function("finish", async |seat: Ext<Seat>, bytes: Bytes| {
-            page(&seat)?.finish(bytes.0.into()).await;
+        .function("finish", async |seat: Ext<Seat>, cx: Cx, done: Done, bytes: Bytes| {
+            let page = page(&seat)?;
+            if let Some(post) = &seat.post {
+                post.tell(&page, cx.fiber(), &done);
+            }
+            page.finish(bytes.0.into()).await;
             Ok(())
         })
         .function("last", async |seat: Ext<Seat>, bytes: Bytes| {
@@ -36,14 +45,34 @@ pub(crate) fn module() -> Module {
         .function("read", async |seat: Ext<Seat>, most: u32| {
             Ok(Bytes::from(page(&seat)?.read(most as usize).await.as_ref()))
         })
-        .function("next", async |seat: Ext<Seat>| match &seat.post {
-            Some(post) => Ok(post.next(&seat).await),
+        .function("next", async |seat: Ext<Seat>, cx: Cx, leave: bool| match &seat.post {
+            Some(post) => Ok(post.next(&seat, &cx, leave).await),
             None => Err(Raise::new("not_a_worker", "this script was not started as a worker").into()),
+        })
+        .function("log", |cx: Cx, level: u8, message: Bytes| {
+            log(&cx, level, &String::from_utf8_lossy(&message));
+            Ok(())
         })
 }
 
 fn page(seat: &Seat) -> HostResult<Arc<Exchange>> {
     seat.page().ok_or_else(|| Raise::new("no_page", "there is no request to answer").into())
+}
+
+/// A line of PHP's own log, with the severity that it has in syslog.
+fn log(cx: &Cx, level: u8, message: &str) {
+    let (fiber, label) = (cx.fiber(), cx.now().unwrap_or_default());
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(target: "sidestack::php", fiber, label, "{message}")
+        };
+    }
+    match level {
+        0..=3 => event!(error),
+        4 => event!(warn),
+        5 | 6 => event!(info),
+        _ => event!(debug),
+    }
 }
 
 /// What a call is asked for.

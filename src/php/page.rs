@@ -40,6 +40,7 @@ pub struct Page {
     local: SocketAddr,
     https: bool,
     variables: Vec<(String, Vec<u8>)>,
+    pub(super) max_response: Option<usize>,
 }
 
 impl Page {
@@ -56,6 +57,7 @@ impl Page {
             local: ([127, 0, 0, 1], 80).into(),
             https: false,
             variables: Vec::new(),
+            max_response: None,
         }
     }
 
@@ -92,6 +94,14 @@ impl Page {
     /// One more variable of `$_SERVER`; it wins over what the request says.
     pub fn variable(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Bytes that the response's body may have. One that gets larger is [`Error::Limit`](crate::Error::Limit)
+    /// ([`Limit::Response`](crate::Limit::Response)): instead of the response, as long as nothing of it has left, and else its body
+    /// breaks off. The script notices as when its client goes away. Default: no limit.
+    pub fn max_response(mut self, bytes: usize) -> Self {
+        self.max_response = Some(bytes);
         self
     }
 

@@ -6,6 +6,7 @@
 //! been told to.
 
 mod supervisor;
+mod waiting;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,8 +23,11 @@ use super::exchange::{Exchange, Seat};
 use super::page::Page;
 use crate::Error;
 use crate::call::job::Dispatch;
+use crate::call::stats::Stats;
 use crate::error::refused;
+use crate::host::{Cx, Done};
 use supervisor::{Event, Events, Plan};
+use waiting::Waiting;
 
 /// The configuration of worker scripts: [`Engine::workers`](crate::Engine::workers).
 #[must_use = "no worker starts before `start`"]
@@ -35,7 +39,7 @@ pub struct WorkersBuilder {
 
 impl WorkersBuilder {
     pub(crate) fn new(dispatch: Arc<dyn Dispatch>, script: PathBuf) -> Self {
-        let plan = Plan { script, count: 4, max_requests: u64::MAX, deadline: None, memory: None };
+        let plan = Plan { script, count: 4, max_requests: u64::MAX, deadline: None, queue_timeout: None, memory: None };
         WorkersBuilder { dispatch, plan, queue: 65_536 }
     }
 
@@ -58,6 +62,13 @@ impl WorkersBuilder {
         self
     }
 
+    /// How long a request may wait for a worker; then it is refused as [`Limit::Queue`](crate::Limit::Queue). Default: as long as its
+    /// client waits.
+    pub fn queue_timeout(mut self, after: Duration) -> Self {
+        self.plan.queue_timeout = Some(after);
+        self
+    }
+
     /// Bytes that one worker may hold. Default: as for other calls.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.plan.memory = Some(bytes);
@@ -75,9 +86,10 @@ impl WorkersBuilder {
         let (pages, receiver) = async_channel::bounded(self.queue);
         let (told, up) = oneshot::channel();
         let count = self.plan.count;
-        let events = supervisor::start(self.dispatch, self.plan, receiver, told)
+        let waiting = self.plan.queue_timeout.map(|after| Arc::new(Waiting::new(after)));
+        let events = supervisor::start(self.dispatch, self.plan, receiver, waiting.clone(), told)
             .map_err(|source| Error::System { what: "cannot start the workers' supervisor".into(), source })?;
-        let desk = Arc::new(Desk { pages, capacity: self.queue });
+        let desk = Arc::new(Desk { pages, waiting, capacity: self.queue });
         let workers = Workers(Arc::new(Handle { desk, count, events }));
         up.await.unwrap_or(Err(Error::InterpreterLost { started: false }))?;
         Ok(workers)
@@ -142,12 +154,17 @@ impl fmt::Debug for Workers {
 /// Where pages wait for workers.
 pub struct Desk {
     pages: Sender<Arc<Exchange>>,
+    /// Those that wait, where they may not for ever.
+    waiting: Option<Arc<Waiting>>,
     capacity: usize,
 }
 
 impl Desk {
     /// Puts a page into the queue, if there is room.
     pub fn put(&self, page: Arc<Exchange>) -> Result<(), Error> {
+        if let Some(waiting) = &self.waiting {
+            waiting.push(&page);
+        }
         self.pages.try_send(page).map_err(|refused| match refused {
             TrySendError::Full(_) => Error::QueueFull { capacity: self.capacity, retry_after: Duration::from_secs(1) },
             TrySendError::Closed(_) => stopped(),
@@ -171,12 +188,16 @@ pub struct Post {
     events: Events,
     /// What the supervisor calls it.
     worker: (u64, usize),
+    /// What its fiber had done when the page that it has began.
+    before: Mutex<Done>,
 }
 
 impl Post {
-    /// Gives the last page up and waits for the next. False: the worker is to end.
-    pub async fn next(&self, seat: &Seat) -> bool {
+    /// Gives the last page up and waits for the next. False: the worker is to end; if it asks to `leave`, once it has had one.
+    pub async fn next(&self, seat: &Seat, cx: &Cx, leave: bool) -> bool {
         *self.due() = None;
+        let name = self.plan.name(self.worker.1);
+        cx.rename(name.clone());
         // The SAPI has ended its response.
         if let Some(page) = seat.put(None) {
             page.end(Ok(()));
@@ -184,7 +205,7 @@ impl Post {
         if self.served() == 0 {
             let _ = self.events.send(Event::Booted(self.worker));
         }
-        if self.served() >= self.plan.max_requests {
+        if self.served() >= self.plan.max_requests || leave && self.served() > 0 {
             return false;
         }
         loop {
@@ -193,10 +214,10 @@ impl Post {
                 None
             };
             let Some(page) = future::or(stop, async { self.pages.recv().await.ok() }).await else { return false };
-            if page.unwanted() {
+            if page.unwanted() || !page.take() {
                 continue;
             }
-            page.take();
+            cx.rename(format!("{} ({name})", page.label.as_deref().unwrap_or("a page")));
             self.served.fetch_add(1, Ordering::Relaxed);
             *self.due() = self.plan.deadline.and_then(|after| Instant::now().checked_add(after));
             seat.put(Some(page));
@@ -204,9 +225,28 @@ impl Post {
         }
     }
 
+    /// The page begins.
+    pub fn begin(&self, done: Done) {
+        *self.before() = done;
+    }
+
+    /// The page's response ends: what its fiber did for it is told to who asked.
+    pub fn tell(&self, page: &Exchange, fiber: u64, done: &Done) {
+        let Some(Stats { call, .. }) = &page.stats else { return };
+        let before = self.before();
+        let waited = done.waited.saturating_sub(before.waited);
+        call.begun(fiber);
+        call.add_host_calls(done.host_calls.saturating_sub(before.host_calls));
+        call.set_waits(waited, done.last.clone().filter(|_| !waited.is_zero()));
+    }
+
     /// Pages so far.
     fn served(&self) -> u64 {
         self.served.load(Ordering::Relaxed)
+    }
+
+    fn before(&self) -> std::sync::MutexGuard<'_, Done> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn due(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {

@@ -8,49 +8,72 @@ use futures_util::future::{Either, select, select_all};
 use super::given_out::GivenOut;
 use super::time::duration;
 use crate::error::{HostResult, Raise};
+use crate::host::account::{Account, Charge};
 use crate::host::parked::telling;
 use crate::host::{Cx, HostObject, Members, Module, Object};
 use crate::value::Value;
 
-/// The largest capacity: room for all of it is made at once, and it is the host's memory.
+/// The largest capacity: room for all of it is made at once.
 const CAPACITY: u32 = 1024;
-
-/// The most that a channel without a capacity holds: what scripts do not receive must not fill the host's memory.
-const UNRECEIVED: usize = 1 << 20;
+/// Values for which a channel without a capacity makes room at once.
+const ROOM: usize = 32;
 
 pub fn add(module: Module) -> Module {
     module
         .object::<Channel>()
-        .function("channel", |capacity: Option<u32>| match capacity {
-            Some(capacity) if capacity == 0 || capacity > CAPACITY => {
+        .function("channel", async |account: Account, capacity: Option<u32>| {
+            if let Some(capacity) = capacity.filter(|capacity| *capacity == 0 || *capacity > CAPACITY) {
                 let message =
                     format!("a channel's capacity is 1 to {CAPACITY}, not {capacity}; without one it is not limited");
-                Err(Raise::new("bad_argument", message).into())
+                return Err(Raise::new("bad_argument", message).into());
             }
-            Some(capacity) => Ok(Object::new(Channel::of(async_channel::bounded(capacity as usize)))),
-            None => Ok(Object::new(Channel::of(async_channel::unbounded()))),
+            let room = capacity.map_or(ROOM, |capacity| capacity as usize);
+            let charge = account.charge(size_of::<Channel>() + room * size_of::<Sent>()).await?;
+            let ends = capacity.map_or_else(async_channel::unbounded, |_| async_channel::bounded(room));
+            Ok(Object::new(Channel::of(ends, charge)))
         })
         .function("select", first_of)
 }
 
-/// A channel: values in, in order, out. Guest values pass uncopied.
+/// A channel: values in, in order, out. Guest values pass uncopied. The room for them is charged to the fiber that made it.
 struct Channel {
-    sender: Sender<Value>,
-    receiver: Receiver<Value>,
+    sender: Sender<Sent>,
+    receiver: Receiver<Sent>,
     given_out: GivenOut,
+    _room: Charge,
+}
+
+/// A value, charged to the fiber that sent it until it is received.
+struct Sent {
+    value: Value,
+    _charge: Charge,
+}
+
+impl Sent {
+    async fn new(value: Value, account: &Account) -> HostResult<Sent> {
+        if value.is_nil() {
+            return Err(Raise::new("bad_argument", "nil cannot be sent: it is what a closed channel gives").into());
+        }
+        let charge = account.charge(size_of::<Charge>() + value.size()).await?;
+        Ok(Sent { value, _charge: charge })
+    }
 }
 
 impl Channel {
-    fn of((sender, receiver): (Sender<Value>, Receiver<Value>)) -> Self {
-        Channel { sender, receiver, given_out: GivenOut::default() }
+    fn of((sender, receiver): (Sender<Sent>, Receiver<Sent>), room: Charge) -> Self {
+        Channel { sender, receiver, given_out: GivenOut::default(), _room: room }
     }
 
-    async fn send(&self, value: Value) -> Result<(), SendError<Value>> {
-        telling(self.sender.send(value), || self.given_out.wait()).await
+    async fn send(&self, sent: Sent) -> Result<(), SendError<Sent>> {
+        telling(self.sender.send(sent), || self.given_out.wait()).await
     }
 
     async fn recv(&self) -> Result<Value, RecvError> {
-        telling(self.receiver.recv(), || self.given_out.wait()).await
+        telling(self.receiver.recv(), || self.given_out.wait()).await.map(|sent| sent.value)
+    }
+
+    fn try_recv(&self) -> Result<Value, TryRecvError> {
+        self.receiver.try_recv().map(|sent| sent.value)
     }
 }
 
@@ -58,40 +81,23 @@ fn closed() -> anyhow::Error {
     Raise::new("closed", "the channel is closed").into()
 }
 
-/// More values than a channel without a capacity may hold are refused, also to those that would wait: nothing else bounds them.
-fn not_flooded(channel: &Channel) -> HostResult<()> {
-    if channel.receiver.len() < UNRECEIVED {
-        return Ok(());
-    }
-    Err(Raise::new("channel_full", format!("{UNRECEIVED} values are in the channel, and nobody receives them")).into())
-}
-
-fn not_nil(value: Value) -> HostResult<Value> {
-    match value {
-        Value::Nil => Err(Raise::new("bad_argument", "nil cannot be sent: it is what a closed channel gives").into()),
-        value => Ok(value),
-    }
-}
-
 impl HostObject for Channel {
     const NAME: &'static str = "Channel";
 
     fn members(members: &mut Members<Self>) {
         members
-            .method_by_reference("send", async |this: &Self, value: Value| {
-                not_flooded(this)?;
-                this.send(not_nil(value)?).await.map_err(|_| closed())
+            .method_by_reference("send", async |this: &Self, account: Account, value: Value| {
+                this.send(Sent::new(value, &account).await?).await.map_err(|_| closed())
             })
-            .method_by_reference("try_send", |this: &Self, value: Value| {
-                not_flooded(this)?;
-                match this.sender.try_send(not_nil(value)?) {
+            .method_by_reference("try_send", async |this: &Self, account: Account, value: Value| {
+                match this.sender.try_send(Sent::new(value, &account).await?) {
                     Ok(()) => Ok(true),
                     Err(TrySendError::Full(_)) => Ok(false),
                     Err(TrySendError::Closed(_)) => Err(closed()),
                 }
             })
             .method_by_reference("recv", async |this: &Self| Ok(this.recv().await.ok()))
-            .method_by_reference("try_recv", |this: &Self| match this.receiver.try_recv() {
+            .method_by_reference("try_recv", |this: &Self| match this.try_recv() {
                 Ok(value) => Ok((true, Some(value))),
                 Err(TryRecvError::Empty) => Ok((false, None)),
                 Err(TryRecvError::Closed) => Ok((true, None)),
@@ -115,7 +121,7 @@ async fn first_of(
     }
     // In order: what is there already is taken from the first channel that has any.
     for (at, channel) in channels.iter().enumerate() {
-        match channel.receiver.try_recv() {
+        match channel.try_recv() {
             Ok(value) => return Ok((Some(at + 1), Some(value))),
             Err(TryRecvError::Closed) => return Ok((Some(at + 1), None)),
             Err(TryRecvError::Empty) => {}

@@ -39,12 +39,18 @@ impl HostObject for Group {
     fn members(members: &mut Members<Self>) {
         members.method_by_reference(
             "spawn",
-            |this: &Self, parent: Parent, function: Function, Rest(args): Rest<Value>| {
+            async |this: &Self, parent: Parent, function: Function, Rest(args): Rest<Value>| {
+                let ended = || Raise::new("group_ended", "the group has ended");
+                if this.0.lock().unwrap_or_else(PoisonError::into_inner).closed {
+                    return Err(ended().into());
+                }
+                let task = Task::start(&parent, &function, args, Outlives::Response).await?;
                 let mut tasks = this.0.lock().unwrap_or_else(PoisonError::into_inner);
                 if tasks.closed {
-                    return Err(Raise::new("group_ended", "the group has ended").into());
+                    // While it waited for memory.
+                    task.0.cancel();
+                    return Err(ended().into());
                 }
-                let task = Task::start(&parent, &function, args, Outlives::Response)?;
                 tasks.running.push(task.0.clone());
                 // The group has not looked at it yet: it runs its body.
                 let waker = tasks.waker.take();

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::time::duration;
 use crate::error::{HostResult, Raise};
 use crate::host::Module;
+use crate::host::account::Account;
 use crate::value::Bytes;
 
 /// What a script asks for.
@@ -34,7 +35,7 @@ pub fn add(module: Module) -> Module {
     module.function("http_request", request)
 }
 
-async fn request(request: Request) -> HostResult<Response> {
+async fn request(account: Account, request: Request) -> HostResult<Response> {
     if tokio::runtime::Handle::try_current().is_err() {
         return Err(Raise::new("no_runtime", "http needs the engine to be built inside a tokio runtime").into());
     }
@@ -46,13 +47,15 @@ async fn request(request: Request) -> HostResult<Response> {
     for (name, value) in &request.headers {
         builder = builder.header(name, value);
     }
+    // Both bodies, until the script has its copy.
+    let mut bodies = account.charge(request.body.as_ref().map_or(0, |body| body.0.capacity())).await?;
     if let Some(body) = request.body {
         builder = builder.body(body.0);
     }
     if let Some(seconds) = request.timeout {
         builder = builder.timeout(duration(seconds)?);
     }
-    let response = builder.send().await.map_err(failed)?;
+    let mut response = builder.send().await.map_err(failed)?;
     let status = response.status().as_u16();
     let mut headers = BTreeMap::<String, String>::new();
     for (name, value) in response.headers() {
@@ -65,8 +68,12 @@ async fn request(request: Request) -> HostResult<Response> {
             })
             .or_insert_with(|| value.into_owned());
     }
-    let body = response.bytes().await.map_err(failed)?;
-    Ok(Response { status, headers, body: Bytes(body.to_vec()) })
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        bodies.grow(chunk.len()).await?;
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Response { status, headers, body: Bytes(body) })
 }
 
 /// The process's clients: connections are kept and shared by all interpreters.

@@ -15,6 +15,7 @@ use crate::call::job::{Completion, Extensions, Job, Over, Settings, Work};
 use crate::call::reference::Reference;
 use crate::call::stats::Stats;
 use crate::error::HostResult;
+use crate::host::account::{Account, Charge};
 use crate::host::args::{Args, FromCall};
 use crate::host::parked::{Wait, tell};
 use crate::host::{HostObject, Members, Module, Object, Rest};
@@ -23,11 +24,11 @@ use crate::value::{Flat, Many, Results, Value};
 pub fn add(module: Module) -> Module {
     module
         .object::<Task>()
-        .function_by_reference("spawn", |parent: Parent, function: Function, Rest(args): Rest<Value>| {
-            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Response)?))
+        .function_by_reference("spawn", async |parent: Parent, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Response).await?))
         })
-        .function_by_reference("background", |parent: Parent, function: Function, Rest(args): Rest<Value>| {
-            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Deadline)?))
+        .function_by_reference("background", async |parent: Parent, function: Function, Rest(args): Rest<Value>| {
+            Ok(Object::new(Task::start(&parent, &function, args, Outlives::Deadline).await?))
         })
 }
 
@@ -44,10 +45,12 @@ pub struct Parent {
     extensions: Extensions,
     detect_deadlock: bool,
     stats: Option<Stats>,
+    account: Account,
 }
 
 impl FromCall for Parent {
     fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        let account = Account::from_call(args)?;
         let caller = args.caller();
         let task = caller.extensions.get(TypeId::of::<Own>()).and_then(|any| any.clone().downcast::<Own>().ok());
         Ok(Parent {
@@ -58,6 +61,7 @@ impl FromCall for Parent {
             extensions: caller.extensions.clone(),
             detect_deadlock: caller.detect_deadlock,
             stats: caller.stats.as_ref().map(|stats| Stats { own: false, ..stats.clone() }),
+            account,
         })
     }
 }
@@ -98,7 +102,9 @@ impl HostObject for Task {
 
 impl Task {
     /// Starts a function on a fiber of its own, on this interpreter.
-    pub fn start(parent: &Parent, function: &Function, args: Vec<Value>, outlives: Outlives) -> HostResult<Task> {
+    pub async fn start(parent: &Parent, function: &Function, args: Vec<Value>, outlives: Outlives) -> HostResult<Task> {
+        let bytes = args.iter().map(Value::size).sum::<usize>();
+        let charge = parent.account.charge(size_of::<State>() + size_of::<Job>() + bytes).await?;
         let mut flat = Flat::new();
         flat.push_args(&Rest(args))
             .map_err(|e| Error::Convert { place: "arguments of a task".into(), message: e.to_string() })?;
@@ -109,6 +115,7 @@ impl Task {
             fiber: Default::default(),
             left_behind: Mutex::default(),
             given_out: GivenOut::default(),
+            charge: Mutex::new(charge),
         });
         let deadline = match outlives {
             Outlives::Response => parent.deadline.map(|at| at.saturating_duration_since(Instant::now())),
@@ -143,6 +150,8 @@ pub struct State {
     left_behind: Mutex<Vec<Arc<State>>>,
     /// So was a handle of it, which may cancel it.
     given_out: GivenOut,
+    /// What it takes of the host's memory, charged to the fiber that started it: its arguments, its results.
+    charge: Mutex<Charge>,
 }
 
 #[derive(Default)]
@@ -250,9 +259,12 @@ impl Completion for State {
     fn complete(&self, outcome: Result<Results<'_>, Error>, _over: Over<'_>) -> Option<Waker> {
         let result = outcome.and_then(|mut results| {
             let values = results.decode::<Many<Value>>();
-            values
+            let values = values
                 .map(|values| values.0)
-                .map_err(|e| Error::Convert { place: "results of a task".into(), message: e.to_string() })
+                .map_err(|e| Error::Convert { place: "results of a task".into(), message: e.to_string() })?;
+            let mut charge = self.charge.lock().unwrap_or_else(PoisonError::into_inner);
+            charge.grow_now(values.iter().map(Value::size).sum())?;
+            Ok(values)
         });
         let waiting = {
             let mut outcome = self.lock();

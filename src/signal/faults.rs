@@ -7,7 +7,7 @@ use super::attach::check;
 use super::snapshot::{backtrace, script};
 use crate::diagnosis::Backtrace;
 use crate::sys::valgrind;
-use crate::{Error, abi};
+use crate::{Error, Limit, abi};
 
 /// One contained fault.
 #[derive(Debug, Clone)]
@@ -47,15 +47,15 @@ impl Attached {
         }
     }
 
-    /// The fault that ended the fiber that had the thread last; for when `faulted` is found set.
+    /// The fault that ended the fiber that had the thread last, on a stack of so many bytes; for when `faulted` is found set.
     #[cold]
-    pub(crate) fn crash(&self) -> Crash {
+    pub(crate) fn crash(&self, stack: usize) -> Crash {
         // SAFETY: `self` is bound to its thread, which is attached; the handler that wrote it has returned, and none writes
         // again, since no guest code runs here any more.
         let fault = unsafe { &*abi::ss_fault_read() };
         Crash {
             signal: fault.signo,
-            fault: describe(fault),
+            fault: describe(fault, stack),
             fiber: fault.at.fiber,
             label: None,
             backtrace: backtrace(&fault.at),
@@ -63,7 +63,7 @@ impl Attached {
     }
 }
 
-fn describe(fault: &abi::ss_fault) -> String {
+fn describe(fault: &abi::ss_fault, stack: usize) -> String {
     let name = match fault.signo {
         libc::SIGSEGV => "SIGSEGV",
         libc::SIGBUS => "SIGBUS",
@@ -73,8 +73,11 @@ fn describe(fault: &abi::ss_fault) -> String {
         other => return format!("signal {other}"),
     };
     let at = if matches!(fault.signo, libc::SIGSEGV | libc::SIGBUS) { "at address" } else { "at instruction" };
-    let what = if fault.overflow != 0 { " (stack overflow)" } else { "" };
-    format!("{name}{what} {at} {:#x}{}", fault.address, place(fault))
+    let (what, limit) = match fault.overflow {
+        0 => ("", String::new()),
+        _ => (" (stack overflow)", format!(": {}", Error::limit(Limit::Stack, stack as u64, "stack"))),
+    };
+    format!("{name}{what} {at} {:#x}{}{limit}", fault.address, place(fault))
 }
 
 /// Where the script was, if the guest could tell.

@@ -107,6 +107,18 @@ impl Value {
         }
     }
 
+    /// Bytes of memory that it takes; what it only refers to is not counted.
+    pub(crate) fn size(&self) -> usize {
+        let within = match self {
+            Value::String(text) => text.capacity(),
+            Value::Bytes(bytes) => bytes.0.capacity(),
+            Value::List(items) => items.iter().map(Value::size).sum(),
+            Value::Map(pairs) => pairs.iter().map(|(key, value)| key.size() + value.size()).sum(),
+            _ => 0,
+        };
+        size_of::<Value>() + within
+    }
+
     /// The value of this key in a map.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.as_map()?.iter().find(|(found, _)| found.as_str() == Some(key)).map(|(_, value)| value)

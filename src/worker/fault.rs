@@ -5,7 +5,7 @@
 //! that is on its stacks and in its heap (`lost`).
 
 use super::Worker;
-use super::jobs::refuse;
+use super::jobs::fail;
 use crate::call::outcomes::Failure;
 use crate::crossing::finish;
 use crate::guest::Interpreter;
@@ -14,17 +14,16 @@ impl<I: Interpreter> Worker<I> {
     /// Tells the fiber's caller and leaves the loop for `thread`, by a panic that nothing on the way stops.
     #[cold]
     pub(super) fn faulted(&mut self, index: u32) -> ! {
-        let mut crash = self.attached.crash();
-        let (_, completion) = self.books().leave(index as usize);
+        let mut crash = self.attached.crash(self.settings.stack);
+        let (_, to) = self.books().leave(index as usize);
         if let Some(fiber) = self.fibers[index as usize].as_deref_mut() {
             // Host futures first, as at any end.
             // SAFETY: the fiber is suspended for ever, and this is the worker loop.
             unsafe { finish::end_calls(&raw mut fiber.record) };
-            crash.label.clone_from(&fiber.record.context.caller.label);
+            crash.label = self.local.inbox.roster.label(fiber.record.key.id);
             self.local.inbox.outcomes.count(failure(crash.signal));
-            if let Some(mut job) = fiber.record.job.take() {
-                job.completion = completion;
-                refuse(&self.local, job, crash.error());
+            if let Some(job) = fiber.record.job.take() {
+                fail(&self.local, job, to, crash.error());
             }
         }
         let message = crash.fault.clone();

@@ -12,7 +12,7 @@ use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
 use crate::guest::Interpreter;
 use crate::host::local::Local;
-use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended, Waits};
+use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended, Tally};
 
 /// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
 pub struct Fiber<I: Interpreter> {
@@ -129,12 +129,9 @@ impl<I: Interpreter> Fiber<I> {
                 status: 0,
                 cancel: None,
                 grace: Duration::ZERO,
-                memory: 0,
                 errors: Vec::new(),
                 last_error: None,
                 returned: false,
-                host_calls: 0,
-                waits: Waits::default(),
                 bounds: (0, 0),
                 frame: 0,
                 alarm: u64::MAX,
@@ -165,7 +162,10 @@ impl<I: Interpreter> Fiber<I> {
     pub fn begin(&mut self, key: FiberKey, stack: FiberStack, caller: Caller, local: &Rc<Local>) {
         self.record.key = key;
         match Rc::get_mut(&mut self.record.context) {
-            Some(context) => context.caller = caller,
+            Some(context) => {
+                context.caller = caller;
+                context.tally = Tally::default();
+            }
             None => self.record.context = Context::new(local.clone(), caller),
         }
         // A waker that somebody still holds keeps naming the fiber that it was made for.
@@ -179,8 +179,6 @@ impl<I: Interpreter> Fiber<I> {
         self.record.errors.clear();
         self.record.last_error = None;
         self.record.returned = false;
-        self.record.host_calls = 0;
-        self.record.waits = Waits::default();
         self.record.alarm = u64::MAX;
         self.record.deadlock = None;
         self.record.renew_limit();

@@ -1,5 +1,6 @@
 //! From a job to a fiber, and from a fiber's end to the next job.
 
+use std::cell::OnceCell;
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use super::{Next, Worker};
 use crate::Error;
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Extensions, Job, Settings, Source, Work};
-use crate::call::ledger::{Ending, Ledger};
+use crate::call::ledger::{Ending, Ledger, To};
 use crate::call::outcomes::Failure;
 use crate::call::stats::Stats;
 use crate::call::wake::FiberKey;
@@ -146,10 +147,13 @@ impl<I: Interpreter> Worker<I> {
                 self.loading.push(script);
             }
         }
+        let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         let caller = Caller {
             id: key.id,
             deadline: job.settings.deadline.and_then(|after| job.begun.checked_add(after)),
             memory: job.settings.memory,
+            most: memory,
+            account: OnceCell::new(),
             label: job.settings.label.clone(),
             // Once it begins.
             extensions: Extensions::default(),
@@ -166,10 +170,8 @@ impl<I: Interpreter> Worker<I> {
             self.local.inbox.roster.enter(key.id, label, job.begun);
             fiber.listed = true;
         }
-        let memory = job.settings.memory.unwrap_or(self.settings.fiber_memory);
         fiber.begin(key, stack, caller, &self.local);
         fiber.record.grace = if I::KILLS { self.settings.grace } else { Duration::MAX };
-        fiber.record.memory = memory;
         fiber.record.cpu = job.settings.cpu.or(self.settings.cpu).map(Cpu::new);
         if let Work::Foreign { run } = &job.work {
             let run = ptr::from_ref(&run.0).cast_mut().cast();
@@ -229,12 +231,11 @@ impl<I: Interpreter> Worker<I> {
             self.pool.put(unsafe { coroutine.abandon() });
         }
         cancel::note(&raw const fiber.record, reason);
-        let (job, completion) = self.books().leave(index as usize);
+        let (job, to) = self.books().leave(index as usize);
         fiber.record.job = job;
         let error = fiber.record.cancel_error(reason);
-        if let Some(mut job) = fiber.record.job.take() {
-            job.completion = completion;
-            refuse(&self.local, job, error);
+        if let Some(job) = fiber.record.job.take() {
+            fail(&self.local, job, to, error);
         }
         self.ended_with(fiber, false);
     }
@@ -315,6 +316,18 @@ impl<I: Interpreter> Worker<I> {
         if let Some(id) = unsafe { (*self.interpreter.get()).over_memory() } {
             self.relieve(id);
         }
+        if self.local.accounts.asks() {
+            self.relieve_host();
+        }
+    }
+
+    /// The same for the host's memory.
+    #[cold]
+    fn relieve_host(&mut self) {
+        match self.local.accounts.answer() {
+            Some(id) => self.relieve(id),
+            None => self.collect_for_host(),
+        }
     }
 
     #[cold]
@@ -328,6 +341,19 @@ impl<I: Interpreter> Worker<I> {
             self.resume(key.index);
         }
     }
+}
+
+/// Tells a caller, of whom the books know, that its call fails; unless somebody has told it something else.
+pub(super) fn fail(local: &Local, mut job: Box<Job>, to: To, error: Error) {
+    match to {
+        To::Caller(completion) => job.completion = Some(completion),
+        To::Nobody => {}
+        To::Told => {
+            local.unbind_args(&mut job);
+            return drop_fenced(job);
+        }
+    }
+    refuse(local, job, error);
 }
 
 /// Tells a caller that its call did not start.

@@ -28,8 +28,9 @@ impl<I: Interpreter> Worker<I> {
                 if id == 0 {
                     self.forget(&completion);
                 } else {
-                    let index = u32::try_from(index).expect("written from a u32");
-                    self.cancel(FiberKey { index, id }, Reason::Cancelled);
+                    let key = FiberKey { index: u32::try_from(index).expect("written from a u32"), id };
+                    self.pass_on_completion(key);
+                    self.cancel(key, Reason::Cancelled);
                 }
                 drop_fenced(completion);
             }

@@ -61,17 +61,18 @@ impl<G: Guest> Watched for Post<G> {
 
     fn give_up(self: Arc<Self>, absence: Absence, last: bool) -> bool {
         let Some(tenure) = self.inbox.tenure() else { return false };
-        let closed = tenure.meanwhile(absence, |books| (books.give_up(&self.inbox), true));
+        let closed = tenure.meanwhile(absence, |books| (books.give_up(&self.inbox, Some(absence.fiber)), true));
         let Some((answers, ending)) = closed else { return false };
         let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
         let function = function.and_then(|id| self.registry.name(id)).unwrap_or("none");
-        let listed = self.inbox.roster.list().into_iter().find(|(id, _)| *id == absence.fiber);
-        let label = listed.map(|(_, listed)| listed.label);
+        let listed = self.inbox.roster.list();
+        let label = |fiber| listed.iter().find(|(id, _)| *id == fiber).map(|(_, listed)| listed.label.as_str());
         tracing::error!(
-            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, label = label.as_deref(),
+            target: "sidestack", interpreter = self.inbox.interpreter, fiber = absence.fiber, label = label(absence.fiber),
             host_function = function,
             "an interpreter's thread does not come back; it is left behind"
         );
+        answers.fibers().for_each(|fiber| note_lost(fiber, label(fiber)));
         self.inbox.roster.clear();
         self.inbox.set_live(0, 0);
         self.inbox.left_behind().fetch_add(1, Ordering::AcqRel);
@@ -86,6 +87,11 @@ impl<G: Guest> Watched for Post<G> {
         }
         true
     }
+}
+
+/// A fiber's call is over, because there is no interpreter for it any more.
+pub(super) fn note_lost(fiber: u64, label: Option<&str>) {
+    tracing::warn!(target: "sidestack", fiber, label, "a fiber is lost with its interpreter");
 }
 
 /// Tells callers, whose wakers and drops may panic.

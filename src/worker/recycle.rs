@@ -38,7 +38,7 @@ impl Recycle {
     #[inline]
     pub fn count(&mut self, job: &Job, max: Option<u64>) {
         let Some(max) = max else { return };
-        if matches!(job.work, Work::Export { .. }) {
+        if matches!(job.work, Work::Export { .. } | Work::Main { .. }) {
             self.calls += 1;
         }
         if self.calls >= max && self.until.is_none() {
@@ -51,9 +51,7 @@ impl Recycle {
 
     /// Whether this job has to wait: any that is not bound to this incarnation.
     pub fn holds(&self, job: &Job) -> bool {
-        self.holding()
-            && matches!(job.work, Work::Export { .. } | Work::Eval { .. })
-            && !job.work.args().is_some_and(Flat::has_attachments)
+        self.holding() && job.work.is_call() && !job.work.args().is_some_and(Flat::has_attachments)
     }
 
     /// Whether calls wait.

@@ -35,7 +35,7 @@ impl<I: Interpreter> Worker<I> {
         let at = unsafe { (*self.interpreter.get()).position(&fiber.run, &fiber.saved) };
         FiberInfo {
             id: Some(record.key.id),
-            label: record.context.caller.label.clone(),
+            label: self.local.inbox.roster.label(record.key.id),
             state,
             age: fiber.asked.elapsed(),
             waits_for,

@@ -43,9 +43,8 @@ impl<I: Interpreter> Worker<I> {
         let stack = self.pool.get()?;
         let key = self.new_key();
         let mut fiber = self.new_fiber();
-        fiber.begin(key, stack, Caller { id: key.id, ..Caller::default() }, &self.local);
+        fiber.begin(key, stack, Caller { id: key.id, most: usize::MAX, ..Caller::default() }, &self.local);
         fiber.record.grace = self.settings.grace;
-        fiber.record.memory = usize::MAX;
         fiber.record.cpu = None;
         let job = Box::new(Job {
             // What a service runs is in `task`; the job only carries the completion.
@@ -110,6 +109,18 @@ impl<I: Interpreter> Worker<I> {
         if let Err(error) = self.serve(&Task::Collect) {
             tracing::error!(target: "sidestack", %error, "collecting garbage failed");
         }
+    }
+
+    /// Collects it for the sake of the host's memory that it holds. What waits for it tries again also if no collection is due: no
+    /// more than a tenth of the time goes into these.
+    pub(super) fn collect_for_host(&mut self) {
+        let begun = Instant::now();
+        if self.next_collection.is_none_or(|at| begun >= at) {
+            self.collect();
+            let over = Instant::now();
+            self.next_collection = Some(over + (over - begun) * 9);
+        }
+        self.local.accounts.collected();
     }
 
     /// A load has ended, well or not: calls of the script go on.

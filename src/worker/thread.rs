@@ -24,10 +24,10 @@ use super::Worker;
 use super::fiber::Ids;
 use super::limits::Limits;
 use super::lost::{self, Thread};
-use super::quarantine::tell;
+use super::quarantine::{note_lost, tell};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
-use crate::call::job::{Extensions, Scripts};
+use crate::call::job::{Extensions, Scripts, Work};
 use crate::call::ledger::{Ending, Times};
 use crate::call::tenure::Tenure;
 use crate::call::wake::{FiberKey, Serving};
@@ -37,6 +37,7 @@ use crate::diagnosis::Backtrace;
 use crate::fiber::{Home, StackConfig, StackPool};
 use crate::guest::{Guest, Interpreter, Setup, Task};
 use crate::handle::Table;
+use crate::host::account::Accounts;
 use crate::host::local::{Clock, Lent, Local};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
@@ -135,7 +136,6 @@ fn live<G: Guest>(post: &Arc<Post<G>>, started: Option<Sender<Result<(), Error>>
     let times = Times { deadline: post.settings.deadline, queue: post.settings.queue_timeout };
     let tenure = Arc::new(Tenure::new(times));
     post.inbox.served_by(&tenure);
-    tenure.activity.begin_thread();
     // Whatever the way out is: nobody asks a thread that is gone.
     let _over = Over(&tenure);
     let mut worker = match incarnate(post, incarnation, tenure.clone()) {
@@ -219,7 +219,7 @@ struct Over<'a>(&'a Tenure);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        self.0.activity.end_thread();
+        self.0.end_thread();
     }
 }
 
@@ -308,6 +308,9 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         loading: RefCell::default(),
         tenure,
         clock: Clock::new(),
+        memory: settings.memory,
+        accounts: Accounts::new(settings.memory),
+        stack: settings.stack,
         // SAFETY: as above; asked from upcalls on this thread, while no method of it runs.
         in_finalizer: Box::new(move || unsafe { (*asked.get()).in_finalizer() }),
     });
@@ -330,6 +333,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         recent: 0,
         untidy: false,
         tidy_at: None,
+        next_collection: None,
         limits: Limits::default(),
         tick,
         ready: VecDeque::new(),
@@ -358,7 +362,7 @@ impl<I: Interpreter> Worker<I> {
         self.local.inbox.roster.clear();
         self.forget_fibers();
         let inbox = self.local.inbox.clone();
-        let (answers, ending) = self.books().give_up(&inbox);
+        let (answers, ending) = self.books().give_up(&inbox, None);
         tell(answers, &inbox);
         tell(self.books().give_back(), &inbox);
         ending
@@ -366,14 +370,21 @@ impl<I: Interpreter> Worker<I> {
 
     /// None of its fibers goes on: their host calls are over.
     pub(super) fn forget_fibers(&mut self) {
+        let given_up = self.local.tenure.presence.lost();
         for fiber in self.fibers.iter_mut().flatten() {
+            let foreign = fiber.record.job.as_ref().is_some_and(|job| matches!(job.work, Work::Foreign { .. }));
+            // SAFETY: nobody else uses the books of one that is lost, and else this is their thread.
+            let told = unsafe { (*self.local.tenure.ledger()).was_told(fiber.record.key.index as usize) };
+            if foreign && told {
+                // What the caller lent is gone since it was told: nothing that may use it runs again, a drop neither.
+                fiber.record.calls.iter_mut().for_each(|call| std::mem::forget(call.future.take()));
+            }
             // Before the caller is told: futures may hold what it lent.
             // SAFETY: the loop of this thread has been left, in whatever it was.
             unsafe { finish::end_calls(&raw mut fiber.record) };
-            if fiber.begun {
+            if fiber.begun && !given_up {
                 let caller = &fiber.record.context.caller;
-                let (id, label) = (caller.id, caller.label.as_deref());
-                tracing::warn!(target: "sidestack", fiber = id, label, "a fiber is lost with its interpreter");
+                note_lost(caller.id, caller.label.as_deref());
             }
             drop_fenced(fiber.record.job.take());
         }

@@ -12,7 +12,7 @@ use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
-use crate::host::record::{FiberRecord, Reason, Suspended};
+use crate::host::record::{FiberRecord, Reason, Suspended, Waits};
 use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
@@ -162,6 +162,19 @@ impl<I: Interpreter> Worker<I> {
         }
     }
 
+    /// Completion beats a later cancel: what the host call gave that the fiber waited in reaches the guest first.
+    pub(super) fn pass_on_completion(&mut self, key: FiberKey) {
+        let Some(record) = self.record(key) else { return };
+        let begun = self.fibers[key.index as usize].as_ref().is_some_and(|fiber| fiber.begun);
+        // One that is ready, and is neither in a host call nor at the end of a turn, has what it waited for.
+        // SAFETY: as in `woken`.
+        let completed = begun && unsafe { (*record).suspended } == Suspended::No;
+        if let Some(at) = self.ready.iter().position(|next| *next == Next::Ready(key.index)).filter(|_| completed) {
+            self.ready.remove(at);
+            self.resume(key.index);
+        }
+    }
+
     /// Cancels the fiber of this id. Whether there is one.
     pub(super) fn cancel_by_id(&mut self, id: u64) -> bool {
         let found = self.fibers.iter().flatten().map(|fiber| fiber.record.key).find(|key| key.id == id);
@@ -260,11 +273,13 @@ fn no_ticks(error: &io::Error) {
 unsafe fn begin_wait(record: *mut FiberRecord) {
     // SAFETY: the caller's record, of a suspended fiber.
     unsafe {
-        if FiberRecord::context(record).caller.stats.is_some()
+        let context = FiberRecord::context(record);
+        if context.caller.stats.is_some()
             && let Suspended::Call(id) = (*record).suspended
             && let Some(place) = (*record).find(id)
         {
-            (*record).waits.since = Some(((*record).at(place).function, Instant::now()));
+            let since = Some(((*record).at(place).function, Instant::now()));
+            context.tally.waits.set(Waits { since, ..context.tally.waits.get() });
         }
     }
 }
@@ -273,10 +288,10 @@ unsafe fn begin_wait(record: *mut FiberRecord) {
 #[inline]
 unsafe fn end_wait(record: *mut FiberRecord) {
     // SAFETY: the caller's record.
-    let waits = unsafe { &mut (*record).waits };
-    if let Some((function, since)) = waits.since.take() {
+    let waits = unsafe { &FiberRecord::context(record).tally.waits };
+    let Waits { total, since, .. } = waits.get();
+    if let Some((function, since)) = since {
         let took = since.elapsed();
-        waits.total += took;
-        waits.last = Some((function, took));
+        waits.set(Waits { total: total + took, last: Some((function, took)), since: None });
     }
 }

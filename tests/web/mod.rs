@@ -12,6 +12,7 @@ use std::time::Duration;
 /// | `/json` | `{"a":[1,2],"none":null}` |
 /// | `/mirror` | method, content type, the header `x-test` and the body, a line each |
 /// | `/slow` | nothing, for 5 s |
+/// | `/endless` | a body without an end |
 /// | `/moved` | a redirect to `/echo?moved` |
 /// | others | 404 |
 pub fn serve() -> SocketAddr {
@@ -51,6 +52,13 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
         "/slow" => {
             std::thread::sleep(Duration::from_secs(5));
             ("200 OK", "", String::new())
+        }
+        "/endless" => {
+            let mut stream = stream;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")?;
+            loop {
+                stream.write_all(&[b'x'; 1 << 16])?;
+            }
         }
         "/moved" => ("302 Found", "location: /echo?moved\r\n", String::new()),
         other => match other.strip_prefix("/echo?") {

@@ -7,21 +7,16 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONNECTION, HeaderValue};
-use sidestack::{Call, Error, Limit, Script};
+use sidestack::{Error, Limit, Script};
 
-use super::{App, Asked, Line, Reply, boxed, failed};
+use super::{App, Asked, Did, Line, Reply, boxed, failed};
+use crate::body::linger;
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::site::Site;
 
-/// How long a client may go on sending a body that is refused, so that it reads the refusal.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// How long a body may take where requests have no deadline.
 const BODY: Duration = Duration::from_secs(60);
-
-/// How much longer than --queue-timeout a request waits for an interpreter that should have refused it by then: it hangs.
-pub const MARGIN: Duration = Duration::from_millis(250);
 
 /// Answers a request with a call of the script's `default`.
 pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line: &mut Line) -> Reply {
@@ -38,11 +33,12 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
     let request = Request { parts: &parts, body: &body, remote };
     let mut call = script.call::<Answer>("default", request).label(line.label());
     let stats = call.stats();
+    line.stats = Some(Did { stats: stats.clone(), calls: true });
     let fits = |answer: Answer| {
-        let limit = Error::Limit { which: Limit::Response, value: app.max_response as u64, setting: "max_response" };
+        let limit = Error::limit(Limit::Response, app.max_response as u64, "max_response");
         if answer.size() > app.max_response { Err(limit) } else { Ok(answer) }
     };
-    let reply = match queued(app, call).await.and_then(fits) {
+    match call.await.and_then(fits) {
         Ok(answer) => match answer.into_response(parts.method == Method::HEAD) {
             Ok(response) => response.map(boxed),
             Err(invalid) => {
@@ -51,21 +47,6 @@ pub async fn answer(app: &App, site: &Site, script: &Script, asked: Asked, line:
             }
         },
         Err(error) => failed(app, site, &error, Some(&stats), line),
-    };
-    line.add_stats(&stats);
-    reply
-}
-
-/// The outcome of a call, or a refusal if its interpreter hangs so that not even the queue's limit is looked at there.
-async fn queued(app: &App, mut call: Call<Answer>) -> Result<Answer, Error> {
-    let Some(limit) = app.queue_timeout else { return call.await };
-    match tokio::time::timeout(limit + MARGIN, &mut call).await {
-        Ok(outcome) => outcome,
-        Err(_) if call.has_fiber() => call.await,
-        Err(_) => {
-            let value = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            Err(Error::Limit { which: Limit::Queue, value, setting: "queue_timeout" })
-        }
     }
 }
 
@@ -75,7 +56,7 @@ async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, String)> {
         return Ok(Bytes::new());
     }
     let limit = app.max_body;
-    let too_large = (413, format!("the request's body is too large: the limit is {limit} bytes (setting: max_body)"));
+    let too_large = (413, app.body_too_large());
     if body.size_hint().lower() > limit as u64 {
         linger(body).await;
         return Err(too_large);
@@ -107,10 +88,4 @@ async fn gather(body: &mut Incoming, limit: usize) -> Result<Option<Bytes>, hype
         bytes.extend_from_slice(&data);
     }
     Ok(Some(bytes.freeze()))
-}
-
-/// Reads and forgets for a while.
-async fn linger(mut body: Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER, all).await;
 }

@@ -110,13 +110,22 @@ impl Browser {
 
     /// Waits until the page shows this.
     pub fn shows(&self, text: &str) {
+        self.until("document.body.innerText", |shown| shown.contains(text), text);
+    }
+
+    /// Waits until the cursor is in the element of this id.
+    pub fn focuses(&self, id: &str) {
+        self.until("document.activeElement.id", |focused| focused == id, id);
+    }
+
+    fn until(&self, expression: &str, good: impl Fn(&str) -> bool, what: &str) {
         let begun = Instant::now();
         loop {
-            let shown = self.run("return document.body.innerText");
-            if shown.as_str().is_some_and(|shown| shown.contains(text)) {
+            let value = self.run(&format!("return {expression}"));
+            if value.as_str().is_some_and(&good) {
                 return;
             }
-            assert!(begun.elapsed() < LONG, "no {text:?} in {shown}");
+            assert!(begun.elapsed() < LONG, "no {what:?} in {value}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

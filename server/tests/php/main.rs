@@ -2,9 +2,11 @@
 #![cfg(feature = "php")]
 
 mod browser;
+mod capacity;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod diagnosis;
 mod dokuwiki;
 mod requests;
 mod running;

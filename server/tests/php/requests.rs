@@ -1,6 +1,6 @@
 //! Requests and responses of PHP scripts, compared byte for byte with `php -S` where there is one, and with what is known.
 
-use crate::client::{Got, Reference, fetch, request, serve_folder, site};
+use crate::client::{Got, Reference, fetch, get, request, serve, serve_folder, site};
 
 /// Scripts that PHP 8.2 and 8.4 answer alike, with the requests that they get.
 const SCRIPTS: &[(&str, &str)] = &[
@@ -234,4 +234,41 @@ fn known_answers() {
     assert_eq!((head.status, head.body.len()), (200, 0));
     let upload = ask("POST", "/upload.php", &[("Content-Type", "multipart/form-data; boundary=XyZ")], &form());
     assert!(upload.text().contains("many large.bin x/large.bin text/x-test 50000 0"), "{}", upload.text());
+}
+
+/// What is left of an answer that is too large: an error instead of it, or its beginning where that has left.
+#[test]
+fn a_page_over_the_limit_is_a_500_or_breaks_off() {
+    let files = [
+        ("page.php", "<?php header('X-Own: 1'); echo str_repeat('x', (int) $_GET['n']);"),
+        (
+            "begun.php",
+            "<?php echo 'begun'; flush(); usleep(100000); echo str_repeat('x', 20000); flush(); echo str_repeat('y', 20000);",
+        ),
+        ("finished.php", "<?php echo str_repeat('x', 20000); fastcgi_finish_request();"),
+    ];
+    let limit = "the response is too large: response limit of 10240 bytes reached (setting: max_response)";
+    let mut server = serve(&files, &["--max-response", "10KiB"]);
+    let whole = get(&server, "/page.php?n=10240");
+    assert_eq!((whole.status, whole.body.len(), whole.header("x-own")), (200, 10240, Some("1")));
+    // One that ends with its script, one that fills the script's buffer before.
+    for target in ["/page.php?n=10241", "/page.php?n=1000000", "/finished.php"] {
+        let refused = get(&server, target);
+        assert_eq!((refused.status, refused.header("x-own"), refused.whole), (500, None, true), "{target}");
+        assert!(refused.text().starts_with(limit), "{target}: {}", refused.text());
+    }
+    let broken = get(&server, "/begun.php");
+    assert_eq!((broken.status, broken.whole), (200, false));
+    assert!(broken.text().starts_with("begun") && broken.body.len() <= 10240, "{} bytes", broken.body.len());
+    server.wait_for_text("GET /begun.php");
+    assert_eq!(get(&server, "/page.php?n=3").text(), "xxx");
+    // A worker goes on too.
+    let worker = "<?php while (frankenphp_handle_request(function () { echo str_repeat('x', (int) $_GET['n']); }));";
+    let server = serve(&[("index.php", worker)], &["--max-response", "10KiB", "--workers", "1"]);
+    for _ in 0..3 {
+        let refused = get(&server, "/?n=10241");
+        assert_eq!(refused.status, 500);
+        assert!(refused.text().starts_with(limit), "{}", refused.text());
+        assert_eq!(get(&server, "/?n=3").text(), "xxx");
+    }
 }

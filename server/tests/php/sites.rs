@@ -1,6 +1,11 @@
 //! Document roots: files, folders, the front controller.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::time::{Duration, Instant};
+
 use crate::client::{fetch, get, request, serve, serve_folder, site};
+use crate::common::Server;
 
 const INDEX: &str =
     "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';";
@@ -67,7 +72,7 @@ fn one_file_answers_everything() {
     let folder =
         site(&[("app.php", "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"), ("x.txt", "hidden")]);
     let path = folder.path().join("app.php");
-    let server = crate::common::Server::start_at(&path, &["--threads", "1"], folder);
+    let server = Server::start_at(&path, &["--threads", "1"], folder);
     assert_eq!(get(&server, "/x.txt").text(), "/x.txt /app.php");
 }
 
@@ -86,6 +91,113 @@ fn settings_come_from_the_command_line_php_ini_and_folders() {
     assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root");
     assert_eq!(get(&server, "/sub/show.php").text(), "77M 7 Europe/Berlin sub");
     assert_eq!(get(&server, "/show.php").text(), "77M 5 Europe/Berlin root", "a request's settings end with it");
+}
+
+#[test]
+fn settings_of_folders_are_read_again_after_their_time() {
+    let write = |path: &std::path::Path, agent: &str| {
+        std::fs::write(path.join("sub/.user.ini"), format!("user_agent = {agent}\n")).expect("written");
+    };
+    // One second, never, and at once.
+    for (ttl, soon, later) in [("1", "old", "new"), ("300", "old", "old"), ("0", "new", "new")] {
+        let folder = site(&[("sub/show.php", "<?php echo ini_get('user_agent');")]);
+        let path = folder.path().to_path_buf();
+        write(&path, "old");
+        let server = serve_folder(folder, &["-d", &format!("user_ini.cache_ttl={ttl}")]);
+        let show = || get(&server, "/sub/show.php").text();
+        let begun = Instant::now();
+        assert_eq!(show(), "old");
+        write(&path, "new");
+        let seen = show();
+        assert!(seen == soon || ttl == "1" && begun.elapsed() > Duration::from_millis(900), "{ttl}: {seen}");
+        std::thread::sleep(Duration::from_millis(1100));
+        assert_eq!(show(), later, "{ttl}");
+    }
+}
+
+/// What a newcomer gets wrong is said, and where.
+#[test]
+fn what_cannot_be_served_is_named() {
+    let folder = site(&[("empty/a.txt", "a"), ("index.php", "<?php echo ini_get('user_agent');")]);
+    let fails = |args: &[&str]| {
+        let listen = ["--listen", "127.0.0.1:0", "--threads", "1"];
+        let mut command = crate::common::sidestack();
+        command.current_dir(folder.path()).args(args).args(if args[0] == "serve" { &listen[..] } else { &[] });
+        let output = command.output().expect("the binary");
+        assert!(!output.status.success(), "{args:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (args, parts) in [
+        (&["serve", "none"][..], &["cannot read none: No such file"][..]),
+        (&["serve", "none.php"], &["cannot read none.php: No such file"]),
+        (&["serve", "empty/a.txt"], &["no guest runs `.txt` files", "PHP (`.php`)"]),
+        (&["serve", "empty", "--workers", "1"], &["the worker script", "empty/index.php", "--worker names another"]),
+        (&["serve", ".", "--php-ini", "none.ini"], &["cannot read none.ini: No such file"]),
+        (&["serve", ".", "--php-ini", "empty"], &["cannot read empty: Is a directory"]),
+        (&["serve", ".", "-d", "=64M"], &["`-d =64M` names no setting"]),
+        (&["serve", ".", "-d", "opcache.jit=tracing"], &["opcache.jit can be `function` or `disable` here"]),
+        (&["run", "empty"], &["empty is a folder", "`sidestack serve empty`"]),
+    ] {
+        let text = fails(args);
+        assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
+    }
+    let path = folder.path().join("empty");
+    let mut server = Server::start_at(&path, &["--threads", "1"], site(&[]));
+    assert!(server.wait_for_text("no index.php").contains("warn "));
+    assert_eq!((get(&server, "/a.txt").text().as_str(), get(&server, "/").status), ("a", 404));
+    // PHP goes on with what it could read, as everywhere.
+    let ini = folder.path().join("php.ini");
+    std::fs::write(&ini, "user_agent = read\nfoo[ =\nprecision = 3\n").expect("written");
+    let mut server = Server::start_at(&path, &["--php-ini", &ini.display().to_string()], site(&[]));
+    assert!(server.wait_for_text("syntax error").contains("php.ini on line 2"));
+    // As PHP's own -d, it takes any text.
+    let server = serve_folder(folder, &["-d", "user_agent=(any; text)"]);
+    assert_eq!(get(&server, "/").text(), "(any; text)");
+}
+
+/// As a user who may not read everything: root may.
+#[test]
+fn files_that_the_server_may_not_read_are_refused_and_logged() {
+    let folder = site(&[
+        ("site/a.txt", "secret"),
+        ("site/a.php", "<?php echo 'secret';"),
+        ("site/index.php", "<?php echo 'fine';"),
+    ]);
+    let program = folder.path().join("sidestack");
+    std::fs::copy(env!("CARGO_BIN_EXE_sidestack"), &program).expect("copied");
+    let mode = |path: &str, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.path().join(path), permissions).expect("changed");
+    };
+    for (path, bits) in [("", 0o755), ("site/a.txt", 0), ("site/a.php", 0)] {
+        mode(path, bits);
+    }
+    let mut command = std::process::Command::new(program);
+    command.arg("serve").arg(folder.path().join("site")).args(["--threads", "1", "--listen", "127.0.0.1:0"]);
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody").expect("users").expect("nobody");
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    }
+    let mut server = Server::spawn(command, folder);
+    assert_eq!(get(&server, "/").text(), "fine");
+    let refused = get(&server, "/a.txt");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "the server may not read this file\n"));
+    server.wait_for_text("a.txt: Permission denied");
+    let failed = get(&server, "/a.php");
+    assert!(failed.status == 500 && !failed.text().contains("secret"), "{failed:?}");
+    server.wait_for_text("Failed to open stream: Permission denied");
+}
+
+/// Without --watch a change may count later: of settings after user_ini.cache_ttl, five minutes.
+#[test]
+fn watched_pages_and_their_settings_change_at_once() {
+    let folder = site(&[("a.php", "<?php echo 'old ', ini_get('user_agent');"), (".user.ini", "user_agent = old")]);
+    let path = folder.path().to_path_buf();
+    let server = serve_folder(folder, &["--watch"]);
+    assert_eq!(get(&server, "/a.php").text(), "old old");
+    std::fs::write(path.join("a.php"), "<?php echo 'new ', ini_get('user_agent');").expect("written");
+    std::fs::write(path.join(".user.ini"), "user_agent = new").expect("written");
+    assert_eq!(get(&server, "/a.php").text(), "new new");
 }
 
 #[test]
@@ -121,7 +233,7 @@ fn the_example_runs_with_and_without_workers() {
     for flags in [&[][..], &["--workers", "2"]] {
         let folder = crate::common::Folder::new();
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/php/public");
-        let server = crate::common::Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
+        let server = Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
         assert!(get(&server, "/").text().contains("<h1>Hello from PHP 8.4."), "{flags:?}");
         let form = [("Content-Type", "application/x-www-form-urlencoded")];
         let hello = fetch(server.address, &request("POST", "/hello", &form, b"name=%3Cyou%3E"));

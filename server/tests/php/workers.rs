@@ -169,6 +169,29 @@ fn a_deadline_ends_the_request_and_its_worker_comes_back() {
 }
 
 #[test]
+fn who_waits_too_long_for_a_worker_is_refused() {
+    let text = "<?php while (frankenphp_handle_request(function () { usleep(1500000); echo 'fine'; }));";
+    let server = serve(&[("index.php", text)], &["--workers", "1", "--queue-timeout", "300ms"]);
+    let address = server.address;
+    let ask = move || std::thread::spawn(move || fetch(address, &request("GET", "/", &[], b"")));
+    let served = ask();
+    std::thread::sleep(Duration::from_millis(200));
+    let begun = Instant::now();
+    let waiting = [ask(), ask(), ask()];
+    for waiting in waiting {
+        let refused = waiting.join().expect("a thread");
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+        let limit = "no interpreter was free in time: queue time limit of 300 ms reached (setting: queue_timeout)";
+        assert!(refused.text().starts_with(limit), "{}", refused.text());
+    }
+    assert!(begun.elapsed() > Duration::from_millis(290), "{:?}", begun.elapsed());
+    // Refused while the worker was busy, not when it had the time.
+    assert!(!served.is_finished());
+    assert_eq!(served.join().expect("a thread").text(), "fine");
+    assert_eq!(ask().join().expect("a thread").text(), "fine");
+}
+
+#[test]
 fn a_script_that_is_no_worker_is_told_so() {
     let folder = site(&[("index.php", "<?php echo 'no loop';")]);
     let output = crate::common::sidestack()

@@ -291,7 +291,7 @@ proptest! {
                     }
                     Err(error) => {
                         prop_assert_eq!(live.len() + lost, 24);
-                        let full = matches!(error, Error::Limit { which: Limit::Fibers, value: 24, setting: "fibers" });
+                        let full = matches!(error, Error::Limit { which: Limit::Fibers, value: 24, setting: "fibers", .. });
                         prop_assert!(full);
                     }
                 },

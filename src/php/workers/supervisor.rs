@@ -1,6 +1,7 @@
 //! The supervisor: a thread that boots workers, boots those again that end, and tells them when to end for good.
 //!
-//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over.
+//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over, and
+//! every second, to see whether opcache waits for its workers.
 //! A worker that ended after it had served something is booted again at once; one that did not, after a pause that doubles from
 //! 100 ms to 5 s.
 
@@ -14,11 +15,13 @@ use async_channel::{Receiver, Sender};
 use crossbeam_channel as threads;
 use futures_channel::oneshot;
 
-use super::{Exchange, Post, Seat, stopped};
+use super::{Exchange, Post, Seat, Waiting, stopped};
 use crate::Error;
 use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
+use crate::call::stats::Stats;
 use crate::error::{Limit, refused};
+use crate::guest::php::opcache_restart;
 use crate::php::call::run;
 use crate::value::Results;
 
@@ -29,7 +32,15 @@ pub struct Plan {
     pub count: usize,
     pub max_requests: u64,
     pub deadline: Option<Duration>,
+    pub queue_timeout: Option<Duration>,
     pub memory: Option<usize>,
+}
+
+impl Plan {
+    /// What the fiber of a worker is called.
+    pub fn name(&self, index: usize) -> String {
+        format!("worker {index} of {}", self.script.display())
+    }
 }
 
 /// The way to the supervisor.
@@ -55,11 +66,21 @@ pub fn start(
     dispatch: Arc<dyn Dispatch>,
     plan: Plan,
     pages: Receiver<Arc<Exchange>>,
+    waiting: Option<Arc<Waiting>>,
     up: Told,
 ) -> std::io::Result<Events> {
     let (events, heard) = threads::unbounded();
-    let mut supervisor =
-        Supervisor { dispatch, plan, pages, events: events.clone(), generations: Vec::new(), next: 1, stopping: None };
+    let mut supervisor = Supervisor {
+        dispatch,
+        plan,
+        pages,
+        waiting,
+        events: events.clone(),
+        generations: Vec::new(),
+        next: 1,
+        renewed: 0,
+        stopping: None,
+    };
     std::thread::Builder::new().name("sidestack-workers".into()).spawn(move || {
         supervisor.new_generation(up);
         supervisor.run(&heard);
@@ -71,10 +92,13 @@ struct Supervisor {
     dispatch: Arc<dyn Dispatch>,
     plan: Plan,
     pages: Receiver<Arc<Exchange>>,
+    waiting: Option<Arc<Waiting>>,
     events: Events,
     /// The last one is the current one, or the one that boots; the others end.
     generations: Vec<Generation>,
     next: u64,
+    /// The last restart of opcache that workers were renewed for.
+    renewed: u32,
     /// Whom to tell that all have ended.
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -115,7 +139,11 @@ impl Supervisor {
             }
             let now = Instant::now();
             self.end_overdue(now);
+            if let Some(waiting) = &self.waiting {
+                waiting.refuse_overdue(now);
+            }
             self.boot_due(now);
+            self.renew();
             self.generations.retain(|generation| generation.stop.is_some() || generation.runs());
             if self.generations.is_empty()
                 && let Some(told) = self.stopping.take()
@@ -159,6 +187,15 @@ impl Supervisor {
         self.generations.push(Generation { number, stop: Some(stop), stopped, workers, told: Some(told) });
         for index in 0..self.plan.count {
             self.boot(number, index);
+        }
+    }
+
+    /// Workers hold what opcache has in its memory: while it waits to empty that, new ones take their place.
+    fn renew(&mut self) {
+        let wanted = opcache_restart();
+        if wanted != 0 && wanted != self.renewed && self.stopping.is_none() {
+            self.renewed = wanted;
+            self.new_generation(oneshot::channel().0);
         }
     }
 
@@ -222,6 +259,7 @@ impl Supervisor {
             due: std::sync::Mutex::default(),
             events: self.events.clone(),
             worker: (number, index),
+            before: std::sync::Mutex::default(),
         };
         let seat = Arc::new(Seat::worker(post));
         let end = Arc::new(End {
@@ -235,7 +273,9 @@ impl Supervisor {
             // A worker's time is not limited, only that of its requests.
             deadline: Some(Duration::MAX),
             memory: self.plan.memory,
-            label: Some(format!("worker {index} of {}", self.plan.script.display())),
+            label: Some(self.plan.name(index)),
+            // So that its waits are measured: it tells pages of theirs.
+            stats: Some(Stats { call: Arc::default(), own: true }),
             ..Settings::default()
         };
         match run(self.dispatch.clone(), &self.plan.script, seat.clone(), settings, end.clone()) {
@@ -276,13 +316,15 @@ impl Supervisor {
         }
     }
 
-    /// When there is something to do, whatever it hears. A page that begins after now is due no earlier.
+    /// When there is something to do, whatever it hears. A page that begins, or comes, after now is due no earlier.
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let far = now + self.plan.deadline.unwrap_or(Duration::MAX).min(Duration::from_secs(3600));
+        let limits = [self.plan.deadline, self.plan.queue_timeout].into_iter().flatten();
+        let far = now + limits.fold(LOOK, Duration::min);
         let boots = self.generations.iter().flat_map(|generation| &generation.workers).filter_map(|w| w.boot_at);
         let dues = self.running().filter_map(|running| *running.seat.post.as_ref()?.due());
-        boots.chain(dues).fold(far, Instant::min)
+        let waiting = self.waiting.as_ref().and_then(|waiting| waiting.earliest());
+        boots.chain(dues).chain(waiting).fold(far, Instant::min)
     }
 
     fn running(&self) -> impl Iterator<Item = &Running> {
@@ -295,6 +337,8 @@ impl Supervisor {
     }
 }
 
+/// How often it looks whether opcache waits.
+const LOOK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

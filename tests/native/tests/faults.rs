@@ -241,7 +241,8 @@ fn an_overflow_in_the_c_library_is_stepped_out_of() {
             let call: Call<i64> = bed.script.call("fault", (Kind::LibcOverflow as i64, -1, depth * 7));
             match block_on(call) {
                 Err(Error::Crashed { fault, backtrace, .. }) => {
-                    assert!(fault.contains("stack overflow"), "{fault}");
+                    assert!(fault.contains("(stack overflow)"), "{fault}");
+                    assert!(fault.ends_with(": stack limit of 65536 bytes reached (setting: stack)"), "{fault}");
                     inside += u32::from(!backtrace.frames()[0].function.contains("recurse_in_libc"));
                 }
                 other => panic!("{other:?}"),
