@@ -99,7 +99,8 @@ fn what_contexts_hold() {
         // All of them have a place now, and soon a context.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         let each = (resident() - before) / MANY;
-        assert!((50..330).contains(&each), "a suspended request holds {each} KiB");
+        // In a debug build, of a text that is compiled for each; it would be 140 more.
+        assert!((100..480).contains(&each), "a suspended request holds {each} KiB");
         join_all(naps).await;
         // It gives them back when nothing happens,
         let (begun, mut left) = (Instant::now(), i64::MAX);
