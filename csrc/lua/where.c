@@ -15,6 +15,7 @@
 #include "ldebug.h"
 #include "universe.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { THREADS = 32, FRAMES = 200, NAME = 120 };
@@ -28,6 +29,8 @@ typedef struct text {
 } text;
 
 #define READ(to, from) read(&(to), (from), sizeof(to))
+/* The same before `member`, which may be shorter than its type, or not there. */
+#define READ_BEFORE(member, to, from) read(&(to), (from), offsetof(__typeof__(to), member))
 
 /* [any; no; no] */
 static int plainly(void *to, const void *from, size_t size) {
@@ -81,8 +84,8 @@ static int add_frame(reader *read, const CallInfo *ci, int whole, text *out) {
   TString source;
   char name[NAME + 1] = {0}, id[LUA_IDSIZE];
   if (!isLua(ci) || !read(&function, ci->func.p, sizeof function) || !ttisLclosure(&function)) return 0;
-  if (!READ(closure, (const void *)function.value_.gc) || !READ(p, closure.p)) return 0;
-  if (p.source == NULL || !READ(source, p.source)) return 0;
+  if (!READ_BEFORE(upvals, closure, (const void *)function.value_.gc) || !READ(p, closure.p)) return 0;
+  if (p.source == NULL || !READ_BEFORE(contents, source, p.source)) return 0;
   size_t count = source.shrlen != 0xFF ? source.shrlen : source.u.lnglen;
   if (count > NAME) count = NAME;
   if (!read(name, getstr(p.source), count) || name[0] == '=') return 0;

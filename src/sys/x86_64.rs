@@ -1,7 +1,9 @@
 //! x86-64: the floating-point environment, the move to another stack, and how valgrind is addressed.
 
+use std::arch::asm;
+#[cfg(not(feature = "sanitizer"))]
+use std::arch::naked_asm;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-use std::arch::{asm, naked_asm};
 use std::ffi::c_void;
 use std::ptr;
 

@@ -71,5 +71,6 @@ fn requests_are_cut_off_anywhere() {
             "{metrics:?}"
         );
     });
-    assert!(ended > 1000, "{ended} ended, {failed} failed");
+    // How many of each depends on the machine and what else it does.
+    assert!(ended > 400 && failed > 100, "{ended} ended, {failed} failed");
 }

@@ -117,6 +117,41 @@ fn output_streams_while_the_script_waits() {
     });
 }
 
+#[test]
+fn a_page_tells_what_it_did_and_a_worker_for_each_page() {
+    let page = "usleep((int) $_GET['us']); for ($i = 0; $i < $_GET['calls']; $i++) App\\add(1, 2); echo 'done';";
+    let site = Site::new(&[
+        ("page.php", &format!("<?php {page}")),
+        ("worker.php", &format!("<?php while (frankenphp_handle_request(function () {{ {page} }}));")),
+    ]);
+    let engine = builder().module(crate::stage::app()).build().expect("an engine");
+    let workers = block_on(engine.workers(site.file("worker.php")).count(1).start()).expect("workers");
+    let ask = |worker: bool, us: u64, calls: u64| {
+        let request = Request::get(format!("/?us={us}&calls={calls}")).body(Body::empty()).expect("a request");
+        let page = Page::new(site.file("page.php"), request);
+        let mut call = if worker { workers.page(page) } else { engine.page(page) };
+        let stats = call.stats();
+        assert_eq!((stats.fiber(), stats.host_calls(), stats.waited()), (None, 0, Duration::ZERO));
+        block_on(async { call.await.expect("a page").into_body().collect().await.expect("whole") });
+        stats
+    };
+    for worker in [false, true] {
+        // Its own input and output are calls too.
+        let own = ask(worker, 0, 0).host_calls();
+        let quick = ask(worker, 0, 100);
+        assert_eq!(
+            (quick.host_calls(), quick.waited(), quick.last_wait()),
+            (own + 100, Duration::ZERO, None),
+            "{worker}"
+        );
+        let slow = ask(worker, 30_000, 0);
+        let (_, last) = slow.last_wait().expect("it waited");
+        assert!(slow.waited() >= Duration::from_millis(30) && last == slow.waited(), "{worker}: {slow:?}");
+        assert!(slow.fiber().is_some());
+    }
+    block_on(workers.stop());
+}
+
 /// Scenario D1 with a tick every millisecond: 40 requests at once on one thread, each with three Fibers that are resumed out of order
 /// (one throws, one recurses to its stack's end, one is left suspended), and that wait inside Fibers.
 #[test]

@@ -16,9 +16,13 @@ pub fn php() -> Php {
     }
 }
 
-/// An engine of one interpreter, to be changed.
+/// An engine of one interpreter, to be changed. With SIDESTACK_TEST_FIBERS it has stacks for no more than so many.
 pub fn builder() -> Builder<Php> {
-    Engine::builder(php()).threads(1).grace(Duration::from_millis(100))
+    let builder = Engine::builder(php()).threads(1).grace(Duration::from_millis(100));
+    match std::env::var("SIDESTACK_TEST_FIBERS") {
+        Ok(fibers) => builder.fibers(fibers.parse().expect("SIDESTACK_TEST_FIBERS is a number")),
+        Err(_) => builder,
+    }
 }
 
 /// The module that scripts of these tests have.

@@ -1,5 +1,6 @@
 //! Static files: ranges, validators and content types by `tower-http`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -28,6 +29,11 @@ pub async fn answer(file: &Path, parts: Parts) -> Reply {
         return reply;
     }
     match ServeFile::new(file).try_call(Request::from_parts(parts, ())).await {
+        // It was there, and is a file.
+        Ok(response) if response.status() == StatusCode::NOT_FOUND => match tokio::fs::File::open(file).await {
+            Err(error) => unreadable(file, &error),
+            Ok(_) => plain(404, "not found\n".into()).map(boxed),
+        },
         Ok(response) => {
             let mut reply = response.map(boxed);
             if let Some(tag) = tag.filter(|_| reply.status().is_success()) {
@@ -35,10 +41,16 @@ pub async fn answer(file: &Path, parts: Parts) -> Reply {
             }
             reply
         }
-        Err(error) => {
-            tracing::warn!(target: "sidestack", "cannot read {}: {error}", file.display());
-            plain(404, "not found\n".into()).map(boxed)
-        }
+        Err(error) => unreadable(file, &error),
+    }
+}
+
+/// A file that cannot be opened, as whoever runs the server has to know.
+fn unreadable(file: &Path, error: &std::io::Error) -> Reply {
+    tracing::warn!(target: "sidestack", "cannot read {}: {error}", file.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied => plain(403, "the server may not read this file\n".into()).map(boxed),
+        _ => plain(404, "not found\n".into()).map(boxed),
     }
 }
 

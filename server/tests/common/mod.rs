@@ -50,7 +50,7 @@ pub struct Server {
     child: Child,
     pub address: SocketAddr,
     stderr: Arc<Mutex<String>>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Server {
@@ -81,11 +81,16 @@ impl Server {
                 all.push('\n');
             }
         });
-        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), stderr, _folder: folder };
+        let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), stderr, folder };
         let text = server.wait_for_text("http://");
         let address = text.split("http://").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
         server.address = address.parse().expect("an address");
         server
+    }
+
+    /// Where its scripts are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// All of stderr so far.

@@ -173,8 +173,41 @@ fn a_thousand_slow_pages_on_one_thread() {
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
+/// Each ends its own request, by PHP's own error, which the log has; shutdown functions run.
 #[test]
-fn a_deadline_is_504_and_a_crash_is_503_and_both_leave_the_server() {
+fn whatever_ends_a_page_leaves_the_others() {
+    let mut server = serve(
+        &[
+            ("memory.php", "<?php ini_set('memory_limit', '8M'); $x = str_repeat('x', 1 << 24);"),
+            ("time.php", "<?php set_time_limit(1); while (true);"),
+            ("stack.php", "<?php function f() { return array_map('f', [1]); } f();"),
+            ("left.php", "<?php (function () { throw new Exception('let out'); })();"),
+            ("syntax.php", "<?php (("),
+            ("waits.php", "<?php usleep(1500000); echo 'fine';"),
+        ],
+        &["-d", "auto_prepend_file=bye.inc", "-d", "include_path=."],
+    );
+    let folder = server.folder().to_path_buf();
+    std::fs::write(folder.join("bye.inc"), "<?php register_shutdown_function(fn () => print('bye'));")
+        .expect("written");
+    let mut others = begin(&server, &request("GET", "/waits.php", &[], b""));
+    for (page, said) in [
+        ("memory", "Allowed memory size of 8388608 bytes exhausted"),
+        ("time", "Maximum execution time of 1 second exceeded"),
+        ("stack", "Maximum call stack size of"),
+        ("left", "Uncaught Exception: let out"),
+    ] {
+        let got = get(&server, &format!("/{page}.php"));
+        assert_eq!((got.status, got.text().as_str()), (500, "bye"), "{page}");
+        assert!(server.wait_for_text(said).contains("  error PHP Fatal error:  "), "{page}");
+    }
+    assert_eq!(get(&server, "/syntax.php").status, 500);
+    server.wait_for_text("error PHP Parse error:  ");
+    until(&mut others, "fine");
+}
+
+#[test]
+fn a_deadline_is_504_and_leaves_the_server() {
     let server = serve(
         &[("long.php", "<?php sleep(20);"), ("spin.php", "<?php while (true);"), ("a.php", "<?php echo 'fine';")],
         &["--deadline", "500ms"],
@@ -199,5 +232,16 @@ fn a_refused_request_leaves_its_connection_whatever_its_body() {
         // More than the kernel and the server take before anybody asks for it.
         let refused = client.send("PUT", "/a.php", &[], &[b'x'; 500_000]);
         assert_eq!((refused.status, refused.header("connection")), (503, None), "{}", refused.body);
+    }
+}
+
+/// What overflows the C stack where PHP does not look costs the interpreter, not the server.
+#[test]
+fn a_crash_is_503_and_leaves_the_server() {
+    let crash = "$a = $b = null; for ($i = 0; $i < 100_000; $i++) { $a = [$a]; $b = [$b]; } echo $a == $b;";
+    let server = serve(&[("crash.php", &format!("<?php {crash}")), ("a.php", "<?php echo 'fine';")], &[]);
+    for _ in 0..2 {
+        assert_eq!(get(&server, "/crash.php").status, 503);
+        assert_eq!(get(&server, "/a.php").text(), "fine");
     }
 }

@@ -1,8 +1,11 @@
 //! Document roots: files, folders, the front controller.
 
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use crate::client::{fetch, get, request, serve, serve_folder, site};
+use crate::common::Server;
 
 const INDEX: &str =
     "<?php echo 'front ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';";
@@ -69,7 +72,7 @@ fn one_file_answers_everything() {
     let folder =
         site(&[("app.php", "<?php echo $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"), ("x.txt", "hidden")]);
     let path = folder.path().join("app.php");
-    let server = crate::common::Server::start_at(&path, &["--threads", "1"], folder);
+    let server = Server::start_at(&path, &["--threads", "1"], folder);
     assert_eq!(get(&server, "/x.txt").text(), "/x.txt /app.php");
 }
 
@@ -139,12 +142,57 @@ fn what_cannot_be_served_is_named() {
         assert!(parts.iter().all(|part| text.contains(part)), "{args:?}: {text}");
     }
     let path = folder.path().join("empty");
-    let mut server = crate::common::Server::start_at(&path, &["--threads", "1"], site(&[]));
+    let mut server = Server::start_at(&path, &["--threads", "1"], site(&[]));
     assert!(server.wait_for_text("no index.php").contains("warn "));
     assert_eq!((get(&server, "/a.txt").text().as_str(), get(&server, "/").status), ("a", 404));
     // As PHP's own -d, it takes any text.
     let server = serve_folder(folder, &["-d", "user_agent=(any; text)"]);
     assert_eq!(get(&server, "/").text(), "(any; text)");
+}
+
+/// As a user who may not read everything: root may.
+#[test]
+fn files_that_the_server_may_not_read_are_refused_and_logged() {
+    let folder = site(&[
+        ("site/a.txt", "secret"),
+        ("site/a.php", "<?php echo 'secret';"),
+        ("site/index.php", "<?php echo 'fine';"),
+    ]);
+    let program = folder.path().join("sidestack");
+    std::fs::copy(env!("CARGO_BIN_EXE_sidestack"), &program).expect("copied");
+    let mode = |path: &str, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(folder.path().join(path), permissions).expect("changed");
+    };
+    for (path, bits) in [("", 0o755), ("site/a.txt", 0), ("site/a.php", 0)] {
+        mode(path, bits);
+    }
+    let mut command = std::process::Command::new(program);
+    command.arg("serve").arg(folder.path().join("site")).args(["--threads", "1", "--listen", "127.0.0.1:0"]);
+    if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody").expect("users").expect("nobody");
+        command.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    }
+    let mut server = Server::spawn(command, folder);
+    assert_eq!(get(&server, "/").text(), "fine");
+    let refused = get(&server, "/a.txt");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "the server may not read this file\n"));
+    server.wait_for_text("a.txt: Permission denied");
+    let failed = get(&server, "/a.php");
+    assert!(failed.status == 500 && !failed.text().contains("secret"), "{failed:?}");
+    server.wait_for_text("Failed to open stream: Permission denied");
+}
+
+/// Without --watch a change may count later: of settings after user_ini.cache_ttl, five minutes.
+#[test]
+fn watched_pages_and_their_settings_change_at_once() {
+    let folder = site(&[("a.php", "<?php echo 'old ', ini_get('user_agent');"), (".user.ini", "user_agent = old")]);
+    let path = folder.path().to_path_buf();
+    let server = serve_folder(folder, &["--watch"]);
+    assert_eq!(get(&server, "/a.php").text(), "old old");
+    std::fs::write(path.join("a.php"), "<?php echo 'new ', ini_get('user_agent');").expect("written");
+    std::fs::write(path.join(".user.ini"), "user_agent = new").expect("written");
+    assert_eq!(get(&server, "/a.php").text(), "new new");
 }
 
 #[test]
@@ -180,7 +228,7 @@ fn the_example_runs_with_and_without_workers() {
     for flags in [&[][..], &["--workers", "2"]] {
         let folder = crate::common::Folder::new();
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/php/public");
-        let server = crate::common::Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
+        let server = Server::start_at(&path, &[&["--threads", "1"], flags].concat(), folder);
         assert!(get(&server, "/").text().contains("<h1>Hello from PHP 8.4."), "{flags:?}");
         let form = [("Content-Type", "application/x-www-form-urlencoded")];
         let hello = fetch(server.address, &request("POST", "/hello", &form, b"name=%3Cyou%3E"));

@@ -32,7 +32,16 @@ enum Step {
 
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{Callback, Gate, HostRaise, Nap, Object, OwnStack, Raise, Ready, Turn};
-    prop::sample::select(vec![Ready, Gate, Nap, Turn, Raise, HostRaise, HostRaise, Object, Callback, OwnStack])
+    let mut all = vec![Ready, Gate, Nap, Turn, Object, Callback, OwnStack];
+    if signals() {
+        all.extend([Raise, HostRaise, HostRaise]);
+    }
+    prop::sample::select(all)
+}
+
+/// Whether signals come as the model has it: AddressSanitizer has handlers of its own, and valgrind delivers late.
+fn signals() -> bool {
+    uncontained().is_none()
 }
 
 /// The last operation: most calls end well.
@@ -195,7 +204,7 @@ fn play(steps: &[Step], faults: bool, tally: &Tally) -> Result<(), TestCaseError
     let engine = builder.build().expect("an engine");
     let script = block_on(engine.load_text("native", "")).expect("a script");
     let on = Arc::new(AtomicBool::new(true));
-    let storm = storm(host.clone(), on.clone());
+    let storm = signals().then(|| storm(host.clone(), on.clone()));
     let mut started: Vec<Started> = Vec::new();
     for step in steps {
         match step {
@@ -227,7 +236,9 @@ fn play(steps: &[Step], faults: bool, tally: &Tally) -> Result<(), TestCaseError
     }
     until("all fibers are gone", || engine.metrics().fibers == 0 && engine.metrics().queued == 0);
     on.store(false, Ordering::Release);
-    storm.join().expect("the storm");
+    if let Some(storm) = storm {
+        storm.join().expect("the storm");
+    }
     let metrics = engine.metrics();
     prop_assert_eq!(metrics.crashed > 0, metrics.quarantined > 0);
     prop_assert!(any_fault || metrics.quarantined == 0, "{metrics:?}");
@@ -283,15 +294,19 @@ fn judge(one: &Started, outcome: Result<usize, Error>, any_fault: bool, tally: &
 
 fn run(faults: bool, cases: u32) {
     let tally = Tally::default();
-    let config =
-        Config { cases: cases * long(), failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let mut config = Config { failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    // Valgrind can bear fewer, and says so.
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases * long();
+    }
     let outcome = TestRunner::new(config).run(&steps(faults), |steps| play(&steps, faults, &tally));
     say(&format!("{tally:?}"));
     if let Err(error) = outcome {
         panic!("{error}");
     }
-    let all = [&tally.fine, &tally.failed, &tally.given_up, &tally.signals];
+    let all = [&tally.fine, &tally.failed, &tally.given_up];
     assert!(all.iter().all(|count| count.load(Ordering::Relaxed) > 0), "too tame: {tally:?}");
+    assert!(!signals() || tally.signals.load(Ordering::Relaxed) > 0, "too tame: {tally:?}");
     if faults {
         let all = [&tally.crashed, &tally.lost];
         assert!(all.iter().all(|count| count.load(Ordering::Relaxed) > 0), "too tame: {tally:?}");
