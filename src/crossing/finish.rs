@@ -151,33 +151,26 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
         let traceback = traceback.unwrap_or_default();
-        let source = if code.as_deref() == Some("memory_limit") { None } else { (*record).take_error(id) };
-        let found = limit(&*record, code.as_deref(), source.as_ref(), id, nested);
-        if let Some((which, value, setting)) = found {
-            drop_fenced(source);
+        // Another fiber's limit, which this one waited for.
+        if code.as_deref() == Some("memory")
+            && let Some(Ok(limit)) = (*record).take_error(id).map(|error| error.downcast())
+        {
+            return limit;
+        }
+        if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id, nested) {
             return Error::Limit { which, value, setting, traceback };
         }
-        Error::Script { message: message.unwrap_or_default(), code, traceback, source }
+        Error::Script { message: message.unwrap_or_default(), code, traceback, source: (*record).take_error(id) }
     }
 }
 
-/// The limit that an error of the guest's with this code is about. `source`: what a host function raised, if one did; `own`: the limit's
-/// value, where it is a setting of the guest's.
-fn limit(
-    record: &FiberRecord,
-    code: Option<&str>,
-    source: Option<&anyhow::Error>,
-    own: u64,
-    nested: bool,
-) -> Option<(Limit, u64, &'static str)> {
+/// The limit that an error of the guest's with this code is about. `own`: the limit's value, where it is a setting of the guest's.
+fn limit(record: &FiberRecord, code: Option<&str>, own: u64, nested: bool) -> Option<(Limit, u64, &'static str)> {
     match code? {
-        "memory" => match source.and_then(|source| source.downcast_ref()) {
-            Some(Error::Limit { which: Limit::Memory, value, setting, .. }) => Some((Limit::Memory, *value, setting)),
-            _ => {
-                let (bytes, setting) = record.memory_limit();
-                Some((Limit::Memory, bytes as u64, setting))
-            }
-        },
+        "memory" => {
+            let (bytes, setting) = record.memory_limit();
+            Some((Limit::Memory, bytes as u64, setting))
+        }
         "memory_limit" => Some((Limit::Memory, own, "memory_limit")),
         // In a nested call it is an error as others: on its way out through the guest it has to stay what it was.
         "stack" if !nested => Some((Limit::Stack, record.context.local.stack as u64, "stack")),
