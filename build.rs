@@ -166,6 +166,7 @@ fn bridge() {
                 "signals.c",
                 "signals_attach.c",
                 "registration.c",
+                "text.c",
                 "tick.c",
             ]
             .map(|file| format!("csrc/{file}")),

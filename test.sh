@@ -109,7 +109,7 @@ step_php() {
   need "/usr/lib/postgresql/*/bin/initdb" postgresql
   need mariadb-install-db mariadb-server
   cargo clippy --features php,tokio --tests -- -D warnings
-  cargo test --no-default-features --features php,tokio --test php
+  cargo test --no-default-features --features php,tokio --test php --test bridge_php
   # The server: compared with Debian's PHP, and with real applications in a real browser.
   need php php-cli
   need chromium chromium

@@ -9,23 +9,24 @@
 //! | `read`, `readv`, `recv`, `recvfrom`, `recvmsg`, `write`, `writev`, `send`, `sendto`, `sendmsg`, `accept`, `accept4`, `connect` | on descriptors without `O_NONBLOCK`: sockets (with `SO_RCVTIMEO`, `SO_SNDTIMEO`), pipes, terminals, eventfd and the like. Regular files pass through |
 //! | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | always, unless the timeout is 0 |
 //! | `sleep`, `usleep`, `nanosleep`, `clock_nanosleep` | on the interpreter's timers, to the millisecond |
-//! | `getaddrinfo` | on a thread pool; numeric addresses at once |
+//! | `getaddrinfo`, `getnameinfo`, `gethostbyname_r`, `res_nsearch` | on a thread pool; numeric addresses at once |
 //! | `flock` | by trying again, every 1 to 8 ms: whoever comes first gets the lock |
 //! | `waitpid` | for one child, without options (kernels with `pidfd_open`) |
+//! | `pclose` | on a thread pool |
 //! | `close`, `dup2`, `dup3` | they do not: fibers that wait for the closed descriptor go on with `EBADF` (`poll`: `POLLNVAL`) |
 //!
 //! A fiber that is cancelled, or past its deadline, gets -1 and `ECANCELED` from the call that waits and from each later one
-//! that would have to (`getaddrinfo`: `EAI_SYSTEM`; `clock_nanosleep`: `ECANCELED`; `sleep`: what is left). Calls that are
-//! ready at once work, so a library can clean up. No wait ends with `EINTR`: a guest's signals are delivered when its fiber
-//! goes on.
+//! that would have to (`getaddrinfo`, `getnameinfo`: `EAI_SYSTEM`; `clock_nanosleep`, `gethostbyname_r`: `ECANCELED`; `sleep`:
+//! what is left). Calls that are ready at once work, so a library can clean up, and what `pclose` closes is closed all the same.
+//! No wait ends with `EINTR`: a guest's signals are delivered when its fiber goes on.
 //!
 //! # What is not caught
 //!
 //! - **pthread waits** (mutexes, conditions, joins, semaphores) block the interpreter thread. A fiber must not wait in a
 //!   hooked call while it holds a lock that another fiber of the same thread takes: they would be one thread that waits for
 //!   itself.
-//! - What the C library calls inside itself: stdio (`fread`, `fgets`, ... on pipes and terminals), `system`, `popen`,
-//!   `gethostbyname`, `getnameinfo`, and calls that are not in the table (`fcntl(F_SETLKW)`, `wait`, `waitid`, `sendfile`,
+//! - What the C library calls inside itself: stdio (`fread`, `fgets`, ... on pipes and terminals), `system`, `gethostbyname`,
+//!   `gethostbyaddr`, `res_search`, and calls that are not in the table (`fcntl(F_SETLKW)`, `wait`, `waitid`, `sendfile`,
 //!   `splice`, `recvmmsg`, `sendmmsg`, `epoll_pwait2`, `sigwait`, `msgrcv`, ...), and system calls made without the C library.
 //! - A library that keeps state in thread-locals across a wait shares it between the fibers of the thread. `errno` is each
 //!   fiber's own.
@@ -50,8 +51,8 @@
 //! the interpreter. Then it tries again.
 
 mod reactor;
-mod resolve;
 mod wait;
+mod work;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::future::poll_fn;
@@ -89,17 +90,18 @@ pub(crate) fn module() -> Option<Module> {
         Ok(None) => args.ready(Ok(wait::READY)),
         Err(error) => args.ready(Ok(-i64::from(error))),
     });
-    let resolve = shape(|args| {
-        // SAFETY: csrc/hooks/names.c is the only caller (the module is hidden from scripts) and passes what it was passed.
-        let query = unsafe { resolve::Query::copy(args) };
+    let work = shape(|args| {
+        // SAFETY: csrc/hooks/work.c is the only caller (the module is hidden from scripts) and passes one that it holds.
+        let work = unsafe { work::Work::take(args) };
         args.pending(async move {
-            let query = query?;
+            let work = work?;
             give_way().await;
-            encode(&query.answer().await)
+            work.done().await;
+            encode(&())
         })
     });
     let module = Module::new("sidestack.hooks").hidden().function("closing", closing);
-    Some(module.erased("wait", wait).erased("resolve", resolve))
+    Some(module.erased("wait", wait).erased("work", work))
 }
 
 /// Waits, if only for a moment: a fiber that is cancelled is refused before the pool has work for nobody.

@@ -1,4 +1,7 @@
-/* waitpid for one child: its descriptor (pidfd) becomes readable when it ends. */
+/*
+ * waitpid for one child: its descriptor (pidfd) becomes readable when it ends. pclose waits for one too, inside the C library:
+ * on the thread pool.
+ */
 #include <errno.h>
 #include <sys/syscall.h>
 
@@ -21,4 +24,32 @@ pid_t waitpid(pid_t child, int *status, int options) {
     if (outcome == SS_WAIT_FAILED) return -1;
     if (outcome == SS_WAIT_PASS) return SS_PASS(SS_NEXT(waitpid)(child, status, options));
   }
+}
+
+typedef struct closing {
+  ss_work work;
+  FILE *file;
+  int status, error;
+} closing;
+
+/* [any thread; no; no] */
+static void close_pipe(ss_work *work) {
+  closing *c = (closing *)work;
+  c->status = SS_NEXT(pclose)(c->file);
+  c->error = errno;
+}
+
+/* [any thread; guests may suspend; no] */
+int pclose(FILE *file) {
+  closing *c = ss_hooks_guest() ? ss_work_new(sizeof *c, close_pipe, NULL) : NULL;
+  if (!c) return SS_NEXT(pclose)(file);
+  c->file = file;
+  c->work.owed = 1; /* nobody else ever closes it, or waits for its process */
+  int before = errno, status = -1;
+  if (ss_hooks_work(&c->work)) {
+    status = c->status;
+    errno = status == -1 ? c->error : before;
+  }
+  ss_work_end(&c->work);
+  return status;
 }

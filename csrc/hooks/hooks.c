@@ -54,7 +54,7 @@ const char *ss_hooks_missing(uint32_t index) {
 int64_t ss_hooks_function(int which) {
   /* An interpreter thread serves one engine, all its life. */
   static __thread int64_t ids[SS_HOOKS_FUNCTIONS];
-  static const char *const names[] = {"sidestack.hooks.wait", "sidestack.hooks.closing", "sidestack.hooks.resolve"};
+  static const char *const names[] = {"sidestack.hooks.wait", "sidestack.hooks.closing", "sidestack.hooks.work"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -72,16 +72,15 @@ int ss_hooks_refused(ss_call *call, int status) {
   return refused;
 }
 
-/* On the thread's alternate stack: the handlers that guests install run there. A fiber must not be suspended in one.
-   [fiber; no; no] */
-static int in_handler(void) {
+/* On the thread's alternate stack: the handlers that guests install run there. */
+int ss_hooks_in_handler(void) {
   const ss_signals *signals = &ss_signals_state;
   uintptr_t here = (uintptr_t)__builtin_frame_address(0);
   return signals->stack && here - (uintptr_t)signals->stack < signals->stack_size;
 }
 
 void ss_hooks_give_way(void) {
-  if (in_handler()) return;
+  if (ss_hooks_in_handler()) return;
   int before = errno;
   ss_call call = {0};
   ss_poll(&call, 0); /* cancelled: the next call that has to wait says so */
@@ -106,7 +105,7 @@ int64_t ss_hooks_deadline(int64_t after) {
 /* The host call of a wait. [fiber; may suspend; no] */
 static int host_wait(const struct pollfd *fds, nfds_t count, int64_t deadline) {
   int64_t function = ss_hooks_function(SS_HOOKS_WAIT);
-  if (function < 0 || in_handler()) return SS_WAIT_PASS;
+  if (function < 0 || ss_hooks_in_handler()) return SS_WAIT_PASS;
   int64_t after = -1;
   if (deadline != SS_NO_DEADLINE) {
     after = deadline - ss_hooks_now();

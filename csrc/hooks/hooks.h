@@ -18,10 +18,13 @@
 #define SIDESTACK_HOOKS_H
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <resolv.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/select.h>
@@ -36,7 +39,8 @@
 #define SS_HOOKED(X)                                                                                                   \
   X(connect) X(accept) X(accept4) X(read) X(readv) X(recv) X(recvfrom) X(recvmsg) X(write) X(writev) X(send) X(sendto) \
   X(sendmsg) X(poll) X(ppoll) X(select) X(pselect) X(epoll_wait) X(epoll_pwait) X(sleep) X(usleep) X(nanosleep)        \
-  X(clock_nanosleep) X(getaddrinfo) X(flock) X(waitpid) X(close) X(dup2) X(dup3)
+  X(clock_nanosleep) X(getaddrinfo) X(gethostbyname_r) X(getnameinfo) X(res_nsearch) X(flock) X(waitpid) X(pclose)     \
+  X(close) X(dup2) X(dup3)
 
 /* What compilers make of some of them under _FORTIFY_SOURCE: as the plain ones, after the check of the size. */
 #define SS_HOOKED_CHECKED(X) X(__read_chk) X(__recv_chk) X(__recvfrom_chk) X(__poll_chk) X(__ppoll_chk)
@@ -127,6 +131,31 @@ int ss_hooks_wait_one(ss_wait *wait, int fd, short events);
    [fiber; may suspend; no] */
 int ss_hooks_back_off(ss_wait *wait);
 
+/*
+ * A call that the C library gives no way to wait for: it is made on the host's thread pool while the fiber waits, in memory of
+ * its own, since the fiber may be cancelled, and its stack gone, before it returns. What is called has this as its first
+ * member.
+ */
+typedef struct ss_work {
+  void (*run)(struct ss_work *);    /* makes the call. [a pool's thread, or the fiber; no; no] */
+  void (*forget)(struct ss_work *); /* frees what it made and nobody took; may be NULL. [any thread; no; no] */
+  int owed;                         /* 1: it is made even if the fiber is cancelled */
+  uint32_t state, holders;          /* work.c's */
+} ss_work;
+
+/* A zeroed one of `size` bytes, held by the caller; NULL: no memory. [any thread; no; no] */
+void *ss_work_new(size_t size, void (*run)(ss_work *), void (*forget)(ss_work *));
+
+/* Whoever holds it last frees it. [any thread; no; no] */
+void ss_work_hold(ss_work *work);
+void ss_work_end(ss_work *work);
+
+/* Makes the call, unless somebody does or did. [any thread; no; no] */
+void ss_work_run(ss_work *work);
+
+/* Has the call made. 1: it has returned; 0, with ECANCELED: the fiber is cancelled. [fiber; may suspend; no] */
+int ss_hooks_work(ss_work *work);
+
 /* O_NONBLOCK is set, or `fd` is none. errno is kept. [any thread; no; no] */
 int ss_hooks_nonblocking(int fd);
 
@@ -145,7 +174,10 @@ enum ss_kind ss_hooks_kind(int fd);
 
 /* For the numbers of the host functions of src/hooks: by thread, looked up once. -1: none. [fiber; no; no] */
 int64_t ss_hooks_function(int which);
-enum { SS_HOOKS_WAIT, SS_HOOKS_CLOSING, SS_HOOKS_RESOLVE, SS_HOOKS_FUNCTIONS };
+enum { SS_HOOKS_WAIT, SS_HOOKS_CLOSING, SS_HOOKS_WORK, SS_HOOKS_FUNCTIONS };
+
+/* In a signal handler that a guest installed: a fiber must not be suspended there. [fiber; no; no] */
+int ss_hooks_in_handler(void);
 
 /*
  * Whether a host call's error means that the fiber cannot be suspended here, and not that it was cancelled. Ends the call.

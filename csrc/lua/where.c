@@ -11,6 +11,7 @@
  * argument (coroutine.resume), or first upvalue (coroutine.wrap), that one is.
  */
 #include "../faults.h"
+#include "../text.h"
 #include "interrupt.h"
 #include "ldebug.h"
 #include "universe.h"
@@ -20,26 +21,12 @@
 
 enum { THREADS = 32, FRAMES = 200, NAME = 120 };
 
-/* Copies memory; 0: it is not there. */
-typedef int reader(void *to, const void *from, size_t size);
-
-typedef struct text {
-  char *bytes; /* terminated */
-  size_t size, length;
-} text;
-
 #define READ(to, from) read(&(to), (from), sizeof(to))
 /* The same before `member`, which may be shorter than its type, or not there. */
 #define READ_BEFORE(member, to, from) read(&(to), (from), offsetof(__typeof__(to), member))
 
-/* [any; no; no] */
-static int plainly(void *to, const void *from, size_t size) {
-  memcpy(to, from, size);
-  return 1;
-}
-
 /* The line of instruction `pc`, as luaG_getfuncline() finds it; -1: unknown. [any; no; no] */
-static int line_of(reader *read, const Proto *p, ptrdiff_t pc) {
+static int line_of(ss_reader *read, const Proto *p, ptrdiff_t pc) {
   if (p->lineinfo == NULL || pc < 0 || pc >= p->sizecode || pc >= p->sizelineinfo) return -1;
   int line = p->linedefined;
   ptrdiff_t base = -1;
@@ -58,26 +45,8 @@ static int line_of(reader *read, const Proto *p, ptrdiff_t pc) {
   return line;
 }
 
-/* [any; no; no] */
-static void add(text *out, const char *more) {
-  while (*more && out->length + 1 < out->size) out->bytes[out->length++] = *more++;
-  out->bytes[out->length] = '\0';
-}
-
-/* ":14" [any; no; no] */
-static void add_line(text *out, int line) {
-  char digits[16];
-  size_t at = sizeof digits;
-  digits[--at] = '\0';
-  do
-    digits[--at] = (char)('0' + line % 10);
-  while ((line /= 10) > 0);
-  digits[--at] = ':';
-  add(out, digits + at);
-}
-
 /* "app.lua:14: in function <app.lua:9>", or only the place. 0: it is no frame of a script's. [any; no; no] */
-static int add_frame(reader *read, const CallInfo *ci, int whole, text *out) {
+static int add_frame(ss_reader *read, const CallInfo *ci, int whole, ss_text *out) {
   TValue function;
   LClosure closure;
   Proto p;
@@ -90,21 +59,21 @@ static int add_frame(reader *read, const CallInfo *ci, int whole, text *out) {
   if (count > NAME) count = NAME;
   if (!read(name, getstr(p.source), count) || name[0] == '=') return 0;
   luaO_chunkid(id, name, count);
-  if (whole && out->length > 0) add(out, "\n");
-  add(out, id);
+  if (whole && out->length > 0) ss_text_add(out, "\n");
+  ss_text_add(out, id);
   int line = line_of(read, &p, ci->u.l.savedpc - p.code - 1);
-  if (line > 0) add_line(out, line);
+  if (line > 0) ss_text_add_line(out, (unsigned)line);
   if (!whole) return 1;
-  add(out, p.linedefined == 0 ? ": in main chunk" : ": in function <");
+  ss_text_add(out, p.linedefined == 0 ? ": in main chunk" : ": in function <");
   if (p.linedefined == 0) return 1;
-  add(out, id);
-  add_line(out, p.linedefined);
-  add(out, ">");
+  ss_text_add(out, id);
+  ss_text_add_line(out, (unsigned)p.linedefined);
+  ss_text_add(out, ">");
   return 1;
 }
 
 /* The coroutine that a thread has resumed; NULL: none. [any; no; no] */
-static lua_State *resumed(reader *read, const lua_State *L) {
+static lua_State *resumed(ss_reader *read, const lua_State *L) {
   CallInfo ci;
   TValue function, argument;
   CClosure closure;
@@ -123,7 +92,7 @@ static lua_State *resumed(reader *read, const lua_State *L) {
 }
 
 /* All frames, or the innermost's place. `current`: the innermost thread, where it is known. [any; no; no] */
-static void write_stack(reader *read, lua_State *base, lua_State *current, int whole, text *out) {
+static void write_stack(ss_reader *read, lua_State *base, lua_State *current, int whole, ss_text *out) {
   lua_State *threads[THREADS + 1];
   lua_State state;
   int count = 0, found = 0;
@@ -145,7 +114,7 @@ static void write_stack(reader *read, lua_State *base, lua_State *current, int w
 }
 
 void sslua_where(char *bytes, size_t size) {
-  text out = {bytes, size, 0};
+  ss_text out = {bytes, size, 0};
   lua_State *current = sslua_thread_state.current;
   sslua universe;
   sslua_run run;
@@ -157,7 +126,7 @@ void sslua_where(char *bytes, size_t size) {
 }
 
 size_t sslua_stack(const sslua_run *run, const sslua_saved *saved, int whole, char *bytes, size_t size) {
-  text out = {bytes, size, 0};
-  write_stack(plainly, run->thread, saved->current, whole, &out);
+  ss_text out = {bytes, size, 0};
+  write_stack(ss_read_plainly, run->thread, saved->current, whole, &out);
   return out.length;
 }

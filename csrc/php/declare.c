@@ -226,6 +226,13 @@ struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host) {
   return all;
 }
 
+uint64_t ssphp_functions_set(const struct ssphp_functions *all) {
+  uint64_t set = 1;
+  for (uint32_t i = 0; i < all->nfunctions; i++) set = set * 0x9e3779b97f4a7c15u + ZSTR_H(all->functions[i].key);
+  for (uint32_t i = 0; i < all->nclasses; i++) set = set * 0x9e3779b97f4a7c15u + ~ZSTR_H(all->classes[i].key);
+  return set | 1;
+}
+
 /* No context has them any more. [interpreter thread; no; no] */
 void ssphp_functions_free(struct ssphp_functions *all) {
   if (all == NULL) return;

@@ -11,6 +11,9 @@ extern int ssphp_reserved;
 /* Functions and classes for an interpreter's contexts; NULL: no memory. A context is loaded. [fiber; no; no] */
 struct ssphp_functions *ssphp_functions_new(const ss_host_desc *host);
 
+/* A number that stands for their names, and is not 0. [any; no; no] */
+uint64_t ssphp_functions_set(const struct ssphp_functions *functions);
+
 /* [interpreter thread; no; no] */
 void ssphp_functions_free(struct ssphp_functions *functions);
 

@@ -43,8 +43,15 @@ static int call_guest(ss_call *call, int by_reference, dying *state, zend_object
     *state = BAILING;
   } zend_end_try();
   zend_object *exception = EG(exception);
+  /* A kill reaches down to here. The host says whether further out too. */
+  ssphp_run *run = ssphp_here()->run;
+  int killed = run->killed;
+  run->killed = 0;
   if (*state == BAILING) return ss_host_answer(call, SS_KILL, NULL, 0);
-  if (exception != NULL && (zend_is_unwind_exit(exception) || zend_is_graceful_exit(exception))) {
+  if (exception != NULL && killed) {
+    zend_clear_exception();
+    next = ss_host_answer(call, SS_KILL, NULL, 0);
+  } else if (exception != NULL && (zend_is_unwind_exit(exception) || zend_is_graceful_exit(exception))) {
     /* Kept: while the host goes on there is no exception under way. */
     *state = EXITING;
     *exit = exception;
@@ -55,6 +62,10 @@ static int call_guest(ss_call *call, int by_reference, dying *state, zend_object
     GC_ADDREF(exception);
     zend_clear_exception();
     ssphp_failure_of(exception, &failure);
+    if (EG(exception) != NULL) { /* killed meanwhile: it is over all the same */
+      zend_clear_exception();
+      run->killed = 0;
+    }
     next = ss_host_answer(call, SS_ERROR, failure.values, SS_ERROR_VALUES);
     ssphp_failure_end(&failure);
     OBJ_RELEASE(exception);

@@ -2,6 +2,7 @@
 #ifndef SIDESTACK_PHP_INNER_H
 #define SIDESTACK_PHP_INNER_H
 
+#include "openssl.h"
 #include "ssphp.h"
 #include "xml.h"
 
@@ -21,6 +22,7 @@ typedef struct ssphp_words {
   HashTable pcre_tables;
   uint32_t fiber_switch_blocking;
   ssphp_xml xml; /* libxml2's */
+  ssphp_openssl openssl;
 } ssphp_words;
 
 /* An exception that was told to the host, in case it comes back. */
@@ -42,6 +44,9 @@ struct ssphp_context {
   uint32_t slots;      /* of the reference table that are its */
   uint32_t references; /* those of them that the host holds */
   int open;            /* a request was started, and not ended */
+  int naming;          /* a fiber of it is in gethostbyname() */
+  int uses_opcache;    /* what is in opcache's memory has to stay there */
+  int left_out;        /* its request began while opcache waited to be emptied */
   uint64_t expires;    /* when its time is over, as in ss_thread.deadline */
   ssphp_told told[SSPHP_TOLD]; /* the last ones */
   uint32_t ntold;      /* how many there ever were */
@@ -82,6 +87,7 @@ struct ssphp {
   uint32_t nscripts;
   size_t memory, used;
   int over;
+  int shares; /* what opcache has compiled */
 };
 
 /* Of a fiber's stack, what PHP's checks leave to what they do not see: its C functions, the shim, signal handlers. */

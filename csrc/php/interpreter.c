@@ -18,6 +18,7 @@ ssphp *ssphp_new(const ss_host_desc *host, size_t memory) {
 /* [interpreter thread; no; no] */
 void ssphp_free(ssphp *home) {
   ssphp_scripts_free(home);
+  ssphp_opcache_part(home);
   ssphp_functions_free(home->functions);
   free(home->slots);
   free(home);
@@ -25,8 +26,9 @@ void ssphp_free(ssphp *home) {
 
 /* [interpreter thread; no; no] */
 void ssphp_lost(ssphp *home) {
-  for (const ssphp_context *context = home->contexts; context != NULL; context = context->next)
-    if (context->open) ssphp_opcache_leave();
+  ssphp_opcache_lost();
+  for (ssphp_context *context = home->contexts; context != NULL; context = context->next) ssphp_opcache_leave(context);
+  ssphp_opcache_part(home);
 }
 
 /* [interpreter thread; no; no] */

@@ -157,9 +157,10 @@ void ssphp_page_forget(ssphp_page *page) {
   page->idle = 1;
 }
 
-int ssphp_page_next(ssphp_page *page) {
+int ssphp_page_next(ssphp_page *page, int leave) {
+  ss_value arg = {SS_BOOL, 0, {.integer = leave}};
   ss_call call;
-  int status = cross(NEXT, NULL, 0, &call);
+  int status = cross(NEXT, &arg, 1, &call);
   int more = status == SS_OK ? call.values[0].as.integer != 0 : status == SS_KILL || page->worker ? -1 : -2;
   ss_host_end(&call);
   return more == 1 ? ask(page) : more;

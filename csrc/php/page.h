@@ -54,10 +54,10 @@ void ssphp_page_open(void);
 void ssphp_page_close(void);
 
 /*
- * Takes the next request for a worker's page. 1: there is one, and PHP is told of it; 0: the worker is to end; -1: the call is
+ * Takes the next request for a worker's page, unless it wants to `leave` and has answered one. 1: there is one, and PHP is told of it; 0: the worker is to end; -1: the call is
  * being cancelled; -2: this is no worker. [fiber; may suspend; no]
  */
-int ssphp_page_next(ssphp_page *page);
+int ssphp_page_next(ssphp_page *page, int leave);
 
 /* Forgets the request, not the place. [fiber; no; no] */
 void ssphp_page_forget(ssphp_page *page);

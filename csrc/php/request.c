@@ -49,6 +49,12 @@ static bool has_memory_for(ssphp_run *run, void (*begin)(void)) {
   return good;
 }
 
+/* [fiber; no; may raise: memory] */
+static void begun(void) {
+  ssphp_opcache_started(ssphp_current());
+  push_base();
+}
+
 /* [fiber; may suspend; no] */
 bool ssphp_request_begin(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
@@ -61,7 +67,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   context->expires = UINT64_MAX;
   EG(bailout) = NULL;
   ssphp_stack_bounds();
-  ssphp_opcache_enter();
+  ssphp_opcache_enter(context);
   ssphp_sapi_begin(run);
   if (php_request_startup() == FAILURE) {
     ssphp_request_leave(run);
@@ -69,7 +75,7 @@ bool ssphp_request_begin(ssphp_run *run) {
   }
   PG(during_request_startup) = 0;
   ssphp_memory_limit();
-  return has_memory_for(run, push_base);
+  return has_memory_for(run, begun);
 }
 
 /* What a fiber beside the request's first has of its own. [fiber; no; may raise: memory] */
@@ -97,6 +103,7 @@ static void request_end(ssphp_run *run) {
   ssphp_stack_bounds();
   zend_first_try {
     ssphp_told_forget(context);
+    ssphp_openssl_forget();
   } zend_end_try();
   php_request_shutdown(NULL);
   memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
@@ -106,7 +113,7 @@ static void request_end(ssphp_run *run) {
   run->home->used -= context->memory;
   context->memory = 0;
   context->open = 0;
-  ssphp_opcache_leave();
+  ssphp_opcache_leave(context);
   context->references = 0;
   ssphp_vacate(run);
   ssphp_context_give(context);

@@ -12,6 +12,7 @@
 #include "folders.h"
 #include "host.h"
 #include "memory.h"
+#include "opcache.h"
 #include "refs.h"
 #include "request.h"
 #include "script.h"
@@ -196,6 +197,7 @@ static void start(ssphp_run *run) {
   ssphp_context *context = ssphp_context_take(run->home);
   run->returned = 1;
   if (context != NULL && run->home->functions != NULL) {
+    ssphp_opcache_join(run->home);
     ssphp_context_give(context);
     ss_return(SS_OK, NULL, 0);
     return;

@@ -218,6 +218,7 @@ void ssphp_script_eval(ssphp_run *run, zval *result) {
   zval array;
   arguments(run, &array);
   zend_hash_str_update(&EG(symbol_table), ZEND_STRL("args"), &array);
+  if (EG(exception) != NULL) return;
   char *path = path_of(run->folder, run->folder_len, run->name, run->name_len);
   zend_op_array *code = NULL;
   if (!has_open_tag(run)) {

@@ -94,15 +94,23 @@ void ssphp_leave(ssphp *home);
 /* Makes running PHP code call ss_poll() soon. [signal handler on the interpreter thread; no; no] */
 void ssphp_interrupt(void);
 
-/* Writes "file:line" of the code that runs, terminated, or nothing. PHP's structures may be in any state.
-   [interpreter thread, also in a signal handler; no; no] */
+/*
+ * Writes the stack of the script that runs, a line each, innermost first, "page.php:14: in show()", terminated. PHP's structures
+ * may be in any state. [interpreter thread, also in a signal handler; no; no]
+ */
 void ssphp_where(char *text, size_t size);
 
-/* As ssphp_where(), of a suspended fiber; without a terminator. Returns the bytes written. [interpreter thread; no; no] */
-size_t ssphp_position(const ssphp_run *run, char *text, size_t size);
+/*
+ * The same of a suspended fiber's run, or only the place of its innermost frame, "page.php:14". Returns the bytes written; 0: not
+ * known. Reads only. [interpreter thread; no; no]
+ */
+size_t ssphp_stack(const ssphp_run *run, int whole, char *text, size_t size);
 
 /* The fiber to cancel since the interpreter's memory was used up; 0: none. Told once. [interpreter thread; no; no] */
 uint64_t ssphp_over_memory(ssphp *home);
+
+/* The number of the restart that opcache waits for, of all that there ever were; 0: for none. [any thread; no; no] */
+uint32_t ssphp_opcache_wants(void);
 
 /* Bytes that the contexts' heaps hold. [interpreter thread; no; no] */
 size_t ssphp_memory_used(const ssphp *home);

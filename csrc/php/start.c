@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "library.h"
 #include "memory.h"
+#include "names.h"
 #include "object.h"
 #include "opcache.h"
 #include "sapi.h"
@@ -30,6 +31,8 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_library_register();
   ssphp_interrupt_open();
   ssphp_memory_open();
+  ssphp_names_open();
+  ssphp_opcache_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }

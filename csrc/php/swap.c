@@ -3,7 +3,8 @@
  * variables. The list is the build's (build/php.sh fails where libphp has a thread-local variable that is not named there),
  * and each is one of
  *
- *   of a request     ssphp_words: saved and loaded with the context; and so is what libxml2 keeps by thread (xml.c)
+ *   of a request     ssphp_words: saved and loaded with the context; and so is what libxml2 and OpenSSL keep by thread (xml.c,
+ *                    openssl.c)
  *   of the thread    pcre's general context and JIT stack, buffers of crypt(): used and done with between two switches
  *
  * Fibers of one context share all that but the part of the executor's state that belongs to a C stack: what PHP itself
@@ -60,10 +61,11 @@ static void words_save(ssphp_words *words) {
   words->pcre_tables = char_tables;
   words->fiber_switch_blocking = zend_fiber_switch_blocking;
   ssphp_xml_save(&words->xml);
+  ssphp_openssl_save(&words->openssl);
 }
 
 /* [interpreter thread; no; no] */
-static void words_load(const ssphp_words *words) {
+static void words_load(ssphp_words *words) {
   spl_autoload_extensions = words->spl_autoload_extensions;
   spl_autoload_functions = words->spl_autoload_functions;
   cctx = words->pcre_compile;
@@ -73,6 +75,7 @@ static void words_load(const ssphp_words *words) {
   char_tables = words->pcre_tables;
   zend_fiber_switch_blocking = words->fiber_switch_blocking;
   ssphp_xml_load(&words->xml);
+  ssphp_openssl_load(&words->openssl);
 }
 
 /* [fiber; no; no] */

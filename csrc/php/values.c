@@ -152,6 +152,7 @@ static bool encode_object(ssphp_encoded *run, zval *value, int depth) {
   const ssphp_object *host = ssphp_object_of(object);
   if (host != NULL) {
     entry(run, (ss_value){.tag = SS_OBJECT, .len = host->class, .as.key = host->key});
+    run->references = 1;
     return true;
   }
   if (object->ce == zend_ce_closure || zend_hash_find_known_hash(&object->ce->function_table, ZSTR_KNOWN(ZEND_STR_MAGIC_INVOKE)))

@@ -13,7 +13,7 @@ typedef struct ssphp_encoded {
   uint32_t count;             /* top-level values */
   int by_reference;           /* as SS_BY_REFERENCE */
   int lasting;                /* it outlives the request: in plain C memory, strings copied */
-  int references;             /* some of them are references */
+  int references;             /* some of them are references or host objects: the request is to live until they are read */
   struct ssphp_bytes *bytes;  /* copied strings */
   ss_value small[SSPHP_SMALL];
 } ssphp_encoded;

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "opcache.h"
+
 #include "ext/spl/spl_exceptions.h"
 #include "ext/standard/basic_functions.h"
 #include "php_main.h"
@@ -114,7 +116,7 @@ ZEND_FUNCTION(frankenphp_handle_request) {
   HashTable *registered = BG(user_shutdown_function_names);
   BG(user_shutdown_function_names) = NULL;
   if (page->idle && SG(sapi_started)) end();
-  int more = ssphp_page_next(page);
+  int more = ssphp_page_next(page, ssphp_opcache_left_out(ssphp_current()));
   begin();
   if (more != 1) {
     BG(user_shutdown_function_names) = registered;

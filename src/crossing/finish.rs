@@ -151,6 +151,12 @@ pub unsafe fn script_error(record: *mut FiberRecord, values: *mut ss_value, coun
         let (code, message, traceback) = (text(), text(), text());
         let id = run.next::<Option<u64>>(&mut resolver).ok().flatten().unwrap_or(0);
         let traceback = traceback.unwrap_or_default();
+        // Another fiber's limit, which this one waited for.
+        if code.as_deref() == Some("memory")
+            && let Some(Ok(limit)) = (*record).take_error(id).map(|error| error.downcast())
+        {
+            return limit;
+        }
         if let Some((which, value, setting)) = limit(&*record, code.as_deref(), id, nested) {
             return Error::Limit { which, value, setting, traceback };
         }

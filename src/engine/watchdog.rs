@@ -86,8 +86,8 @@ impl Watchdog {
 
     /// How many were named, and the last of them.
     pub fn slow(&self) -> (u64, Option<String>) {
-        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        (self.0.slow.load(Ordering::Relaxed), last)
+        let last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.0.slow.load(Ordering::Relaxed), last.clone())
     }
 }
 
@@ -136,8 +136,10 @@ impl Shared {
                 if let Some((function, held)) = seen.look(&tenure.activity) {
                     let name = self.registry.name(function).unwrap_or("?");
                     tracing::warn!(target: "sidestack", function = name, held_ms = held.as_millis(), "a host function holds its interpreter");
+                    // Who sees the count finds the name.
+                    let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+                    *last = Some(name.to_string());
                     self.slow.fetch_add(1, Ordering::Relaxed);
-                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(name.to_string());
                 }
                 let due = tenure.activity.due.load(Ordering::Relaxed) <= self.clock.nanos(now);
                 self.look_at(interpreter, &tenure, due, step);

@@ -70,6 +70,12 @@ impl Php {
     }
 }
 
+/// The number of the restart that opcache waits for, of all that there ever were; 0: for none.
+pub(crate) fn opcache_restart() -> u32 {
+    // SAFETY: two counts are read, whether PHP has been started or not.
+    unsafe { bindings::ssphp_opcache_wants() }
+}
+
 impl Guest for Php {
     type Interpreter = PhpInterpreter;
 

@@ -42,8 +42,8 @@ pub(crate) fn module() -> Module {
         .function("read", async |seat: Ext<Seat>, most: u32| {
             Ok(Bytes::from(page(&seat)?.read(most as usize).await.as_ref()))
         })
-        .function("next", async |seat: Ext<Seat>, cx: Cx| match &seat.post {
-            Some(post) => Ok(post.next(&seat, &cx).await),
+        .function("next", async |seat: Ext<Seat>, cx: Cx, leave: bool| match &seat.post {
+            Some(post) => Ok(post.next(&seat, &cx, leave).await),
             None => Err(Raise::new("not_a_worker", "this script was not started as a worker").into()),
         })
         .function("log", |cx: Cx, level: u8, message: Bytes| {

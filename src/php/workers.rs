@@ -193,8 +193,8 @@ pub struct Post {
 }
 
 impl Post {
-    /// Gives the last page up and waits for the next. False: the worker is to end.
-    pub async fn next(&self, seat: &Seat, cx: &Cx) -> bool {
+    /// Gives the last page up and waits for the next. False: the worker is to end; if it asks to `leave`, once it has had one.
+    pub async fn next(&self, seat: &Seat, cx: &Cx, leave: bool) -> bool {
         *self.due() = None;
         let name = self.plan.name(self.worker.1);
         cx.rename(name.clone());
@@ -205,7 +205,7 @@ impl Post {
         if self.served() == 0 {
             let _ = self.events.send(Event::Booted(self.worker));
         }
-        if self.served() >= self.plan.max_requests {
+        if self.served() >= self.plan.max_requests || leave && self.served() > 0 {
             return false;
         }
         loop {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use sidestack::error::refused;
-use sidestack::{Engine, Function, HostObject, Lua, Members, Module, Object};
+use sidestack::{Engine, Function, HostObject, Members, Module, Object};
 
+use crate::guest::guest;
 use crate::stage::{Stage, chunk, until};
 
 #[derive(Default)]
@@ -32,16 +33,19 @@ fn engine(threads: usize) -> Engine {
         .object::<Counter>()
         .function("thread", || Ok(thread_name()))
         .function("counter", || Ok(Object::new(Counter::default())));
-    Engine::builder(Lua::new()).threads(threads).module(module).build().expect("an engine")
+    Engine::builder(guest()).threads(threads).module(module).build().expect("an engine")
 }
 
 /// A function of each interpreter, with its thread's name.
 fn functions(engine: &Engine) -> Vec<(String, Function)> {
     let script = block_on(engine.load_text(
         "f",
-        "local u = require 'u'
-         local function f(...) return u.thread(), select('#', ...) end
-         return { make = function() return u.thread(), f end }",
+        script!(
+            lua: "local u = require 'u'
+                 local function f(...) return u.thread(), select('#', ...) end
+                 return { make = function() return u.thread(), f end }",
+            php: r"<?php return ['make' => fn () => [u\thread(), fn (...$all) => [u\thread(), count($all)]]];",
+        ),
     ))
     .expect("a script");
     let mut found: Vec<(String, Function)> = Vec::new();
@@ -65,9 +69,13 @@ fn a_function_runs_on_its_own_interpreter_from_any_thread() {
                     let (ran_on, _): (String, i64) = block_on(function.call(())).expect("a call");
                     assert_eq!(ran_on, name);
                     // As an argument it takes the call with it.
-                    let ran_on: String =
-                        block_on(engine.eval_with("local f = ... return (f())", &function)).expect("a call");
-                    assert_eq!(ran_on, name);
+                    let text = script!(lua: "local f = ... return (f())", php: "return $args[0]()[0];");
+                    let ran_on = block_on(engine.eval_with::<String>(text, &function));
+                    script!(
+                        lua: assert_eq!(ran_on.expect("a call"), name),
+                        // There, a call is a request, which has no values of another one.
+                        php: assert_eq!(ran_on.expect_err("refused").code(), Some("wrong_request")),
+                    );
                 });
             }
         });
@@ -85,13 +93,21 @@ fn two_owners_in_one_call_are_refused_before_it_is_queued() {
     }
     assert_eq!(engine.metrics().queued, 0);
     let same = (&functions[0].1, functions[0].1.clone());
-    block_on(engine.eval_with::<()>("", same)).expect("one owner twice");
+    let once = block_on(engine.eval_with::<()>("", same));
+    script!(
+        lua: once.expect("one owner twice"),
+        php: assert_eq!(once.expect_err("refused by the request").code(), Some("wrong_request")),
+    );
 }
 
 #[test]
 fn a_function_after_shutdown_is_refused() {
     let engine = engine(1);
-    let function: Function = block_on(engine.eval("return function() return 1 end")).expect("a function");
+    let function: Function = block_on(engine.eval(script!(
+    lua: "return function() return 1 end",
+    php: "return fn () => 1;",
+    )))
+    .expect("a function");
     block_on(engine.shutdown(Duration::from_secs(5)));
     let error = block_on(function.call::<i64>(())).expect_err("shut down");
     assert_eq!(error.code(), Some(refused::SHUT_DOWN), "{error:?}");
@@ -109,16 +125,24 @@ fn objects_come_back_as_the_same() {
     let mut threads = HashSet::new();
     for _ in 0..8 {
         let object = Object::<Counter>::new(counter.clone());
-        let (back, list, thread): (Object<Counter>, Vec<Object<Counter>>, String) =
-            block_on(engine.eval_with("local c = ... c:add(2) return c, {c, c}, require('u').thread()", object))
-                .expect("a call");
+        let (back, list, thread): (Object<Counter>, Vec<Object<Counter>>, String) = block_on(engine.eval_with(
+            script!(
+            lua: "local c = ... c:add(2) return c, {c, c}, require('u').thread()",
+            php: r"$c = $args[0]; $c->add(2); return [$c, [$c, $c], u\thread()];",
+            ),
+            object,
+        ))
+        .expect("a call");
         threads.insert(thread);
         assert!(Arc::ptr_eq(&back.into_inner(), &counter));
         assert!(list.into_iter().all(|object| Arc::ptr_eq(&object.into_inner(), &counter)));
     }
     assert_eq!(*counter.0.lock().expect("not poisoned"), 16);
-    let made: Object<Counter> =
-        block_on(engine.eval("local c = require('u').counter() c:add(5) return c")).expect("one");
+    let made: Object<Counter> = block_on(engine.eval(script!(
+    lua: "local c = require('u').counter() c:add(5) return c",
+    php: r"$c = u\counter(); $c->add(5); return $c;",
+    )))
+    .expect("one");
     assert_eq!(*made.0.lock().expect("not poisoned"), 5);
     block_on(engine.shutdown(Duration::from_secs(5)));
     drop(made);
@@ -143,10 +167,16 @@ fn blocking_on_the_own_interpreter_is_refused_by_name() {
             Err::<(), _>(error.into())
         })
     });
-    let code = "local ok, e = pcall(require('u').nested) return e.code";
+    let code = script!(
+    lua: "local ok, e = pcall(require('u').nested) return e.code",
+    php: r"try { u\nested(); } catch (Exception $e) { return $e->getCode(); }",
+    );
     let code: String = block_on(engine.eval(code)).expect("caught");
     assert_eq!(code, "would_block_own_interpreter");
-    match block_on(engine.eval::<()>("require('u').nested()")) {
+    match block_on(engine.eval::<()>(script!(
+    lua: "require('u').nested()",
+    php: r"u\nested()",
+    ))) {
         Err(error) => assert_eq!(error.code(), Some(refused::OWN_INTERPRETER), "{error:?}"),
         Ok(()) => panic!("not refused"),
     }
@@ -163,7 +193,10 @@ fn awaiting_the_own_interpreter_works() {
             Ok(engine.eval::<i64>(&text).await?)
         })
     });
-    let text = "return require('u').nested([[return 1 + require('u').nested('41')]])";
+    let text = script!(
+    lua: "return require('u').nested([[return 1 + require('u').nested('41')]])",
+    php: r"return u\nested('1 + u\nested(\'41\')');",
+    );
     assert_eq!(block_on(engine.eval::<i64>(text)).expect("an answer"), 42);
     block_on(engine.shutdown(Duration::from_secs(5)));
 }
@@ -181,12 +214,24 @@ fn the_watchdog_names_a_function_that_hangs_its_interpreter() {
             Ok(receive.recv_timeout(Duration::from_millis(600)).ok().flatten())
         })
     });
-    let call = engine.spawn(engine.eval::<Option<i64>>("return require('u').hang()")).expect("started");
+    let call = engine
+        .spawn(engine.eval::<Option<i64>>(script!(
+        lua: "return require('u').hang()",
+        php: r"return u\hang();",
+        )))
+        .expect("started");
     until("the watchdog names it while it hangs", || engine.metrics().slow_host_calls == 1);
     assert_eq!(engine.metrics().last_slow_host_call.as_deref(), Some("u.hang"));
     assert_eq!(block_on(call).expect("it ends"), None, "the inner call could not run meanwhile");
     assert_eq!(engine.metrics().slow_host_calls, 1);
-    assert_eq!(block_on(engine.eval::<i64>(&chunk("t.nap(1) return 1"))).expect("the interpreter works"), 1);
+    assert_eq!(
+        block_on(engine.eval::<i64>(&chunk(script!(
+        lua: "t.nap(1) return 1",
+        php: r"t\nap(1); return 1;",
+        ))))
+        .expect("the interpreter works"),
+        1
+    );
     block_on(engine.shutdown(Duration::from_secs(5)));
 }
 
@@ -194,7 +239,15 @@ fn the_watchdog_names_a_function_that_hangs_its_interpreter() {
 fn the_watchdog_does_not_name_functions_that_wait() {
     let stage = Stage::new();
     let engine = stage.engine();
-    block_on(engine.eval::<()>(&chunk("t.nap(200)"))).expect("a nap");
-    block_on(engine.eval::<()>(&chunk("for i = 1, 100 do t.nap(1) end"))).expect("naps");
+    block_on(engine.eval::<()>(&chunk(script!(
+    lua: "t.nap(200)",
+    php: r"t\nap(200);",
+    ))))
+    .expect("a nap");
+    block_on(engine.eval::<()>(&chunk(script!(
+    lua: "for i = 1, 100 do t.nap(1) end",
+    php: r"for ($i = 0; $i < 100; $i++) t\nap(1);",
+    ))))
+    .expect("naps");
     assert_eq!(engine.metrics().last_slow_host_call, None);
 }

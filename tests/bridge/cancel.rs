@@ -20,7 +20,10 @@ fn quiet(engine: &Engine) {
 fn one_that_was_never_polled_never_starts() {
     let stage = Stage::new();
     let engine = stage.engine();
-    drop(engine.eval::<()>(&chunk("t.note('ran')")));
+    drop(engine.eval::<()>(&chunk(script!(
+    lua: "t.note('ran')",
+    php: r"t\note('ran');",
+    ))));
     block_on(engine.eval::<()>("")).expect("another call");
     assert!(stage.log().is_empty());
 }
@@ -29,10 +32,22 @@ fn one_that_was_never_polled_never_starts() {
 fn one_that_is_queued_leaves_the_queue() {
     let stage = Stage::new();
     let engine = stage.builder().fibers(1).build().expect("an engine");
-    let first = engine.spawn(engine.eval::<i64>(&chunk("return t.wait(1)"))).expect("started");
+    let first = engine
+        .spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return t.wait(1)",
+        php: r"return t\wait(1);",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
-    let mut queued: Vec<_> =
-        (0..10).map(|i| engine.spawn(engine.eval::<()>(&chunk(&format!("t.note('{i}')")))).expect("queued")).collect();
+    let mut queued: Vec<_> = (0..10)
+        .map(|i| {
+            engine
+                .spawn(
+                    engine.eval::<()>(&chunk(&script!(lua: format!("t.note('{i}')"), php: format!("t\\note('{i}');")))),
+                )
+                .expect("queued")
+        })
+        .collect();
     until("ten are queued", || engine.metrics().queued == 10);
     let kept = queued.remove(3);
     drop(queued);
@@ -57,12 +72,25 @@ fn one_that_got_a_fiber_but_no_turn_does_not_run() {
     });
     let engine = stage.builder().module(module).build().expect("an engine");
     // The first holds the thread while the others come; then all get fibers at once, and the second holds the thread.
-    let blocker = || engine.spawn(engine.eval::<()>("require('u').block()")).expect("started");
+    let blocker = || {
+        engine
+            .spawn(engine.eval::<()>(script!(
+            lua: "require('u').block()",
+            php: r"u\block()",
+            )))
+            .expect("started")
+    };
     let first = blocker();
     stage.logged(1);
     let second = blocker();
     let mut rest: Vec<_> = (0..200)
-        .map(|i| engine.spawn(engine.eval::<()>(&chunk(&format!("t.note('{i}')")))).expect("started"))
+        .map(|i| {
+            engine
+                .spawn(
+                    engine.eval::<()>(&chunk(&script!(lua: format!("t.note('{i}')"), php: format!("t\\note('{i}');")))),
+                )
+                .expect("started")
+        })
         .collect();
     send.send(()).expect("it waits");
     stage.logged(2);
@@ -80,7 +108,12 @@ fn one_that_got_a_fiber_but_no_turn_does_not_run() {
 fn a_busy_loop_ends_at_once() {
     let stage = Stage::new();
     let engine = patient(&stage);
-    let call = engine.spawn(engine.eval::<()>(&chunk("t.note('in') while true do end"))).expect("started");
+    let call = engine
+        .spawn(engine.eval::<()>(&chunk(script!(
+        lua: "t.note('in') while true do end",
+        php: r"t\note('in'); while (true) {}",
+        ))))
+        .expect("started");
     stage.logged(1);
     let begun = Instant::now();
     drop(call);
@@ -92,7 +125,10 @@ fn a_busy_loop_ends_at_once() {
 fn a_busy_loop_in_a_nested_call_ends_at_once() {
     let stage = Stage::new();
     let engine = patient(&stage);
-    let text = chunk("t.hold(function() t.note('in') while true do end end, 1)");
+    let text = chunk(script!(
+    lua: "t.hold(function() t.note('in') while true do end end, 1)",
+    php: r"t\hold(function () { t\note('in'); while (true) {} }, 1);",
+    ));
     let call = engine.spawn(engine.eval::<()>(&text)).expect("started");
     stage.logged(1);
     drop(call);
@@ -104,17 +140,25 @@ fn a_busy_loop_in_a_nested_call_ends_at_once() {
 fn one_that_waits_has_its_future_dropped_and_cleans_up() {
     let stage = Stage::new();
     let engine = patient(&stage);
-    let text = chunk(
-        "local x <close> = setmetatable({}, {__close = function(_, e)
-            t.note('close ' .. e.code)
-            local ok, e = pcall(t.wait, 2)
-            t.note('in close ' .. e.code)
-         end})
-         local ok, e = pcall(t.wait, 1)
-         t.note('after pcall ' .. e.code)
-         t.wait(3)
-         t.note('never')",
-    );
+    let text = chunk(script!(
+        lua: "local x <close> = setmetatable({}, {__close = function(_, e)
+                    t.note('close ' .. e.code)
+                    local ok, e = pcall(t.wait, 2)
+                    t.note('in close ' .. e.code)
+                 end})
+                 local ok, e = pcall(t.wait, 1)
+                 t.note('after pcall ' .. e.code)
+                 t.wait(3)
+                 t.note('never')",
+        php: r"try {
+                    try { t\wait(1); } catch (Exception $e) { t\note('after pcall ' . $e->getCode()); }
+                    t\wait(3);
+                    t\note('never');
+                 } catch (Exception $e) {
+                    t\note('close ' . $e->getCode());
+                    try { t\wait(2); } catch (Exception $e) { t\note('in close ' . $e->getCode()); }
+                 }",
+    ));
     let call = engine.spawn(engine.eval::<()>(&text)).expect("started");
     stage.arrived(1, 1);
     drop(call);
@@ -131,16 +175,21 @@ fn one_that_waits_has_its_future_dropped_and_cleans_up() {
 fn one_that_is_in_its_clean_up_already() {
     let stage = Stage::new();
     let engine = patient(&stage);
-    let text = chunk(
-        "do
-            local x <close> = setmetatable({}, {__close = function()
-                local ok, e = pcall(t.wait, 1)
-                t.note('close ' .. e.code)
-            end})
-         end
-         t.note('after')
-         t.wait(2)",
-    );
+    let text = chunk(script!(
+        lua: "do
+                    local x <close> = setmetatable({}, {__close = function()
+                        local ok, e = pcall(t.wait, 1)
+                        t.note('close ' .. e.code)
+                    end})
+                 end
+                 t.note('after')
+                 t.wait(2)",
+        php: r"class X { function __destruct() { try { t\wait(1); } catch (Exception $e) { t\note('close ' . $e->getCode()); } } }
+                 $x = new X;
+                 unset($x);
+                 t\note('after');
+                 t\wait(2);",
+    ));
     let call = engine.spawn(engine.eval::<()>(&text)).expect("started");
     stage.arrived(1, 1);
     drop(call);
@@ -152,14 +201,18 @@ fn one_that_is_in_its_clean_up_already() {
 fn one_inside_a_nested_call_unwinds_through_all_of_it() {
     let stage = Stage::new();
     let engine = patient(&stage);
-    let text = chunk(
-        "local ok, e = pcall(t.hold, function()
-            local ok, e = pcall(t.hold, function() return t.wait(1) end, 3)
-            t.note('inner ' .. tostring(e.code))
-            return 1
-         end, 2)
-         t.note('outer ' .. tostring(e.code))",
-    );
+    let text = chunk(script!(
+        lua: "local ok, e = pcall(t.hold, function()
+                    local ok, e = pcall(t.hold, function() return t.wait(1) end, 3)
+                    t.note('inner ' .. tostring(e.code))
+                    return 1
+                 end, 2)
+                 t.note('outer ' .. tostring(e.code))",
+        php: r"try { t\hold(function () {
+                    try { t\hold(fn () => t\wait(1), 3); } catch (Exception $e) { t\note('inner ' . $e->getCode()); }
+                    return 1;
+                 }, 2); } catch (Exception $e) { t\note('outer ' . $e->getCode()); }",
+    ));
     let call = engine.spawn(engine.eval::<()>(&text)).expect("started");
     stage.arrived(1, 1);
     drop(call);
@@ -169,10 +222,21 @@ fn one_inside_a_nested_call_unwinds_through_all_of_it() {
 
 #[test]
 fn one_that_swallows_the_error_is_killed_after_the_grace() {
-    for body in ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"] {
+    let bodies = script!(
+        lua: ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"],
+        php: [
+            r"while (true) try { t\wait(1); } catch (Throwable) {}",
+            "while (true) try { while (true) {} } catch (Throwable) {}",
+        ],
+    );
+    for body in bodies {
         let stage = Stage::new();
         let engine = stage.builder().grace(Duration::from_millis(150)).build().expect("an engine");
-        let call = engine.spawn(engine.eval::<()>(&chunk(&format!("t.note('in') {body}")))).expect("started");
+        let call = engine
+            .spawn(engine.eval::<()>(&chunk(
+                &script!(lua: format!("t.note('in') {body}"), php: format!("t\\note('in'); {body}")),
+            )))
+            .expect("started");
         stage.logged(1);
         let begun = Instant::now();
         drop(call);
@@ -194,9 +258,19 @@ fn a_host_calls_completion_beats_a_later_cancel() {
         Ok(block.lock().expect("not poisoned").recv_timeout(Duration::from_secs(10))?)
     });
     let engine = stage.builder().module(module).build().expect("an engine");
-    let waiting = engine.spawn(engine.eval::<()>(&chunk("t.note('got ' .. t.wait(1))"))).expect("started");
+    let waiting = engine
+        .spawn(engine.eval::<()>(&chunk(script!(
+        lua: "t.note('got ' .. t.wait(1))",
+        php: r"t\note('got ' . t\wait(1));",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
-    let blocker = engine.spawn(engine.eval::<()>("require('u').block()")).expect("started");
+    let blocker = engine
+        .spawn(engine.eval::<()>(script!(
+        lua: "require('u').block()",
+        php: r"u\block()",
+        )))
+        .expect("started");
     stage.logged(1);
     stage.open(1, 5);
     drop(waiting);
@@ -211,9 +285,13 @@ fn a_host_calls_completion_beats_a_later_cancel() {
 fn a_host_calls_completion_beats_a_later_cancel_beside_a_busy_fiber() {
     let stage = Stage::new();
     let engine = stage.engine();
-    let busy = engine.spawn(engine.eval::<()>("while true do end")).expect("started");
+    let busy =
+        engine.spawn(engine.eval::<()>(script!(lua: "while true do end", php: "while (true) {}"))).expect("started");
     for round in 1..=20 {
-        let text = format!("t.note('got ' .. t.wait({round}))");
+        let text = script!(
+            lua: format!("t.note('got ' .. t.wait({round}))"),
+            php: format!("t\\note('got ' . t\\wait({round}));"),
+        );
         let waiting = engine.spawn(engine.eval::<()>(&chunk(&text))).expect("started");
         stage.arrived(round, 1);
         stage.open(round, 5);
@@ -234,14 +312,22 @@ fn a_host_function_may_drop_a_call_to_its_own_interpreter() {
     let engine_of = engines.clone();
     let module = Module::new("u").function("start_and_drop", async move || {
         let engine = engine_of.get().expect("set below");
-        let call = engine.spawn(engine.eval::<()>(&chunk("t.wait(1)")))?;
+        let call = engine.spawn(engine.eval::<()>(&chunk(script!(
+        lua: "t.wait(1)",
+        php: r"t\wait(1);",
+        ))))?;
         own.wait(2).await;
         drop(call);
         Ok(())
     });
     let engine = stage.builder().module(module).build().expect("an engine");
     engines.set(engine.clone()).expect("once");
-    let call = engine.spawn(engine.eval::<()>("require('u').start_and_drop()")).expect("started");
+    let call = engine
+        .spawn(engine.eval::<()>(script!(
+        lua: "require('u').start_and_drop()",
+        php: r"u\start_and_drop()",
+        )))
+        .expect("started");
     stage.arrived(1, 1);
     stage.open(2, 0);
     block_on(call).expect("it returned");
@@ -258,13 +344,23 @@ fn assert_deadline(result: Result<(), Error>, ms: u64) {
 
 #[test]
 fn a_deadline_counts_waiting_and_running() {
-    for body in [
-        "t.wait(1)",
-        "while true do end",
-        "t.call(function() while true do end end, 1)",
-        "t.call(function() t.wait(1) return 1 end, 1)",
-        "while true do t.nap(5) end",
-    ] {
+    let bodies = script!(
+        lua: [
+            "t.wait(1)",
+            "while true do end",
+            "t.call(function() while true do end end, 1)",
+            "t.call(function() t.wait(1) return 1 end, 1)",
+            "while true do t.nap(5) end",
+        ],
+        php: [
+            r"t\wait(1);",
+            "while (true) {}",
+            r"t\call(function () { while (true) {} }, 1);",
+            r"t\call(function () { t\wait(1); return 1; }, 1);",
+            r"while (true) t\nap(5);",
+        ],
+    );
+    for body in bodies {
         let stage = Stage::new();
         let engine = patient(&stage);
         let begun = Instant::now();
@@ -281,10 +377,25 @@ fn a_deadline_counts_waiting_and_running() {
 fn a_deadline_passes_in_the_queue_too() {
     let stage = Stage::new();
     let engine = stage.builder().fibers(1).build().expect("an engine");
-    let first = engine.spawn(engine.eval::<i64>(&chunk("return t.wait(1)"))).expect("started");
+    let first = engine
+        .spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return t.wait(1)",
+        php: r"return t\wait(1);",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
     let begun = Instant::now();
-    assert_deadline(block_on(engine.eval::<()>(&chunk("t.note('ran')")).deadline(Duration::from_millis(120))), 120);
+    assert_deadline(
+        block_on(
+            engine
+                .eval::<()>(&chunk(script!(
+                lua: "t.note('ran')",
+                php: r"t\note('ran');",
+                )))
+                .deadline(Duration::from_millis(120)),
+        ),
+        120,
+    );
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(engine.metrics().queued, 0);
     stage.open(1, 1);

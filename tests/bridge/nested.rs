@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use futures_util::future::{Either, select};
-use sidestack::{Cx, Engine, Error, Function, Lua, Module};
+use sidestack::{Cx, Engine, Error, Function, Module};
+
+use crate::guest::guest;
 
 use crate::stage::{Stage, chunk, until};
 
@@ -23,7 +25,8 @@ fn raced(stage: &Stage, engine: &Engine, text: &str, inner: Option<u64>, gate: u
 fn dropping_a_nested_call_cancels_a_guest_that_waits() {
     let (stage, text) = (
         Stage::new(),
-        "
+        script!(
+        lua: "
         local how, v = t.race(function()
             local ok, e = pcall(t.wait, 1)
             t.note('inner ' .. tostring(ok) .. ' ' .. e.code)
@@ -33,6 +36,15 @@ fn dropping_a_nested_call_cancels_a_guest_that_waits() {
         end, 2)
         t.note('outer ' .. how)
         return how, v",
+        php: r"
+        [$how, $v] = t\race(function () {
+            try { t\wait(1); } catch (Exception $e) { t\note('inner false ' . $e->getCode()); }
+            try { t\wait(3); } catch (Exception $e) { t\note('again false ' . $e->getCode()); }
+            return 7;
+        }, 2);
+        t\note('outer ' . $how);
+        return [$how, $v];",
+        ),
     );
     let engine = stage.engine();
     let begun = Instant::now();
@@ -50,20 +62,32 @@ fn dropping_a_nested_call_cancels_a_guest_that_waits() {
 
 #[test]
 fn dropping_a_nested_call_cancels_a_guest_that_is_busy() {
-    let (stage, text) = (Stage::new(), "return t.race(function() while true do end end, 2)");
+    let (stage, text) = (
+        Stage::new(),
+        script!(
+        lua: "return t.race(function() while true do end end, 2)",
+        php: r"return t\race(function () { while (true) {} }, 2);",
+        ),
+    );
     let engine = stage.builder().grace(Duration::from_secs(60)).build().expect("an engine");
     assert_eq!(raced(&stage, &engine, text, None, 2).expect("the outer script goes on"), ("dropped".into(), 5));
 }
 
 #[test]
 fn a_nested_guest_that_swallows_errors_is_killed_down_to_its_frame() {
-    for body in ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"] {
+    let bodies = script!(
+        lua: ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"],
+        php: [
+            r"while (true) try { t\wait(1); } catch (Throwable) {}",
+            "while (true) try { while (true) {} } catch (Throwable) {}",
+        ],
+    );
+    for body in bodies {
         let stage = Stage::new();
-        let text = format!(
-            "local how, v = t.race(function() {body} end, 2)
-             local ok, e = pcall(t.wait, 4)
-             return how, v + e"
-        );
+        let text = script!(lua: format!("local how, v = t.race(function() {body} end, 2)
+                     local ok, e = pcall(t.wait, 4)
+                     return how, v + e"), php: format!("[$how, $v] = t\\race(function () {{ {body} }}, 2);
+                 return [$how, $v + t\\wait(4)];"));
         let engine = stage.builder().grace(Duration::from_millis(100)).build().expect("an engine");
         let begun = Instant::now();
         stage.open(4, 100);
@@ -90,11 +114,14 @@ fn a_call_after_a_dropped_one_waits_for_it() {
         Ok(third)
     });
     let engine = stage.builder().module(module).build().expect("an engine");
-    let call = engine.spawn(engine.eval::<i64>(&chunk(
-        "return require('u').twice(
-            function() local ok, e = pcall(t.wait, 1) t.note('f ' .. e.code) return 1 end,
-            function(n) t.note('g ' .. n) t.nap(5) return n + 1 end)",
-    )));
+    let call = engine.spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return require('u').twice(
+                function() local ok, e = pcall(t.wait, 1) t.note('f ' .. e.code) return 1 end,
+                function(n) t.note('g ' .. n) t.nap(5) return n + 1 end)",
+        php: r"return u\twice(
+                function () { try { t\wait(1); } catch (Exception $e) { t\note('f ' . $e->getCode()); } return 1; },
+                function ($n) { t\note('g ' . $n); t\nap(5); return $n + 1; });",
+    ))));
     let call = call.expect("started");
     stage.arrived(1, 1);
     stage.open(2, 0);
@@ -106,7 +133,8 @@ fn a_call_after_a_dropped_one_waits_for_it() {
 fn dropping_two_deep_cancels_the_innermost_first() {
     let (stage, text) = (
         Stage::new(),
-        "
+        script!(
+        lua: "
         local how, v = t.race(function()
             local ok, e = pcall(t.hold, function()
                 t.note('innermost')
@@ -119,6 +147,18 @@ fn dropping_two_deep_cancels_the_innermost_first() {
         end, 2)
         t.note('outer ' .. how)
         return how, v",
+        php: r"
+        [$how, $v] = t\race(function () {
+            try { t\hold(function () {
+                t\note('innermost');
+                try { t\wait(1); } catch (Exception $e) { t\note('inner ' . $e->getCode()); }
+                return 1;
+            }, 3); } catch (Exception $e) { t\note('middle ' . $e->getCode()); }
+            return 2;
+        }, 2);
+        t\note('outer ' . $how);
+        return [$how, $v];",
+        ),
     );
     let engine = stage.engine();
     assert_eq!(raced(&stage, &engine, text, Some(1), 2).expect("the outer script goes on"), ("dropped".into(), 5));
@@ -142,74 +182,35 @@ fn a_host_function_catches_a_guests_error_and_calls_again() {
         unreachable!("the loop returns")
     });
     let engine = stage.builder().module(module).build().expect("an engine");
-    let value = block_on(engine.eval::<i64>(&chunk(
-        "return require('u').insist(function(n)
-            if n == 1 then error({code = 'first', message = 'one'}) end
-            if n == 2 then t.nap(1) error('two') end
-            if n == 3 then local x = nil; return x.y end
-            return n * 10
-         end)",
-    )));
+    let value = block_on(engine.eval::<i64>(&chunk(script!(
+        lua: "return require('u').insist(function(n)
+                if n == 1 then error({code = 'first', message = 'one'}) end
+                if n == 2 then t.nap(1) error('two') end
+                if n == 3 then local x = nil; return x.y end
+                return n * 10
+             end)",
+        php: r"class Coded extends Exception { protected $code = 'first'; }
+             return u\insist(function ($n) {
+                if ($n == 1) throw new Coded('one');
+                if ($n == 2) { t\nap(1); throw new Exception('two'); }
+                if ($n == 3) return (function (int $x) { return $x; })('x');
+                return $n * 10;
+             });",
+    ))));
     assert_eq!(value.expect("the fourth attempt"), 40);
     let log = stage.log();
     assert_eq!(log[0], "Some(\"first\") one");
-    assert!(log[1].ends_with("two") && log[2].contains("'x'"), "{log:?}");
-}
-
-fn depth(levels: i64, stack: usize, body: &str) -> Result<i64, Error> {
-    let stage = Stage::new();
-    let engine = stage.builder().stack(stack).build().expect("an engine");
-    let result = block_on(engine.eval_with::<i64>(&chunk(body), levels));
-    assert_eq!(block_on(engine.eval::<i64>("1 + 1")).expect("the interpreter works"), 2);
-    result
-}
-
-const PLAIN: &str = "local function f(n) if n == 0 then return 0 end return 1 + t.call(f, n - 1) end return f(...)";
-const COROUTINES: &str = "local function f(n)
-        if n == 0 then return 0 end
-        return coroutine.wrap(function() return 1 + t.call(f, n - 1) end)()
-    end
-    return f(...)";
-
-/// A level takes 5 KiB of C stack, and 9 KiB through a coroutine, where the C is compiled without optimisation, as it is in
-/// a debug build; with -O2 it is 1.7 and 2.4 KiB (see `stack_of_a_level`), so that 512 KiB would do.
-const STACK: usize = 2 << 20;
-
-#[test]
-fn nested_250_deep() {
-    assert_eq!(depth(250, STACK, PLAIN).expect("room for it"), 250);
-}
-
-#[test]
-fn nested_150_deep_through_coroutines() {
-    assert_eq!(depth(150, STACK, COROUTINES).expect("room for it"), 150);
-}
-
-/// What the numbers above come from.
-#[test]
-fn stack_of_a_level() {
-    let levels = |body, stack| (1..).map(|n| n * 5).take_while(|n| depth(*n, stack, body).is_ok()).last().unwrap_or(0);
-    for (name, body, most) in [("plain", PLAIN, 7 << 10), ("coroutines", COROUTINES, 12 << 10)] {
-        let more = levels(body, 512 << 10) - levels(body, 256 << 10);
-        let level = i64::from(256 << 10) / more.max(1);
-        println!("{name}: {level} bytes a level");
-        assert!(level < most, "{name}: {level} bytes a level");
-    }
-}
-
-#[test]
-fn nesting_without_end_is_an_error() {
-    for body in [PLAIN, COROUTINES] {
-        let error = depth(1 << 40, 256 << 10, body).expect_err("no stack is that large");
-        assert_eq!(error.to_string(), "stack limit of 262144 bytes reached (setting: stack)");
-    }
+    assert!(log[1].ends_with("two") && log[2].contains(script!(lua: "'x'", php: "must be of type int")), "{log:?}");
 }
 
 #[test]
 fn plain_closures_cannot_call_guests() {
     let module = Module::new("u").function("plain", |mut cx: Cx, f: Function| Ok(block_on(cx.call::<i64>(&f, ()))?));
-    let engine = Engine::builder(Lua::new()).threads(1).module(module).build().expect("an engine");
-    let call = engine.eval::<String>("local ok, e = pcall(require('u').plain, function() return 1 end) return e.code");
+    let engine = Engine::builder(guest()).threads(1).module(module).build().expect("an engine");
+    let call = engine.eval::<String>(script!(
+    lua: "local ok, e = pcall(require('u').plain, function() return 1 end) return e.code",
+    php: r"try { u\plain(fn () => 1); } catch (Exception $e) { return $e->getCode(); }",
+    ));
     let mut call = engine.spawn(call).expect("started");
     let begun = Instant::now();
     let mut outcome = None;
@@ -241,12 +242,15 @@ fn synchronous_callbacks_call_guests_from_the_thread_pool() {
     let module = Module::new("u")
         .blocking_function("sorted", |numbers: Vec<i64>, less: Function| sorted(numbers, &less))
         .function("sorted_here", |numbers: Vec<i64>, less: Function| sorted(numbers, &less));
-    let engine = Engine::builder(Lua::new()).threads(1).module(module).build().expect("an engine");
-    let got = block_on(engine.eval::<(Vec<i64>, String)>(
-        "local u, function_ = require 'u', function(a, b) return a > b end
+    let engine = Engine::builder(guest()).threads(1).module(module).build().expect("an engine");
+    let got = block_on(engine.eval::<(Vec<i64>, String)>(script!(
+    lua: "local u, function_ = require 'u', function(a, b) return a > b end
          local _, refused = pcall(u.sorted_here, { 2, 1 }, function_)
          return u.sorted({ 3, 1, 4, 1, 5, 9, 2, 6 }, function_), refused.code",
-    ));
+    php: r"$function = fn ($a, $b) => $a > $b;
+         try { u\sorted_here([2, 1], $function); } catch (Exception $e) { $refused = $e->getCode(); }
+         return [u\sorted([3, 1, 4, 1, 5, 9, 2, 6], $function), $refused];",
+    )));
     let expected = (vec![9, 6, 5, 4, 3, 2, 1, 1], "would_block_own_interpreter".to_string());
     assert_eq!(got.expect("sorted"), expected);
 }

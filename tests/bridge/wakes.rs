@@ -37,7 +37,12 @@ fn late_double_and_foreign_wakes_are_harmless() {
     let stage = Stage::new();
     let wakers = Arc::new(Mutex::new(Vec::new()));
     let engine = stage.builder().module(leaking(&wakers)).build().expect("an engine");
-    let call = engine.spawn(engine.eval::<u64>("return require('u').leak(3)")).expect("started");
+    let call = engine
+        .spawn(engine.eval::<u64>(script!(
+        lua: "return require('u').leak(3)",
+        php: r"return u\leak(3);",
+        )))
+        .expect("started");
     let all = || wakers.lock().expect("not poisoned").clone();
     for round in 1..=3 {
         until("a poll", || all().len() == round);
@@ -50,7 +55,12 @@ fn late_double_and_foreign_wakes_are_harmless() {
     }
     assert_eq!(block_on(call).expect("three wakes"), 3);
     // Late, many times, from several threads, while another fiber has the same place in the worker's table.
-    let other = engine.spawn(engine.eval::<i64>(&chunk("return t.wait(1) + t.wait(2)"))).expect("started");
+    let other = engine
+        .spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return t.wait(1) + t.wait(2)",
+        php: r"return t\wait(1) + t\wait(2);",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
     let late = all();
     thread::scope(|scope| {
@@ -77,7 +87,12 @@ fn late_double_and_foreign_wakes_are_harmless() {
 fn a_spurious_wake_polls_and_changes_nothing() {
     let stage = Stage::new();
     let engine = stage.engine();
-    let call = engine.spawn(engine.eval::<i64>(&chunk("return t.wait(1)"))).expect("started");
+    let call = engine
+        .spawn(engine.eval::<i64>(&chunk(script!(
+        lua: "return t.wait(1)",
+        php: r"return t\wait(1);",
+        ))))
+        .expect("started");
     stage.arrived(1, 1);
     for round in 1..20 {
         stage.wakers(1)[0].wake_by_ref();
@@ -110,7 +125,7 @@ fn a_storm_of_wakes_loses_none() {
     });
     let stage = Stage::new();
     let engine = stage.builder().module(module).build().expect("an engine");
-    let text = format!("local turn = require('u').turn for i = 1, {ROUNDS} do turn() end return {ROUNDS}");
+    let text = script!(lua: format!("local turn = require('u').turn for i = 1, {ROUNDS} do turn() end return {ROUNDS}"), php: format!("for ($i = 0; $i < {ROUNDS}; $i++) u\\turn(); return {ROUNDS};"));
     let calls: Vec<_> = (0..FIBERS).map(|_| engine.spawn(engine.eval::<u64>(&text)).expect("started")).collect();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -185,7 +200,10 @@ proptest! {
         for op in ops {
             match op {
                 Op::Start => {
-                    let text = chunk("local g = ... return t.wait(g) + t.call(t.wait, g + 1) + t.wait(g + 2)");
+                    let text = chunk(script!(
+ lua: "local g = ... return t.wait(g) + t.call(t.wait, g + 1) + t.wait(g + 2)",
+ php: r"$g = $args[0]; return t\wait($g) + t\call(t\wait(...), $g + 1) + t\wait($g + 2);",
+ ));
                     let call = engine.eval_with::<i64>(&text, gate_of(fibers.len(), 0));
                     let call = engine.spawn(call).expect("started");
                     fibers.push(Running { call: Some(call), opened: [false; 3], result: None });

@@ -24,6 +24,11 @@ pub fn uncontained() -> Option<&'static str> {
 
 /// Runs `body` in a child, this binary again with that test only. `None` in the child.
 pub fn in_child(test: &str, body: impl FnOnce()) -> Option<Output> {
+    in_child_with(&[], test, body)
+}
+
+/// The same, with these variables in its environment.
+pub fn in_child_with(variables: &[(&str, &str)], test: &str, body: impl FnOnce()) -> Option<Output> {
     if std::env::var_os(CHILD).is_some_and(|name| name == test) {
         body();
         say("the end");
@@ -31,6 +36,7 @@ pub fn in_child(test: &str, body: impl FnOnce()) -> Option<Output> {
     }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(CHILD, test);
+    command.envs(variables.iter().copied());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a child");
     let begun = Instant::now();
     // The output is short: it fits into the pipes.
@@ -52,7 +58,13 @@ pub fn say(line: &str) {
 /// The child came to its end. What it said is said again.
 #[track_caller]
 pub fn passes(test: &str, body: impl FnOnce()) {
-    let Some(output) = in_child(test, body) else { return };
+    passes_with(&[], test, body);
+}
+
+/// The same, with these variables in its environment.
+#[track_caller]
+pub fn passes_with(variables: &[(&str, &str)], test: &str, body: impl FnOnce()) {
+    let Some(output) = in_child_with(variables, test, body) else { return };
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("the end"), "{:?}: {text}", output.status);
     print!("{}", text.replace("the end\n", ""));

@@ -1,5 +1,6 @@
 //! However a request ends, the thread goes on.
 
+use futures_executor::block_on;
 use sidestack::{Engine, Error, Limit};
 
 use crate::stage::{builder, gives, run};
@@ -12,7 +13,9 @@ fn fails(engine: &Engine, text: &str) -> (Option<String>, String) {
     assert_eq!(engine.metrics().quarantined, 0);
     match error {
         Error::Script { message, code, .. } => (code, message),
-        Error::Limit { which: Limit::Memory, .. } => (Some("memory".into()), String::new()),
+        Error::Limit { which: Limit::Memory, value, setting, .. } => {
+            (Some("memory".into()), format!("{value} {setting}"))
+        }
         error => panic!("{error:?}"),
     }
 }
@@ -46,19 +49,44 @@ fn an_exception_that_nobody_catches_ends_the_request() {
 #[test]
 fn memory_limit_ends_the_request() {
     let engine = builder().build().expect("an engine");
-    let (code, message) = fails(&engine, "$a = []; while (true) $a[] = str_repeat('x', 100_000);");
-    assert_eq!(code.as_deref(), Some("memory"), "{message}");
-    let (code, _) = fails(&engine, "str_repeat('x', 1 << 40);");
-    assert_eq!(code.as_deref(), Some("memory"));
+    let memory = |text: &str, limit: &str| {
+        assert_eq!(fails(&engine, text), (Some("memory".into()), limit.into()), "{text}");
+    };
+    // Of php.ini, or the script's.
+    memory("$a = []; while (true) $a[] = str_repeat('x', 100_000);", "67108864 memory_limit");
+    memory("str_repeat('x', 1 << 40);", "67108864 memory_limit");
+    memory("ini_set('memory_limit', '16M'); str_repeat('x', 32 << 20);", "16777216 memory_limit");
+    memory(
+        "ini_set('memory_limit', '16M'); ini_set('memory_limit', '20M'); str_repeat('x', 32 << 20);",
+        "20971520 memory_limit",
+    );
+    memory(
+        "ini_set('memory_limit', '16M'); Sidestack\\spawn(fn () => str_repeat('x', 32 << 20))->join();",
+        "16777216 memory_limit",
+    );
+    // The interpreter's.
+    memory("ini_set('memory_limit', '-1'); str_repeat('x', 1 << 40);", "268435456 memory");
 }
 
 #[test]
 fn a_calls_memory_bounds_memory_limit() {
     let engine = builder().call_memory(8 << 20).build().expect("an engine");
-    let (code, message) = fails(&engine, "$a = str_repeat('x', 16 << 20);");
-    assert_eq!(code.as_deref(), Some("memory"), "{message}");
-    let (code, message) = fails(&engine, "ini_set('memory_limit', '-1'); $a = str_repeat('x', 16 << 20);");
-    assert_eq!(code.as_deref(), Some("memory"), "{message}");
+    let call = (Some("memory".into()), "8388608 call_memory".into());
+    assert_eq!(fails(&engine, "$a = str_repeat('x', 16 << 20);"), call);
+    for limit in ["-1", "32M"] {
+        assert_eq!(
+            fails(&engine, &format!("ini_set('memory_limit', '{limit}'); $a = str_repeat('x', 16 << 20);")),
+            call
+        );
+    }
+    let own = fails(&engine, "ini_set('memory_limit', '4M'); $a = str_repeat('x', 16 << 20);");
+    assert_eq!(own, (Some("memory".into()), "4194304 memory_limit".into()));
+    let text = "ini_set('memory_limit', '-1'); $a = str_repeat('x', 16 << 20);";
+    let error = block_on(engine.eval::<()>(text).memory(12 << 20)).expect_err("its own call's limit");
+    assert!(
+        matches!(error, Error::Limit { which: Limit::Memory, value: 12_582_912, setting: "call_memory", .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

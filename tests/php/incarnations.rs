@@ -6,6 +6,9 @@ use sidestack::Error;
 
 use crate::stage::{app, builder, gives};
 
+#[path = "../child/mod.rs"]
+mod child;
+
 /// Overflows the C stack where PHP does not look: comparing deep arrays.
 const OVERFLOWS: &str = "$a = $b = null; for ($i = 0; $i < 100_000; $i++) { $a = [$a]; $b = [$b]; } return $a == $b;";
 
@@ -56,11 +59,14 @@ fn interpreters_are_replaced_after_their_number_of_calls() {
     assert_eq!((metrics.quarantined, metrics.leaked_objects, metrics.stuck), (0, 0, 0));
 }
 
-/// One test, in this order: there is one opcache in the process, which caches nothing while it waits to be emptied.
+/// In a process of its own: there is one opcache, for engines with the same functions, which caches nothing while it waits to be
+/// emptied.
 #[test]
 fn opcache() {
-    a_file_runs_from_opcache_and_as_the_main_program();
-    it_restarts_when_nobody_uses_what_is_in_it();
+    child::passes("incarnations::opcache", || {
+        a_file_runs_from_opcache_and_as_the_main_program();
+        it_restarts_when_nobody_uses_what_is_in_it();
+    });
 }
 
 fn a_file_runs_from_opcache_and_as_the_main_program() {
@@ -120,7 +126,7 @@ fn it_restarts_when_nobody_uses_what_is_in_it() {
     let restarts = "opcache_get_status(false)['opcache_statistics']['manual_restarts']";
     let begun = std::time::Instant::now();
     while gives::<i64>(&engine, restarts) == 0 {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "other tests' requests end at some time");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "it does not restart");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

@@ -1,6 +1,7 @@
 //! The PHP guest through the public API. PHP is started once in the process: all tests use the same settings.
 
 mod basics;
+mod cancel;
 mod chaos;
 mod databases;
 mod endings;
@@ -11,6 +12,7 @@ mod objects;
 mod pages;
 mod requests;
 mod speed;
+mod stacks;
 mod stage;
 mod values;
 mod zend_fibers;

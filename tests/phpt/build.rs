@@ -20,6 +20,16 @@ fn main() {
         build.flag("-isystem").flag(php.join("include").join(folder));
     }
     build.file("csrc/functions.c").file("csrc/sink.c").file("csrc/bounds.c").compile("sidestack_test_phpt");
+    println!("cargo:rustc-env=SIDESTACK_SLOW_NAMES={}", slow_names().display());
     // Every upcall of C code goes through csrc/bounds.c first.
     println!("cargo:rustc-link-arg=-Wl,--wrap=ss_host_call");
+}
+
+/// A library to load before the C library.
+fn slow_names() -> PathBuf {
+    let library = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it")).join("libslow.so");
+    let mut compiler = c::dependent().get_compiler().to_command();
+    let status = compiler.args(["-shared", "-fPIC", "csrc/slow/names.c", "-o"]).arg(&library).status();
+    assert!(status.expect("a C compiler").success(), "csrc/slow does not compile");
+    library
 }

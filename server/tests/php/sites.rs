@@ -145,6 +145,11 @@ fn what_cannot_be_served_is_named() {
     let mut server = Server::start_at(&path, &["--threads", "1"], site(&[]));
     assert!(server.wait_for_text("no index.php").contains("warn "));
     assert_eq!((get(&server, "/a.txt").text().as_str(), get(&server, "/").status), ("a", 404));
+    // PHP goes on with what it could read, as everywhere.
+    let ini = folder.path().join("php.ini");
+    std::fs::write(&ini, "user_agent = read\nfoo[ =\nprecision = 3\n").expect("written");
+    let mut server = Server::start_at(&path, &["--php-ini", &ini.display().to_string()], site(&[]));
+    assert!(server.wait_for_text("syntax error").contains("php.ini on line 2"));
     // As PHP's own -d, it takes any text.
     let server = serve_folder(folder, &["-d", "user_agent=(any; text)"]);
     assert_eq!(get(&server, "/").text(), "(any; text)");

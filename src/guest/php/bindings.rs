@@ -91,14 +91,18 @@ unsafe extern "C" {
     pub fn ssphp_where(text: *mut ::core::ffi::c_char, size: usize);
 }
 unsafe extern "C" {
-    pub fn ssphp_position(
+    pub fn ssphp_stack(
         run: *const ssphp_run,
+        whole: ::core::ffi::c_int,
         text: *mut ::core::ffi::c_char,
         size: usize,
     ) -> usize;
 }
 unsafe extern "C" {
     pub fn ssphp_over_memory(home: *mut ssphp) -> u64;
+}
+unsafe extern "C" {
+    pub fn ssphp_opcache_wants() -> u32;
 }
 unsafe extern "C" {
     pub fn ssphp_memory_used(home: *const ssphp) -> usize;

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use super::bindings::{self as c, ssphp, ssphp_run};
-use crate::Error;
 use crate::guest::{FiberSetup, Interpreter, Setup, Task, Values};
+use crate::{Error, abi};
 
 /// What one interpreter thread has of PHP: its contexts.
 #[derive(Debug)]
@@ -158,14 +158,23 @@ unsafe impl Interpreter for PhpInterpreter {
     }
 
     fn position(&self, run: &ssphp_run, _saved: &()) -> Option<String> {
-        let mut text = [0u8; 128];
-        // SAFETY: `run` was begun by `prepare` and has not ended; its fiber is suspended, so nobody changes what is read.
-        let length = unsafe { c::ssphp_position(run, text.as_mut_ptr().cast::<c_char>(), text.len()) };
-        (length > 0).then(|| String::from_utf8_lossy(&text[..length]).into_owned())
+        let text = stack(run, &mut [0; 128], false);
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn stack(&self, run: &ssphp_run, _saved: &()) -> String {
+        stack(run, &mut [0; abi::SS_SCRIPT as usize], true)
     }
 
     fn memory_used(&self) -> usize {
         // SAFETY: the interpreter lives; a field is read.
         unsafe { c::ssphp_memory_used(self.raw.as_ptr()) }
     }
+}
+
+/// Where a suspended run is: all of its frames, or the innermost one's place.
+fn stack(run: &ssphp_run, text: &mut [u8], whole: bool) -> String {
+    // SAFETY: `run` was begun by `prepare` and has not ended; its fiber is suspended, so nobody changes what is read.
+    let length = unsafe { c::ssphp_stack(run, c_int::from(whole), text.as_mut_ptr().cast(), text.len()) };
+    String::from_utf8_lossy(&text[..length]).into_owned()
 }

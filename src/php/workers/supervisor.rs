@@ -1,6 +1,7 @@
 //! The supervisor: a thread that boots workers, boots those again that end, and tells them when to end for good.
 //!
-//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over.
+//! It hears of everything by one channel, and otherwise wakes up when a worker is to be booted again or a page's time is over, and
+//! every second, to see whether opcache waits for its workers.
 //! A worker that ended after it had served something is booted again at once; one that did not, after a pause that doubles from
 //! 100 ms to 5 s.
 
@@ -20,6 +21,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Completion, Dispatch, Over, Settings};
 use crate::call::stats::Stats;
 use crate::error::{Limit, refused};
+use crate::guest::php::opcache_restart;
 use crate::php::call::run;
 use crate::value::Results;
 
@@ -76,6 +78,7 @@ pub fn start(
         events: events.clone(),
         generations: Vec::new(),
         next: 1,
+        renewed: 0,
         stopping: None,
     };
     std::thread::Builder::new().name("sidestack-workers".into()).spawn(move || {
@@ -94,6 +97,8 @@ struct Supervisor {
     /// The last one is the current one, or the one that boots; the others end.
     generations: Vec<Generation>,
     next: u64,
+    /// The last restart of opcache that workers were renewed for.
+    renewed: u32,
     /// Whom to tell that all have ended.
     stopping: Option<Vec<oneshot::Sender<()>>>,
 }
@@ -138,6 +143,7 @@ impl Supervisor {
                 waiting.refuse_overdue(now);
             }
             self.boot_due(now);
+            self.renew();
             self.generations.retain(|generation| generation.stop.is_some() || generation.runs());
             if self.generations.is_empty()
                 && let Some(told) = self.stopping.take()
@@ -181,6 +187,15 @@ impl Supervisor {
         self.generations.push(Generation { number, stop: Some(stop), stopped, workers, told: Some(told) });
         for index in 0..self.plan.count {
             self.boot(number, index);
+        }
+    }
+
+    /// Workers hold what opcache has in its memory: while it waits to empty that, new ones take their place.
+    fn renew(&mut self) {
+        let wanted = opcache_restart();
+        if wanted != 0 && wanted != self.renewed && self.stopping.is_none() {
+            self.renewed = wanted;
+            self.new_generation(oneshot::channel().0);
         }
     }
 
@@ -305,7 +320,7 @@ impl Supervisor {
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
         let limits = [self.plan.deadline, self.plan.queue_timeout].into_iter().flatten();
-        let far = now + limits.fold(Duration::from_secs(3600), Duration::min);
+        let far = now + limits.fold(LOOK, Duration::min);
         let boots = self.generations.iter().flat_map(|generation| &generation.workers).filter_map(|w| w.boot_at);
         let dues = self.running().filter_map(|running| *running.seat.post.as_ref()?.due());
         let waiting = self.waiting.as_ref().and_then(|waiting| waiting.earliest());
@@ -322,6 +337,8 @@ impl Supervisor {
     }
 }
 
+/// How often it looks whether opcache waits.
+const LOOK: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 

@@ -1,4 +1,4 @@
-/* connect, accept, getaddrinfo. */
+/* connect, accept. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -115,23 +115,5 @@ int case_connect_local(ss_value *args, uint32_t nargs, ss_value *result) {
   WAITED(CHECK(connect(second, (struct sockaddr *)&address, size) == 0));
   later_join(&l);
   close(first), close(second), close(server), close((int)l.done);
-  return case_done(result, 0);
-}
-
-int case_names(ss_value *args, uint32_t nargs, ss_value *result) {
-  ARGS(0);
-  struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *list = NULL;
-  errno = 77;
-  CHECK(getaddrinfo("localhost", "80", &hints, &list) == 0 && errno == 77);
-  CHECK(list && list->ai_family == AF_INET && list->ai_addrlen == sizeof(struct sockaddr_in));
-  CHECK(((struct sockaddr_in *)list->ai_addr)->sin_port == htons(80));
-  CHECK(((struct sockaddr_in *)list->ai_addr)->sin_addr.s_addr == htonl(INADDR_LOOPBACK));
-  freeaddrinfo(list);
-  CHECK(getaddrinfo("127.0.0.1", NULL, NULL, &list) == 0 && list);
-  freeaddrinfo(list);
-  CHECK(getaddrinfo("127.0.0.1", "no such service", &hints, &list) == EAI_SERVICE);
-  CHECK(getaddrinfo(NULL, NULL, &hints, &list) == EAI_NONAME);
-  hints.ai_flags = AI_NUMERICHOST;
-  CHECK(getaddrinfo("localhost", "80", &hints, &list) == EAI_NONAME);
   return case_done(result, 0);
 }

@@ -28,10 +28,10 @@ guests! {
     case_pipe_read case_pipe_write case_socket_read case_socket_write case_datagrams case_timeouts case_nonblocking
     case_files case_other_descriptors case_broken case_greedy
     case_poll case_select case_epoll case_sleep case_flock
-    case_accept case_connect case_connect_local case_names
-    case_waitpid
+    case_accept case_connect case_connect_local case_names case_host_names case_records
+    case_waitpid case_pclose
     fiber_read fiber_poll fiber_write fiber_close fiber_dup2 fiber_cancelled fiber_fork case_blocking fiber_blocking_read fiber_host_read
-    fiber_thread
+    fiber_thread fiber_pclose
     fiber_timers case_handler
 }
 

@@ -59,8 +59,8 @@ macro_rules! cases {
 cases! {
     pipe_read pipe_write socket_read socket_write datagrams timeouts nonblocking files other_descriptors broken greedy
     poll select epoll sleep flock
-    accept connect connect_local names
-    waitpid
+    accept connect connect_local names host_names records
+    waitpid pclose
     handler
 }
 
@@ -203,6 +203,27 @@ fn a_cancelled_fiber_gets_ecanceled() {
     settle();
     assert_eq!(cases::seen_by_cancelled()[0], libc::ECANCELED);
     drop(drain);
+}
+
+#[test]
+fn what_a_cancelled_fiber_closes_is_closed_all_the_same() {
+    let bed = bed();
+    let call = bed.script.call::<i64>("fiber_pclose", ()).deadline(Duration::from_millis(50));
+    assert!(matches!(block_on(call), Err(Error::Limit { which: Limit::Deadline, .. })));
+    // No child is left, not even one that has ended.
+    let begun = Instant::now();
+    loop {
+        // SAFETY: looks at the process's children, and takes none away.
+        let left = unsafe {
+            let mut info = std::mem::zeroed();
+            libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+        };
+        if left == -1 {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "nobody has waited for the process");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

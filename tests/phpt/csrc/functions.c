@@ -51,6 +51,16 @@ static ZEND_FUNCTION(phpt_fault) {
   *(volatile int *)16 = 1;
 }
 
+/* opcache's; its headers are not installed. */
+void zend_shared_alloc_lock(void);
+
+/* A bug of opcache's, while it writes to its memory. [fiber; no; faults] */
+static ZEND_FUNCTION(phpt_fault_in_opcache) {
+  ZEND_PARSE_PARAMETERS_NONE();
+  zend_shared_alloc_lock();
+  *(volatile int *)16 = 1;
+}
+
 ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(returns_array, 0, 0, IS_ARRAY, 1)
 ZEND_END_ARG_INFO()
 ZEND_BEGIN_ARG_WITH_RETURN_TYPE_INFO_EX(returns_int, 0, 0, IS_LONG, 1)
@@ -60,4 +70,5 @@ const zend_function_entry phpt_functions[] = {
     ZEND_FE(zend_test_zend_call_stack_get, returns_array)
     ZEND_FE(zend_test_zend_call_stack_use_all, returns_int)
     ZEND_FE(phpt_fault, returns_int)
+    ZEND_FE(phpt_fault_in_opcache, returns_int)
     ZEND_FE_END};

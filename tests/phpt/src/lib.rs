@@ -8,3 +8,7 @@ pub mod play;
 pub mod probe;
 #[cfg(feature = "php")]
 pub mod stage;
+
+/// A library to load before the C library: names take half a second (csrc/slow).
+#[cfg(feature = "php")]
+pub const SLOW_NAMES: &str = env!("SIDESTACK_SLOW_NAMES");

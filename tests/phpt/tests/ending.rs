@@ -1,4 +1,4 @@
-//! How requests, interpreters and engines end: B2, B3, C4, C5, D4 and D5 of the acceptance scenarios for PHP; and opcache's reset.
+//! How requests, interpreters and engines end: B2, B3, C4, C5, D4 and D5 of the acceptance scenarios for PHP.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -199,53 +199,5 @@ fn a_burst_beyond_capacity_is_refused_and_counted() {
         assert!(served >= 4 && full >= 35 && late >= 4, "{served} served, {full} refused, {late} too late");
         assert_eq!(engine.metrics().queued, 0);
         child::until("all fibers are gone", || engine.metrics().fibers == 0);
-    });
-}
-
-/// A reset of opcache while requests are suspended in cached code, and others that compile anew.
-#[test]
-fn opcache_reset_beside_suspended_requests() {
-    child::passes("opcache_reset_beside_suspended_requests", || {
-        let folder = tempfile::tempdir().expect("a folder");
-        let engine = stage::builder().memory(8 << 30).build().expect("an engine");
-        let part = folder.path().join("part.php");
-        std::fs::write(&part, "<?php const TEXTS = ['a' => ['long text of a constant', 2]]; function part($n) { foreach (TEXTS as $k => $v) { Sidestack\\sleep(0.3); $n .= $k . $v[0] . __FUNCTION__; } return $n; } class Part { public $p = ['x' => [1, 2]]; function run() { Sidestack\\sleep(0.3); return implode($this->p['x']); } }").expect("a file");
-        let text = format!("<?php require_once '{}'; return ['run' => function ($n) {{ $a = part($n); $o = new Part; return $a . $o->run(); }}, 'other' => function ($n) {{ require \"{}/other$n.php\"; return ('other' . $n)(); }},
-            'reset' => fn () => opcache_reset(), 'status' => fn () => opcache_get_status(false)['opcache_statistics']['num_cached_scripts'] ?? -1];", part.display(), folder.path().display());
-        let script = load(&engine, folder.path(), &text);
-        // opcache leaves files alone that have just been written.
-        let old = std::time::SystemTime::now() - Duration::from_secs(60);
-        for file in [&part, &folder.path().join("script.php")] {
-            std::fs::File::options()
-                .write(true)
-                .open(file)
-                .and_then(|file| file.set_modified(old))
-                .expect("an older file");
-        }
-        for n in 0..3 {
-            assert!(block_on(script.call::<i64>("status", n)).expect("a number") > 0, "opcache is in use");
-        }
-        let suspended: Vec<_> =
-            (0..20).map(|n| engine.spawn(script.call::<String>("run", n)).expect("started")).collect();
-        std::thread::sleep(Duration::from_millis(100));
-        for n in 0..30 {
-            let file = folder.path().join(format!("other{n}.php"));
-            std::fs::write(&file, format!("<?php function other{n}() {{ return str_repeat('zz{n}', 3); }}"))
-                .expect("a file");
-            std::fs::File::options()
-                .write(true)
-                .open(&file)
-                .and_then(|file| file.set_modified(old))
-                .expect("an older file");
-            if n % 5 == 0 {
-                block_on(script.call::<bool>("reset", ())).expect("a reset");
-            }
-            let other = block_on(script.call::<String>("other", n)).expect("a text");
-            assert_eq!(other, format!("zz{n}").repeat(3));
-        }
-        for (n, text) in block_on(join_all(suspended)).into_iter().enumerate() {
-            assert_eq!(text.expect("it goes on"), format!("{n}along text of a constantpart12"));
-        }
-        assert_eq!(engine.metrics().quarantined, 0);
     });
 }

@@ -168,6 +168,62 @@ fn errors_of_openssl_json_and_php() {
     );
 }
 
+/// What is left in OpenSSL's own queue, and what a request leaves behind in PHP's.
+#[test]
+fn errors_of_openssl_that_nobody_has_asked_for() {
+    apart(
+        "$server = stream_socket_server('tcp://127.0.0.1:0'); $at = stream_socket_get_name($server, false);
+         $none = stream_context_create(['ssl' => ['local_cert' => '/none', 'verify_peer' => false]]);
+         for ($i = 0; $i < 3; $i++) {
+             same('before', openssl_error_string(), false);
+             if ($n % 2) @stream_socket_client(\"ssl://$at\", $no, $m, 5, STREAM_CLIENT_CONNECT, $none);
+             w();
+             $error = openssl_error_string();
+             same('error', $error !== false && str_contains($error, 'No such file'), $n % 2 == 1);
+             while (openssl_error_string() !== false);
+         }
+         // The next request in this context does not find it.
+         if ($n % 2) @openssl_pkey_get_private('no key');",
+    );
+}
+
+/// Handshakes that fail while others are under way, by PHP's streams and by curl.
+#[test]
+fn errors_of_tls_and_curl() {
+    apart(
+        "$pem = __DIR__ . '/server.pem';
+         if (!file_exists($pem)) {
+             file_put_contents($conf = __DIR__ . \"/$n.cnf\", \"[req]\\ndistinguished_name=dn\\n[dn]\\n\");
+             $options = ['config' => $conf, 'private_key_type' => OPENSSL_KEYTYPE_EC, 'curve_name' => 'prime256v1'];
+             $key = openssl_pkey_new($options);
+             $certificate = openssl_csr_sign(openssl_csr_new(['commonName' => 'localhost'], $key, $options), null, $key, 1, $options);
+             openssl_x509_export($certificate, $text); openssl_pkey_export($key, $more, null, $options);
+             file_put_contents(\"$pem.$n\", $text . $more); rename(\"$pem.$n\", $pem);
+         }
+         while (openssl_error_string() !== false);
+         $context = stream_context_create(['ssl' => ['local_cert' => $pem]]);
+         $server = stream_socket_server('ssl://127.0.0.1:0', $no, $m, STREAM_SERVER_BIND | STREAM_SERVER_LISTEN, $context);
+         $at = stream_socket_get_name($server, false);
+         $serves = Sidestack\\spawn(function () use ($server) {
+             for ($i = 0; $i < 6; $i++) if ($c = @stream_socket_accept($server, 20)) { w(); fwrite($c, fgets($c)); fclose($c); }
+         });
+         $trust = ['ssl' => ['verify_peer' => false, 'verify_peer_name' => false]];
+         for ($i = 0; $i < 3; $i++) {
+             $c = @stream_socket_client(\"ssl://$at\", $no, $m, 20, STREAM_CLIENT_CONNECT, stream_context_create($n % 2 ? $trust : []));
+             same('connected', is_resource($c), $n % 2 == 1);
+             if ($c) { w(); fwrite($c, \"hello $n\\n\"); w(); same('answer', fgets($c), \"hello $n\\n\"); fclose($c); }
+             else same('warning', str_contains(error_get_last()['message'], 'stream_socket_client()'), true);
+             w();
+             $curl = curl_init(\"https://$at/$n\"); curl_setopt($curl, CURLOPT_RETURNTRANSFER, true);
+             same('curl', curl_exec($curl), false); w();
+             same('number', curl_errno($curl), CURLE_SSL_CACERT); same('text', str_contains(curl_error($curl), 'certificate'), true);
+             $none = curl_init('http://127.0.0.1:1/'); same('none', [curl_exec($none), curl_errno($none)], [false, CURLE_COULDNT_CONNECT]);
+             w(); same('still', curl_errno($curl), CURLE_SSL_CACERT);
+         }
+         $serves->join();",
+    );
+}
+
 #[test]
 fn handlers_streams_and_wrappers() {
     apart(

@@ -10,7 +10,10 @@ use futures_executor::block_on;
 use futures_util::future::{join_all, try_join_all};
 use sidestack::php::{Body, Page};
 use sidestack::{Call, Engine, Module};
-use sidestack_test_phpt::stage;
+use sidestack_test_phpt::{SLOW_NAMES, stage};
+
+#[path = "../../child/mod.rs"]
+mod child;
 
 /// Requests at once.
 const REQUESTS: i64 = 20;
@@ -122,6 +125,8 @@ waits! {
         return (int) curl_multi_getcontent($all[0]) * (int) curl_multi_getcontent($all[1]);";
     proc_open_pipes: "$p = proc_open(['sh', '-c', \"sleep 0.5; echo $n\"], [1 => ['pipe', 'w']], $pipes); $v = stream_get_contents($pipes[1]); proc_close($p); return (int) $v;";
     proc_close: "$p = proc_open(['sleep', '0.5'], [], $pipes); return proc_close($p) === 0 ? $n : -1;";
+    pclose: "return pclose(popen('exec >&-; sleep 0.5; exit 3', 'r')) === 3 ? $n : -1;";
+    a_pipe_that_the_end_closes: "$GLOBALS['p'] = popen('exec >&-; sleep 0.5', 'r'); return $n;";
     shell_exec: "return (int) shell_exec(\"sleep 0.5; echo $n\");";
 }
 
@@ -136,6 +141,47 @@ fn a_name_is_looked_up() {
         "[, $port] = explode(':', $server); $f = fsockopen('localhost', $port); fwrite($f, \"$n\\n\"); return (int) fgets($f);",
         PAUSE,
     );
+}
+
+/// Names, by a C library that takes half a second for each. `$n` is 1 and more.
+macro_rules! waits_for_names {
+    ($($name:ident: $body:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            child::passes_with(&[("LD_PRELOAD", SLOW_NAMES)], stringify!($name), || {
+                together(&format!("$m = $n + 1; return {} ? $n : -1;", $body), PAUSE);
+            });
+        }
+    )*};
+}
+
+waits_for_names! {
+    gethostbyname: "gethostbyname(\"$m.slow\") === \"10.0.0.$m\"";
+    gethostbynamel: "gethostbynamel(\"$m.slow\") === [\"10.0.0.$m\"]";
+    gethostbyaddr: "gethostbyaddr(\"10.0.0.$m\") === \"$m.slow\"";
+    checkdnsrr: "checkdnsrr(\"$m.slow\", 'A')";
+    dns_get_record: "array_column(dns_get_record(\"$m.slow\", DNS_A), 'ip') === [\"10.0.0.$m\"]";
+    getmxrr: "getmxrr(\"$m.slow\", $hosts, $weights) && [$hosts, $weights] === [[\"$m.slow\"], [$m]]";
+}
+
+/// PHP has one buffer for their answers, which belongs to the request.
+#[test]
+fn names_of_one_request_that_are_asked_for_at_once() {
+    child::passes_with(&[("LD_PRELOAD", SLOW_NAMES)], "names_of_one_request_that_are_asked_for_at_once", || {
+        let bed = bed();
+        let text = "$ask = fn ($n) => [gethostbyname(\"$n.slow\"), gethostbynamel(\"$n.slow\")[0]];
+            $tasks = array_map(fn ($n) => Sidestack\\spawn($ask, $n), [1, 2, 3]);
+            return array_map(fn ($task) => $task->join(), $tasks);";
+        let given: Vec<[String; 2]> = stage::gives(&bed.engine, text);
+        assert_eq!(given, [1, 2, 3].map(|n| [(); 2].map(|()| format!("10.0.0.{n}"))));
+        // A cancelled one does not wait for its turn.
+        let text = "Sidestack\\spawn('gethostbyname', '4.slow'); Sidestack\\give_way();
+            try { Sidestack\\timeout(0.05, fn () => gethostbyname('5.slow') . Sidestack\\sleep(1)); return 'waited'; }
+            catch (Sidestack\\TimeoutException) { return 'ended'; }";
+        let begun = Instant::now();
+        assert_eq!(stage::gives::<String>(&bed.engine, text), "ended");
+        assert!(begun.elapsed() < 2 * PAUSE, "{:?}", begun.elapsed());
+    });
 }
 
 /// Requests that hold the same thing one after the other, while they wait: without the hooks, the first one to find it taken
