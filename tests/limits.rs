@@ -377,6 +377,25 @@ fn at_the_cap_the_fiber_that_left_most_with_the_host_ends() {
 }
 
 #[test]
+fn at_the_cap_who_asks_and_holds_most_is_refused() {
+    let engine = builder().memory(32 << 20).call_memory(24 << 20).build().expect("an engine");
+    let fill = "local count, seconds = ... local ss = require 'sidestack' local ch = ss.channel()
+        for i = 1, count do ch:send(('x'):rep(60000)) if i % 20 == 0 then ss.yield() end end
+        ss.sleep(seconds) return ch.len";
+    block_on(async {
+        let small = engine.spawn(engine.eval_with::<i64>(fill, (200, 2))).expect("started");
+        let error = engine.eval_with::<i64>(fill, (390, 60)).await.expect_err("it holds most");
+        // Its own limit was not reached: that of all was.
+        assert!(
+            matches!(error, Error::Limit { which: Limit::Memory, value: 0x200_0000, setting: "memory", .. }),
+            "{error:?}"
+        );
+        assert_eq!(small.await.expect("the small one"), 200);
+    });
+    serves_the_next(&engine);
+}
+
+#[test]
 fn memory_comes_back() {
     let engine = builder().memory(64 << 20).build().expect("an engine");
     // Ten times the cap in total.

@@ -24,7 +24,7 @@ pub trait Scalar: Copy + FromCall + sealed::Scalar {}
 /// Sealed: the list is complete.
 pub trait ScalarResult: Serialize + sealed::ScalarResult {}
 
-/// Closures and functions that can be leaves: up to four [`Scalar`]s in, a [`ScalarResult`] out.
+/// Closures and functions that can be leaves: up to four integers, floats or `bool`s in, one of those or `()` out.
 #[diagnostic::on_unimplemented(
     message = "this closure cannot be a leaf",
     note = "its arguments must be integers, floats or `bool`, at most four; so must its result, or be `()`"
