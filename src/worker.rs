@@ -251,7 +251,8 @@ impl<I: Interpreter> Worker<I> {
     /// The books of this incarnation.
     #[inline]
     fn books(&mut self) -> &mut Ledger {
-        // SAFETY: this is the tenure's thread, and it is here: `away` is the only way to leave, and does not return where it is lost.
+        // SAFETY: this is the tenure's thread, and it is here: `away` and `turn` are the only ways to leave, and
+        // do not return where it is lost.
         unsafe { &mut *self.local.tenure.ledger() }
     }
 
@@ -261,7 +262,7 @@ impl<I: Interpreter> Worker<I> {
         unsafe { &*self.local.tenure.ledger() }
     }
 
-    /// Runs what may not come back: a fiber's turn, or host code on its behalf. Nothing of the books is touched meanwhile, nor of other
+    /// Runs what may not come back: host code on behalf of a fiber. Nothing of the books is touched meanwhile, nor of other
     /// fibers. `due`: when the fiber was or will be cancelled, unless that is told already.
     #[inline]
     fn away<R>(tenure: &Tenure, fiber: u64, due: Option<u64>, what: impl FnOnce() -> R) -> R {

@@ -155,18 +155,28 @@ pub unsafe fn reached(record: *mut FiberRecord, id: u64) {
 /// # Safety
 ///
 /// `record` is the current fiber's.
+#[inline]
 pub unsafe fn publish_limit(record: *mut FiberRecord) {
     // SAFETY: the caller's contract.
     unsafe {
         let local = &FiberRecord::context(record).local;
         let LimitAt { mut nanos, mut due, .. } = (*record).limit;
-        if let Some(cpu) = (*record).cpu.filter(|_| (*record).cancel.is_none()) {
-            // At the earliest: it may be kept from running meanwhile.
-            let over = local.clock.nanos(Instant::now() + cpu.left().unwrap_or_default());
+        if (*record).cpu.is_some() {
+            let over = cpu_over(record);
             (nanos, due) = (nanos.min(over), due.min(over));
         }
         store_deadline(&raw mut (*(*record).thread).deadline, nanos);
         local.tenure.activity.due.store(due, Ordering::Relaxed);
+    }
+}
+
+/// When the fiber will have used its processor time, at the earliest: it may be kept from running meanwhile.
+#[cold]
+unsafe fn cpu_over(record: *mut FiberRecord) -> u64 {
+    // SAFETY: passed on from `publish_limit`.
+    unsafe {
+        let left = (*record).cpu.filter(|_| (*record).cancel.is_none()).map(|cpu| cpu.left().unwrap_or_default());
+        left.map_or(u64::MAX, |left| FiberRecord::context(record).local.clock.nanos(Instant::now() + left))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use super::fiber::{Enqueue, State};
-use super::{Next, Worker};
+use super::{Next, Worker, lost};
 use crate::abi::{SS_INTERRUPT_CANCEL, SS_NO_FIBER, SS_ON_FIBER};
 use crate::call::tenure::store_deadline;
 use crate::call::wake::{FiberKey, Way};
@@ -65,12 +65,14 @@ impl<I: Interpreter> Worker<I> {
             end_wait(record);
             (*self.interpreter.get()).restore(&mut (*fiber).run, &(*fiber).saved);
             self.attached.switch();
-            let resumed = Self::away(&self.local.tenure, (*record).key.id, None, || {
-                (*thread).place = SS_ON_FIBER as i32;
-                let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
-                (*thread).place = SS_NO_FIBER as i32;
-                resumed
-            });
+            // As `away` does, but in the loop itself.
+            self.local.tenure.presence.leave((*record).key.id);
+            (*thread).place = SS_ON_FIBER as i32;
+            let resumed = (*fiber).coroutine.as_mut().expect("a live fiber has its stack").resume(&mut self.home);
+            (*thread).place = SS_NO_FIBER as i32;
+            if !self.local.tenure.presence.back() {
+                lost::leave();
+            }
             (*fiber).saved = (*self.interpreter.get()).save();
             (*record).frame = (*thread).frame;
             (*thread).fiber = std::ptr::null_mut();
