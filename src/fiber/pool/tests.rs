@@ -231,7 +231,7 @@ fn putting_back_trims_without_idling() {
     let tops: Vec<_> = burst.iter().map(|stack| stack.base() - 8).collect();
     tops.iter().for_each(|&top| write(top, 1));
     burst.into_iter().for_each(|stack| pool.put(stack));
-    for _ in 0..64_000 {
+    for _ in 0..192_000 {
         let stack = pool.get().unwrap();
         write(stack.base() - 8, 1);
         pool.put(stack);
