@@ -34,10 +34,19 @@ static __thread zend_ulong borrowed __attribute__((tls_model("initial-exec")));
 pthread_t ssphp_thread_id(void);
 pthread_t ssphp_thread_id(void) { return borrowed != 0 ? (pthread_t)borrowed : pthread_self(); }
 
+/* What PHP's heaps grow by; each begins with one. */
+static const uintptr_t chunk = 2 * 1024 * 1024;
+
 /* Transparent huge pages would make every heap 2 MiB. [fiber; no; no] */
 static void small_pages(void) {
-  const uintptr_t chunk = 2 * 1024 * 1024;
   madvise((void *)((uintptr_t)zend_mm_get_heap() & ~(chunk - 1)), chunk, MADV_NOHUGEPAGE);
+}
+
+/* Between two requests: PHP keeps as many further chunks as its requests had on average; a limit that they do not fit under
+   makes it give them back. [fiber; no; no] */
+static void one_chunk(void) {
+  zend_set_memory_limit(chunk);
+  zend_set_memory_limit((size_t)PG(memory_limit));
 }
 
 /* [fiber; no; no] */
@@ -134,6 +143,8 @@ void ssphp_context_give(ssphp_context *context) {
     context_free(context);
     return;
   }
+  /* Only the few that serve most keep what hungry pages need: after a burst that would be much. */
+  if (home->nidle >= FEW) one_chunk();
   context->older = home->idle;
   context->newer = NULL;
   if (home->idle != NULL)

@@ -124,7 +124,7 @@ fn soak(soak: Soak) {
     assert!(descriptors.iter().all(|count| *count <= descriptors[0] + 2), "descriptors grow: {descriptors:?}");
     let memory: Vec<_> = held.iter().map(|held| held.0).collect();
     let half = memory.len() / 2;
-    let (early, late) = (memory[1..=half].iter().max(), memory[half..].iter().min());
+    let (early, late) = (memory[1..=half].iter().max(), memory[half + 1..].iter().min());
     let (early, late) = (*early.expect("steps"), *late.expect("steps"));
     assert!(late <= early + early / 10, "memory grows: {memory:?}");
     let quarantined = soak.metric("sidestack_interpreters_quarantined_total ");

@@ -29,6 +29,8 @@ switch (strtok($_SERVER['REQUEST_URI'], '?')) {
         }
         break;
     case '/tasks':
+        // Tasks are calls of their own: the queue may be full.
+        set_exception_handler(fn($e) => http_response_code(503));
         echo Group::run(function ($group) {
             $channel = new Channel(2);
             for ($i = 1; $i <= 5; $i++) {

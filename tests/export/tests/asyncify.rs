@@ -69,9 +69,15 @@ fn ticks_meanwhile(url: &str) -> i64 {
 #[test]
 fn a_ticker_on_the_same_thread_goes_on() {
     let url = serve();
-    // On a machine that is busy with other work the thread itself may miss a tick or two: the best of some.
-    let ticks: Vec<i64> = (0..8).map(|_| ticks_meanwhile(&url)).collect();
-    assert!(ticks.iter().any(|ticks| *ticks >= 8), "{ticks:?} ticks");
+    // On a machine that is busy with other work the thread itself may miss a tick or two: the best of many.
+    let mut most = 0;
+    assert!(
+        (0..100).any(|_| {
+            most = most.max(ticks_meanwhile(&url));
+            most >= 8
+        }),
+        "{most} ticks at most"
+    );
 }
 
 fn run(command: &mut Command) -> Output {
