@@ -42,10 +42,10 @@ static void small_pages(void) {
   madvise((void *)((uintptr_t)zend_mm_get_heap() & ~(chunk - 1)), chunk, MADV_NOHUGEPAGE);
 }
 
-/* Between two requests: PHP keeps as many further chunks as its requests had on average; a limit that they do not fit under
-   makes it give them back. [fiber; no; no] */
-static void one_chunk(void) {
-  zend_set_memory_limit(chunk);
+/* Between two requests: PHP keeps as many chunks as its requests had on average; a limit that they do not fit under makes it
+   give them back. [fiber; no; no] */
+static void keep_chunks(size_t most) {
+  zend_set_memory_limit(most * chunk);
   zend_set_memory_limit((size_t)PG(memory_limit));
 }
 
@@ -143,8 +143,8 @@ void ssphp_context_give(ssphp_context *context) {
     context_free(context);
     return;
   }
-  /* Only the few that serve most keep what hungry pages need: after a burst that would be much. */
-  if (home->nidle >= FEW) one_chunk();
+  /* Only the few that serve most keep what ordinary pages need, and none what hungry ones do: together that would be much. */
+  keep_chunks(home->nidle < FEW ? 4 : 1);
   context->older = home->idle;
   context->newer = NULL;
   if (home->idle != NULL)
