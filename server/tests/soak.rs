@@ -34,12 +34,14 @@ struct Soak {
     answers: Arc<Answers>,
     /// Whether there is a request whose guest code faults, and the memory of an interpreter that is lost comes back.
     crashes: bool,
+    /// The most memory that idle guests may keep, where they keep some; else it may not grow by more than a tenth.
+    keeps: Option<usize>,
 }
 
 impl Soak {
-    fn new(mut server: Server, crashes: bool) -> Soak {
+    fn new(mut server: Server, crashes: bool, keeps: Option<usize>) -> Soak {
         let admin = server.admin();
-        Soak { server, admin, answers: Arc::default(), crashes }
+        Soak { server, admin, answers: Arc::default(), crashes, keeps }
     }
 
     fn metric(&self, name: &str) -> i64 {
@@ -89,7 +91,7 @@ impl Soak {
 #[ignore = "takes its time: ./test.sh soak"]
 fn lua_loses_nothing_and_nothing_grows() {
     let allow = ["--allow", "bytecode"];
-    soak(Soak::new(Server::start(include_str!("soak/app.lua"), &[LIMITS, &allow].concat()), true));
+    soak(Soak::new(Server::start(include_str!("soak/app.lua"), &[LIMITS, &allow].concat()), true, None));
 }
 
 #[test]
@@ -99,8 +101,8 @@ fn php_loses_nothing_and_nothing_grows() {
     let site = common::Folder::new();
     let index = site.script("index.php", include_str!("soak/index.php"));
     let root = index.parent().expect("a folder").to_owned();
-    // What a PHP interpreter held that is lost stays lost, by design.
-    soak(Soak::new(Server::start_at(&root, LIMITS, site), false));
+    // What a PHP interpreter held that is lost stays lost, by design. Each of the 120 fibers' contexts may keep 2 MiB, a few 8.
+    soak(Soak::new(Server::start_at(&root, LIMITS, site), false, Some(512 << 20)));
 }
 
 fn soak(soak: Soak) {
@@ -126,7 +128,7 @@ fn soak(soak: Soak) {
     let half = memory.len() / 2;
     let (early, late) = (memory[1..=half].iter().max(), memory[half + 1..].iter().min());
     let (early, late) = (*early.expect("steps"), *late.expect("steps"));
-    assert!(late <= early + early / 10, "memory grows: {memory:?}");
+    assert!(late <= soak.keeps.unwrap_or(early + early / 10), "memory grows: {memory:?}");
     let quarantined = soak.metric("sidestack_interpreters_quarantined_total ");
     assert_eq!(quarantined > 0, soak.crashes, "{quarantined} interpreters were lost");
     let answered = answers.answered.load(Ordering::Relaxed);
