@@ -41,18 +41,6 @@ impl Guest for OfLua {
            hung = function() m.block() end,
          }"
     }
-
-    fn export(state: State) -> &'static str {
-        match state {
-            State::Ready => "ready",
-            State::Running => "running",
-            State::Queued | State::Waiting => "waiting",
-            State::Nested => "nested",
-            State::Finalizer => "finalizer",
-            State::Stubborn => "stubborn",
-            State::Hung => "hung",
-        }
-    }
 }
 
 #[test]
@@ -175,10 +163,6 @@ impl Guest for OfC {
 
     fn text() -> &'static str {
         ""
-    }
-
-    fn export(state: State) -> &'static str {
-        OfLua::export(state)
     }
 }
 

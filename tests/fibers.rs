@@ -1,8 +1,12 @@
 //! `Engine::fibers()`, the queue's time limit and `max_calls`, without an async runtime.
 #![cfg(feature = "lua")]
 
+#[path = "found/mod.rs"]
+mod found;
+
 use std::time::{Duration, Instant};
 
+use found::only;
 use futures_executor::block_on;
 use sidestack::{Cancelled, Engine, Error, FiberInfo, FiberState, Function, Language, Limit, Lua, Module, Script};
 
@@ -184,18 +188,6 @@ fn stacks(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>
     let engine = build(Engine::builder(Lua::new().io(true)).threads(1).module(app)).build().expect("an engine");
     let script = block_on(engine.load_text("app.lua", STACKS)).expect("a script");
     (engine, script)
-}
-
-/// The only fiber, with its stacks, once `good` is true of it.
-fn only(engine: &Engine, good: impl Fn(&FiberInfo) -> bool) -> FiberInfo {
-    let begun = Instant::now();
-    loop {
-        let mut found = block_on(engine.fibers_with_stacks());
-        if found.len() == 1 && good(&found[0]) {
-            return found.remove(0);
-        }
-        assert!(begun.elapsed() < LONG, "{found:?}");
-    }
 }
 
 fn script_places(fiber: &FiberInfo) -> Vec<&str> {

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, LONG, Server, metric, sidestack};
+use common::{Client, Folder, LONG, Server, burst_is_counted, metric, sidestack};
 use nix::sys::signal::Signal;
 
 const ADMIN: [&str; 4] = ["--admin", "127.0.0.1:0", "--deadline", "none"];
@@ -227,18 +227,7 @@ fn a_burst_gets_503_after_the_queue_timeout_and_the_metrics_agree() {
     let of = |status| answers.iter().filter(|answer| answer.status == status).count();
     assert!(of(200) >= 2 && full >= 10 && late >= 10, "{} answered, {full} full, {late} late", of(200));
     assert_eq!((of(200) + of(503), full + late), (40, of(503)));
-    for (name, expected) in [
-        ("sidestack_requests_total{status=\"200\"}", of(200)),
-        ("sidestack_requests_total{status=\"503\"}", of(503)),
-        ("sidestack_errors_total{kind=\"queue_full\"}", full),
-        ("sidestack_errors_total{kind=\"queue_timeout\"}", late),
-        ("sidestack_request_duration_seconds_count", 40),
-        ("sidestack_requests_active", 0),
-        ("sidestack_calls_queued", 0),
-        ("sidestack_interpreters", 1),
-    ] {
-        assert_eq!(metric(admin, name), expected as f64, "{name}");
-    }
+    burst_is_counted(admin, of(200), full, late);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_executor::block_on;
 use sidestack::{Engine, Error, Limit, Module};
 
-use crate::stage::{Stage, chunk, until};
+use crate::stage::{Stage, chunk, swallowing, until};
 
 /// An engine where only the grace could hide that phase a did not work.
 fn patient(stage: &Stage) -> Engine {
@@ -222,14 +222,7 @@ fn one_inside_a_nested_call_unwinds_through_all_of_it() {
 
 #[test]
 fn one_that_swallows_the_error_is_killed_after_the_grace() {
-    let bodies = script!(
-        lua: ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"],
-        php: [
-            r"while (true) try { t\wait(1); } catch (Throwable) {}",
-            "while (true) try { while (true) {} } catch (Throwable) {}",
-        ],
-    );
-    for body in bodies {
+    for body in swallowing() {
         let stage = Stage::new();
         let engine = stage.builder().grace(Duration::from_millis(150)).build().expect("an engine");
         let call = engine

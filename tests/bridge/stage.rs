@@ -25,6 +25,17 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// What catches every error and goes on: while it waits, and while it runs.
+pub fn swallowing() -> [&'static str; 2] {
+    script!(
+        lua: ["while true do pcall(t.wait, 1) end", "while true do pcall(function() while true do end end) end"],
+        php: [
+            r"while (true) try { t\wait(1); } catch (Throwable) {}",
+            "while (true) try { while (true) {} } catch (Throwable) {}",
+        ],
+    )
+}
+
 #[derive(Clone, Default)]
 pub struct Stage(Arc<Mutex<State>>);
 

@@ -34,6 +34,21 @@ pub enum State {
     Hung,
 }
 
+impl State {
+    /// The name of its export.
+    fn export(self) -> &'static str {
+        match self {
+            State::Ready => "ready",
+            State::Running => "running",
+            State::Queued | State::Waiting => "waiting",
+            State::Nested => "nested",
+            State::Finalizer => "finalizer",
+            State::Stubborn => "stubborn",
+            State::Hung => "hung",
+        }
+    }
+}
+
 /// Clean-up is: `m.clean()`, then `m.nap()`, and `m.refused()` if that failed.
 const ALL: [State; 8] = [
     State::Queued,
@@ -67,8 +82,6 @@ pub trait Guest {
     fn engine(settings: Settings) -> Engine;
     /// The text of its script.
     fn text() -> &'static str;
-    /// The name of a state's export.
-    fn export(state: State) -> &'static str;
 }
 
 /// What an engine of the matrix is built with.
@@ -201,12 +214,12 @@ fn cell<G: Guest>(state: State, cause: Cause) {
     let what = format!("{state:?} x {cause:?}");
     let seen = Arc::new(Seen::default());
     let (engine, script) = engine::<G>(state, &seen);
-    let start = |state| engine.spawn(script.call::<()>(G::export(state), ())).expect("started");
+    let start = |state: State| engine.spawn(script.call::<()>(state.export(), ())).expect("started");
     // They take all the fibers, or are just there; nobody cancels them.
     let neighbours: Vec<_> = (0..2).map(|_| start(State::Waiting)).collect();
     until("the neighbours wait", || seen.get()[1] == 2);
     let before = seen.get();
-    let mut call = script.call::<()>(G::export(state), ());
+    let mut call = script.call::<()>(state.export(), ());
     if cause == Cause::Deadline {
         call = call.deadline(DEADLINE);
     }
@@ -269,7 +282,7 @@ fn cell<G: Guest>(state: State, cause: Cause) {
     // The next call, on this interpreter or its replacement.
     drop(neighbours);
     until(&what, || engine.metrics().fibers == 0);
-    let next = script.call::<()>(G::export(State::Waiting), ()).deadline(Duration::from_millis(50));
+    let next = script.call::<()>(State::Waiting.export(), ()).deadline(Duration::from_millis(50));
     assert!(matches!(outcome(next, &what), Err(Error::Limit { which: Limit::Deadline, .. })), "{what}");
     *seen.open.0.lock().expect("not poisoned") = true;
     seen.open.1.notify_all();

@@ -34,18 +34,6 @@ impl Guest for OfPhp {
            'hung' => function () { m\\block(); },
          ];"
     }
-
-    fn export(state: State) -> &'static str {
-        match state {
-            State::Ready => "ready",
-            State::Running => "running",
-            State::Queued | State::Waiting => "waiting",
-            State::Nested => "nested",
-            State::Finalizer => "finalizer",
-            State::Stubborn => "stubborn",
-            State::Hung => "hung",
-        }
-    }
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Where requests are: the stacks of their scripts, while they wait, run, and hang.
 
+#[path = "../found/mod.rs"]
+mod found;
+
 use std::time::{Duration, Instant};
 
+use found::only;
 use futures_executor::block_on;
 use sidestack::{Engine, FiberInfo, FiberState, Language, Module, Script};
 
@@ -62,18 +66,6 @@ fn page() -> (Engine, Script) {
     let engine = builder().module(app).module(crate::functions::host()).build().expect("an engine");
     let script = block_on(engine.load_text("page.php", PAGE)).expect("a script");
     (engine, script)
-}
-
-/// The only fiber, with its stacks, once `good` is true of it.
-fn only(engine: &Engine, good: impl Fn(&FiberInfo) -> bool) -> FiberInfo {
-    let begun = Instant::now();
-    loop {
-        let mut found = block_on(engine.fibers_with_stacks());
-        if found.len() == 1 && good(&found[0]) {
-            return found.remove(0);
-        }
-        assert!(begun.elapsed() < Duration::from_secs(20), "{found:?}");
-    }
 }
 
 /// Nobody is left.

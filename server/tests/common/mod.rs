@@ -261,6 +261,24 @@ pub fn metric(admin: SocketAddr, name: &str) -> f64 {
     value.unwrap_or(0.0)
 }
 
+/// Scenario D5: after its only burst a server of one interpreter has counted what the clients did. `full` and `late`: how many were
+/// refused at once, and after the queue's limit.
+#[track_caller]
+pub fn burst_is_counted(admin: SocketAddr, answered: usize, full: usize, late: usize) {
+    for (name, expected) in [
+        ("sidestack_requests_total{status=\"200\"}", answered),
+        ("sidestack_requests_total{status=\"503\"}", full + late),
+        ("sidestack_errors_total{kind=\"queue_full\"}", full),
+        ("sidestack_errors_total{kind=\"queue_timeout\"}", late),
+        ("sidestack_request_duration_seconds_count", answered + full + late),
+        ("sidestack_requests_active", 0),
+        ("sidestack_calls_queued", 0),
+        ("sidestack_interpreters", 1),
+    ] {
+        assert_eq!(metric(admin, name), expected as f64, "{name}");
+    }
+}
+
 /// A finished `sidestack run`.
 pub struct Ran {
     pub status: Option<i32>,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::{Got, fetch, get, request, serve};
-use crate::common::{Server, metric};
+use crate::common::{Server, burst_is_counted, metric};
 
 /// As many clients at once; all answers.
 fn burst(address: SocketAddr, clients: usize, target: &str) -> Vec<Got> {
@@ -36,18 +36,7 @@ fn overload(site: &str, flags: &[&str], waiting: usize) {
     assert!(of(200) >= 2 && full >= 10 && late >= waiting / 2, "{} answered, {full} full, {late} late", of(200));
     assert_eq!((of(200) + of(503), full + late), (40, of(503)));
     assert!(answers.iter().all(|answer| answer.header("retry-after") == (answer.status == 503).then_some("1")));
-    for (name, expected) in [
-        ("sidestack_requests_total{status=\"200\"}", of(200)),
-        ("sidestack_requests_total{status=\"503\"}", of(503)),
-        ("sidestack_errors_total{kind=\"queue_full\"}", full),
-        ("sidestack_errors_total{kind=\"queue_timeout\"}", late),
-        ("sidestack_request_duration_seconds_count", 40),
-        ("sidestack_requests_active", 0),
-        ("sidestack_calls_queued", 0),
-        ("sidestack_interpreters", 1),
-    ] {
-        assert_eq!(metric(admin, name), expected as f64, "{name}");
-    }
+    burst_is_counted(admin, of(200), full, late);
     // The burst is over, and with it the refusals.
     assert_eq!(get(&server, "/").text(), "served");
 }
