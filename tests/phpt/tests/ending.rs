@@ -147,7 +147,7 @@ fn a_thousand_cancelled_requests_give_everything_back() {
 #[test]
 fn overflows_end_one_call_each() {
     child::passes("overflows_end_one_call_each", || {
-        // What PHP checks itself is an error (tests/limits.rs); what it does not check is a fault.
+        // What PHP checks itself is an error (tests/limits/time.rs); what it does not check is a fault.
         let engine = stage::builder().memory(8 << 30).build().expect("an engine");
         for text in [
             "ini_set('memory_limit', '2G'); $a = null; for ($i = 0; $i < 200000; $i++) { $a = [$a]; } $b = null; for ($i = 0; $i < 200000; $i++) { $b = [$b]; } return $a == $b;",
