@@ -5,12 +5,12 @@
 ss_crossing ss_cross_host_call, ss_cross_host_answer, ss_cross_host_end, ss_cross_poll, ss_cross_object_release,
     ss_cross_function_id, ss_cross_return;
 
-int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
-  return (int)ss_cross(function, (uintptr_t)args, nargs, (uintptr_t)call, ss_cross_host_call);
+int64_t ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
+  return ss_cross(function, (uintptr_t)args, nargs, (uintptr_t)call, ss_cross_host_call);
 }
 
-int ss_host_answer(ss_call *call, int answer, ss_value *values, uint32_t count) {
-  return (int)ss_cross((uintptr_t)call, (uintptr_t)answer, (uintptr_t)values, count, ss_cross_host_answer);
+int64_t ss_host_answer(ss_call *call, int answer, ss_value *values, uint32_t count) {
+  return ss_cross((uintptr_t)call, (uintptr_t)answer, (uintptr_t)values, count, ss_cross_host_answer);
 }
 
 void ss_host_give_back(ss_call *call) { ss_cross((uintptr_t)call, 0, 0, 0, ss_cross_host_end); }

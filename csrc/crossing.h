@@ -50,17 +50,18 @@ static inline void ss_call_begin(ss_call *call) {
 /*
  * Calls host function `function`. The host may set SS_CLAIMED on function and reference entries of `args`; the shim
  * releases the others when the call is over. Whatever the status, except SS_CALL_GUEST, ss_host_end() follows once
- * `values` have been copied.
+ * `values` have been copied. The status is as wide as a crossing's, so that suspending is the last thing that is done here
+ * (way_in.h).
  * [fiber; may suspend; does not raise]
  */
-int ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
+int64_t ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
 
 /*
  * Answers SS_CALL_GUEST with the guest function's results (SS_OK), its error (SS_ERROR) or SS_KILL; then waits on.
  * Returns like ss_host_call.
  * [fiber; may suspend; does not raise]
  */
-int ss_host_answer(ss_call *call, int status, ss_value *values, uint32_t count);
+int64_t ss_host_answer(ss_call *call, int status, ss_value *values, uint32_t count);
 
 /* As ss_host_end(), where there is something to give back. [fiber; does not suspend; does not raise] */
 void ss_host_give_back(ss_call *call);

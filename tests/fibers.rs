@@ -211,7 +211,7 @@ fn the_whole_stack_of_a_waiting_fiber_is_told() {
         let fiber = only(&engine, waits);
         assert_eq!(script_places(&fiber), places, "{name}: {}", fiber.backtrace);
         let c = functions(&fiber);
-        for function in ["sslua_host_call", "luaV_execute", "lua_resume", "sslua_entry"] {
+        for function in ["host_function", "luaV_execute", "lua_resume", "sslua_entry"] {
             assert!(c.contains(&function), "{name}: no {function} in {}", fiber.backtrace);
         }
         assert_eq!(c.contains(&"luaB_auxwrap") || c.contains(&"auxwrap"), name == "inside", "{}", fiber.backtrace);
@@ -243,7 +243,7 @@ fn the_stack_of_who_holds_an_interpreter_is_told_without_it() {
     let (engine, script) = stacks(|builder| builder);
     // In a host function: from the frame that called it. In the C library: from wherever that is.
     for (name, argument, place, inner) in
-        [("block", 1500.0, "app.lua:29", "sslua_host_call"), ("shell", 1.5, "app.lua:32", "luaV_execute")]
+        [("block", 1500.0, "app.lua:29", "host_function"), ("shell", 1.5, "app.lua:32", "luaV_execute")]
     {
         let call = engine.spawn(script.call::<()>(name, argument)).expect("begun");
         let fiber = only(&engine, |fiber| fiber.held.is_some());

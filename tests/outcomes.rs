@@ -334,7 +334,7 @@ fn a_panic_has_one_backtrace_from_rust_over_c_to_the_script() {
         assert!(first(Language::C) < first(Language::Script), "{text}");
         assert!(trace.frames()[0].function.contains("deeper"), "{text}");
         assert!(trace.of(Language::Rust).all(|frame| !frame.function.contains("panicking")), "{text}");
-        for function in ["sslua_host_call", "luaV_execute", "sslua_entry"] {
+        for function in ["host_function", "luaV_execute", "sslua_entry"] {
             assert!(trace.of(Language::C).any(|frame| frame.function == function), "no {function} in {text}");
         }
         let script: Vec<_> = trace.of(Language::Script).map(|frame| frame.place.as_deref()).collect();

@@ -109,48 +109,68 @@ static int push_scalars(lua_State *L, const ss_value *values, uint32_t count) {
   return 1;
 }
 
-/* [fiber; may suspend; may raise] */
-int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
-  sslua_encoded args;
-  ss_call call;
-  ss_call_begin(&call);
-  sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
-  int status = ss_host_call(id, args.values, args.count, &call);
-  while (status == SS_CALL_GUEST) status = call_guest(L, &call, flags);
-  sslua_settle(L, &args);
+/* What is left of a host call that is not over yet, or whose values are not a few numbers. [fiber; may suspend; may raise] */
+static __attribute__((noinline)) int host_call_rest(lua_State *L, int status, uint32_t flags, ss_call *call, sslua_encoded *args) {
+  while (status == SS_CALL_GUEST) status = call_guest(L, call, flags);
+  sslua_settle(L, args);
   if (status == SS_OK) {
-    int count = (int)call.count;
-    if (!push_scalars(L, call.values, call.count)) sslua_decode(L, call.values, call.count);
-    ss_host_end(&call);
+    int count = (int)call->count;
+    if (!push_scalars(L, call->values, call->count)) sslua_decode(L, call->values, call->count);
+    ss_host_end(call);
     return count;
   }
   if (status == SS_KILL) {
-    ss_host_end(&call);
+    ss_host_end(call);
     sslua_kill(L);
   }
-  sslua_error_push(L, call.values);
-  ss_host_end(&call);
+  sslua_error_push(L, call->values);
+  ss_host_end(call);
   return lua_error(L);
 }
+
+/* sslua_host_call(), where a call of a script arrives. [fiber; may suspend; may raise] */
+static inline int host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
+  sslua_encoded args;
+  ss_call call;
+  ss_call_begin(&call);
+  if (!sslua_encode_numbers(L, nargs, &args)) sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
+  int status = ss_host_call(id, args.values, args.count, &call);
+  if (status == SS_OK && !call.reply && !args.references && push_scalars(L, call.values, call.count)) return (int)call.count;
+  return host_call_rest(L, status, flags, &call, &args);
+}
+
+int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) { return host_call(L, id, flags, nargs); }
 
 /* Upvalue: id and flags in one integer. [fiber; may suspend; may raise] */
 static int host_function(lua_State *L) {
   /* Integer upvalues of our own making: read without the API's checks. */
   uint64_t packed = (uint64_t)ivalue(&clCvalue(s2v(L->ci->func.p))->upvalue[0]);
-  return sslua_host_call(L, (uint32_t)packed, (uint32_t)(packed >> 32), (int)(L->top.p - (L->ci->func.p + 1)));
+  return host_call(L, (uint32_t)packed, (uint32_t)(packed >> 32), (int)(L->top.p - (L->ci->func.p + 1)));
+}
+
+/* The leaf behind the C function that runs. [fiber; no; no] */
+static inline const ss_leaf *running_leaf(lua_State *L) {
+  return pvalue(&clCvalue(s2v(L->ci->func.p))->upvalue[0]);
+}
+
+/* A leaf's ordinary call. By itself, so that what it keeps over calls is nothing that a leaf has to save.
+   [fiber; may suspend; may raise] */
+static __attribute__((noinline, cold)) int leaf_call(lua_State *L) {
+  uint32_t id = (uint32_t)(running_leaf(L) - sslua_of(L)->host->leaves);
+  return sslua_host_call(L, id, 0, (int)(L->top.p - (L->ci->func.p + 1)));
 }
 
 /* Upvalue: a leaf. [fiber; may suspend; may raise] */
 static int leaf_function(lua_State *L) {
-  const ss_leaf *leaf = pvalue(&clCvalue(s2v(L->ci->func.p))->upvalue[0]);
-  const StackValue *first = L->ci->func.p + 1;
-  ptrdiff_t nargs = L->top.p - first;
   ss_value args[SS_LEAF_ARGS], result;
-  if (nargs <= SS_LEAF_ARGS && sslua_scalars(first, nargs, args)) {
-    int count = ss_leaf_run(leaf, args, (uint32_t)nargs, &result);
-    if (count == 0 || (count == 1 && push_scalar(L, &result))) return count;
+  uint32_t nargs = 0;
+  for (const StackValue *arg = L->ci->func.p + 1; arg < L->top.p; arg++) {
+    if (nargs == SS_LEAF_ARGS || !sslua_number(s2v(arg), &args[nargs])) return leaf_call(L);
+    nargs++;
   }
-  return sslua_host_call(L, (uint32_t)(leaf - sslua_of(L)->host->leaves), 0, (int)nargs);
+  int count = ss_leaf_run(running_leaf(L), args, nargs, &result);
+  if (count == 0 || (count == 1 && push_scalar(L, &result))) return count;
+  return leaf_call(L);
 }
 
 /* The same with the object alone: __close also gets the error. [fiber; may suspend; may raise] */

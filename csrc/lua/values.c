@@ -298,7 +298,7 @@ void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_enc
   out->references = 0;
   if (count <= SSLUA_SMALL) {
     const StackValue *value = L->ci->func.p + first;
-    uint32_t i = sslua_scalars(value, count, out->small) ? count : 0;
+    uint32_t i = 0;
     while (i < count && scalar(s2v(value + i), &out->small[i]) && !(by_reference && out->small[i].tag == SS_NULL)) i++;
     if (i == count) {
       out->values = out->small;

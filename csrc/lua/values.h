@@ -30,19 +30,32 @@ void sslua_values_open(lua_State *L);
  */
 void sslua_encode(lua_State *L, int first, int last, int by_reference, sslua_encoded *out);
 
-/* Encodes so many stack values, if they are all numbers and booleans; 0: they are not. [fiber; no; no] */
-static inline int sslua_scalars(const StackValue *from, ptrdiff_t count, ss_value *out) {
-  for (ptrdiff_t i = 0; i < count; i++) {
-    const TValue *o = s2v(from + i);
-    if (ttisinteger(o))
-      out[i] = (ss_value){.tag = SS_INT, .as.integer = ivalue(o)};
-    else if (ttisfloat(o))
-      out[i] = (ss_value){.tag = SS_FLOAT, .as.number = fltvalue(o)};
-    else if (ttisboolean(o))
-      out[i] = (ss_value){.tag = SS_BOOL, .as.integer = ttistrue(o)};
-    else
-      return 0;
+/* Encodes a number or a boolean; 0: it is something else. [fiber; no; no] */
+static inline int sslua_number(const TValue *o, ss_value *out) {
+  if (ttisinteger(o)) {
+    out->tag = SS_INT;
+    out->as.integer = ivalue(o);
+  } else if (ttisfloat(o)) {
+    out->tag = SS_FLOAT;
+    out->as.number = fltvalue(o);
+  } else if (ttisboolean(o)) {
+    out->tag = SS_BOOL;
+    out->as.integer = ttistrue(o);
+  } else {
+    return 0;
   }
+  out->len = 0;
+  return 1;
+}
+
+/* The same as sslua_encode() for values 1..count, if they are a few numbers and booleans; 0: they are not. [fiber; no; no] */
+static inline int sslua_encode_numbers(lua_State *L, int count, sslua_encoded *out) {
+  if (count > SSLUA_SMALL) return 0;
+  for (int i = 0; i < count; i++)
+    if (!sslua_number(s2v(L->ci->func.p + 1 + i), &out->small[i])) return 0;
+  out->values = out->small;
+  out->entries = out->count = (uint32_t)count;
+  out->references = 0;
   return 1;
 }
 
