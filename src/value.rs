@@ -12,6 +12,7 @@ mod encode;
 mod fault;
 mod few;
 mod flat;
+mod number;
 mod results;
 mod run;
 #[cfg(test)]

@@ -5,15 +5,15 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use super::cancel;
-use super::entry::{current, result};
+use super::entry::current;
 use super::fence::{drop_fenced, fence};
 use super::foreign::Host;
 use super::host_call::Step;
 use super::interrupted;
 use crate::abi::{
     SIDESTACK_FORGED, SIDESTACK_NO_MEMORY, SIDESTACK_OK, SIDESTACK_STALE, SIDESTACK_WRONG_KIND, SIDESTACK_WRONG_OWNER,
-    SS_CROSS_AGAIN, SS_INTERRUPT_CANCEL, SS_KILL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_api_look_up,
-    ss_callback, ss_taken, ss_thread, ss_value,
+    SS_CROSS_AGAIN, SS_INTERRUPT_CANCEL, SS_OK, SS_STRING, sidestack_host, sidestack_kind, ss_api_look_up, ss_callback,
+    ss_taken, ss_thread, ss_value,
 };
 use crate::fiber;
 use crate::handle::{HandleError, Key, Shared, Table};
@@ -284,7 +284,7 @@ unsafe extern "C" fn ss_cross_turn(thread: *mut ss_thread, _: usize, _: usize, _
         }
         let record = current(thread);
         (*record).status = SS_CROSS_AGAIN;
-        result(look(record))
+        look(record).crossed()
     }
 }
 
@@ -324,13 +324,13 @@ unsafe fn look(record: Record) -> Step {
             let error = cancel::error(record, reason);
             let code = error.code().unwrap_or("cancelled").as_bytes().to_vec();
             set(record, LastError::new(Some(&code), error.to_string().as_bytes(), 0));
-            return Step::Return(SS_KILL as c_int);
+            return Step::KILL;
         }
         if slice {
             (*record).suspended = Suspended::Turn;
-            return Step::Suspend;
+            return Step::SUSPEND;
         }
-        Step::Return(SS_OK as c_int)
+        Step::give(SS_OK as c_int)
     }
 }
 

@@ -6,11 +6,9 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 
-use super::host_call::{self, Step};
+use super::host_call;
 use super::{finish, interrupted};
-use crate::abi::{
-    SS_CROSS_AGAIN, SS_CROSS_SUSPEND, SS_ERROR, SS_OK, SS_ON_FIBER, SS_STRING, ss_call, ss_thread, ss_value,
-};
+use crate::abi::{SS_CROSS_AGAIN, SS_ERROR, SS_OK, SS_ON_FIBER, SS_STRING, ss_call, ss_thread, ss_value};
 use crate::fiber;
 use crate::host::record::FiberRecord;
 use crate::signal::leave_host;
@@ -23,13 +21,6 @@ unsafe extern "C" {
 /// The entry that every fiber is made with.
 pub fn fiber_main() -> unsafe extern "C" fn(*mut c_void) {
     ss_fiber_main
-}
-
-pub(super) fn result(step: Step) -> i64 {
-    match step {
-        Step::Return(status) => status.into(),
-        Step::Suspend => SS_CROSS_SUSPEND.into(),
-    }
 }
 
 /// The current fiber's record; null if there is none.
@@ -52,7 +43,7 @@ unsafe extern "C" fn ss_cross_host_call(
         if record.is_null() {
             return no_fiber(call);
         }
-        result(host_call::begin(record, function as u32, args, nargs as u32, call))
+        host_call::begin(record, function as u32, args, nargs as u32, call).crossed()
     }
 }
 
@@ -70,7 +61,7 @@ unsafe extern "C" fn ss_cross_host_answer(
         if record.is_null() {
             return no_fiber(call);
         }
-        result(host_call::answer(record, call, answer as c_int, values, count as u32))
+        host_call::answer(record, call, answer as c_int, values, count as u32).crossed()
     }
 }
 
@@ -101,7 +92,7 @@ unsafe extern "C" fn ss_cross_poll(thread: *mut ss_thread, call: *mut ss_call, h
             return SS_OK.into();
         }
         (*record).status = SS_CROSS_AGAIN;
-        result(interrupted::look(record, call, how as u32))
+        interrupted::look(record, call, how as u32).crossed()
     }
 }
 

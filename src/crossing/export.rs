@@ -5,7 +5,7 @@
 
 pub mod foreign;
 
-use super::entry::{current, no_fiber, result};
+use super::entry::{current, no_fiber};
 use super::fence::fence;
 use super::host_call::{self, Step};
 use super::reply;
@@ -31,7 +31,7 @@ unsafe extern "C" fn ss_cross_export(
         if record.is_null() {
             return no_fiber(call);
         }
-        result(begin(record, &*export, args, place, call))
+        begin(record, &*export, args, place, call).crossed()
     }
 }
 
@@ -47,7 +47,7 @@ unsafe fn begin(
     unsafe {
         host_call::end_frames_below(record, call, true);
         if host_call::killed(record) {
-            return host_call::KILL;
+            return Step::KILL;
         }
         if FiberRecord::context(record).local.tenure.presence.lost() {
             return host_call::given_up(record, call);
@@ -67,7 +67,7 @@ unsafe fn begin(
         let step = match started {
             Ok(Started::Ready(Ok(None))) => {
                 reply::few(call, 0);
-                Step::Return(SS_OK as i32)
+                Step::give(SS_OK as i32)
             }
             Ok(Started::Ready(outcome)) => host_call::over(record, call, outcome),
             Ok(Started::Pending(future)) => {

@@ -15,7 +15,9 @@ use super::fence::{self, Panicked, drop_fenced, fence};
 use super::finish;
 use super::reply;
 use crate::Error;
-use crate::abi::{SS_CALL_GUEST, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value};
+use crate::abi::{
+    SS_CALL_GUEST, SS_CROSS_SUSPEND, SS_ERROR, SS_KILL, SS_NO_FIBER, SS_OK, SS_ON_THREAD, ss_call, ss_value,
+};
 use crate::call::outcomes::Failure;
 use crate::diagnosis::{Backtrace, HostPanic, Parts};
 use crate::error::{HostResult, refused};
@@ -29,25 +31,43 @@ use crate::host::reply::Reply;
 use crate::signal::snapshot::frames;
 use crate::value::{Few, Flat, Run};
 
-/// What the upcall's entry does next.
+/// What the upcall's entry does next: it returns a status to C, or suspends the fiber. As a crossing tells it (csrc/way_in.h).
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Return this status to C.
-    Return(c_int),
+#[repr(transparent)]
+pub struct Step(i64);
+
+impl Step {
     /// Suspend the fiber.
-    Suspend,
+    pub const SUSPEND: Step = Step(SS_CROSS_SUSPEND as i64);
+    pub(super) const KILL: Step = Step::give(SS_KILL as c_int);
+
+    /// Return this status to C.
+    #[inline]
+    pub const fn give(status: c_int) -> Step {
+        Step(status as i64)
+    }
+
+    /// The status that C gets, unless the fiber is suspended.
+    #[inline]
+    pub fn given(self) -> Option<c_int> {
+        (self != Step::SUSPEND).then_some(self.0 as c_int)
+    }
+
+    /// What the crossing returns.
+    #[inline]
+    pub fn crossed(self) -> i64 {
+        self.0
+    }
 }
 
-pub(super) const KILL: Step = Step::Return(SS_KILL as c_int);
-
-/// A host call begins.
+/// A host call begins. `extern "C"`: nothing unwinds out of it, so that the entry ends in a jump to it.
 ///
 /// # Safety
 ///
 /// `record` is the current fiber's; `args` is a run of `nargs` values and `call` the shim's frame, both alive until the call
 /// returns to C.
-pub unsafe fn begin(
+pub unsafe extern "C" fn begin(
     record: *mut FiberRecord,
     function: u32,
     args: *mut ss_value,
@@ -61,7 +81,7 @@ pub unsafe fn begin(
         context.tally.host_calls.set(context.tally.host_calls.get() + 1);
         let local = &context.local;
         if killed(record) {
-            return KILL;
+            return Step::KILL;
         }
         if local.tenure.presence.lost() {
             return given_up(record, call);
@@ -82,7 +102,7 @@ pub unsafe fn begin(
                 // Nothing else in it has a drop to run, which the compiler does not see.
                 std::mem::forget(args);
                 reply::few(call, count);
-                Step::Return(SS_OK as c_int)
+                Step::give(SS_OK as c_int)
             }
             Ok(Begun::Started) => go_on(record, function, &mut args, call),
             Err(panicked) => over(record, call, panic_outcome(record, function, &panicked)),
@@ -102,7 +122,7 @@ pub(super) unsafe fn given_up(record: *mut FiberRecord, call: *mut ss_call) -> S
         }
         let _ = cancel::whole(record, Reason::Cancelled);
         (*record).kill();
-        KILL
+        Step::KILL
     }
 }
 
@@ -119,7 +139,7 @@ unsafe fn go_on(record: *mut FiberRecord, function: u32, args: &mut Args<'_>, ca
     // SAFETY: passed on from `begin`.
     unsafe {
         match args.started.take() {
-            Some(Started::Ready(outcome)) => Step::Return(reply::outcome(&mut *record, call, outcome)),
+            Some(Started::Ready(outcome)) => Step::give(reply::outcome(&mut *record, call, outcome)),
             Some(Started::Pending(future)) => pend(record, function, future, args.shared.take(), call),
             None => unreachable!("it says that it left something"),
         }
@@ -130,7 +150,7 @@ unsafe fn go_on(record: *mut FiberRecord, function: u32, args: &mut Args<'_>, ca
 #[inline(never)]
 pub(super) unsafe fn over(record: *mut FiberRecord, call: *mut ss_call, outcome: HostResult<Reply>) -> Step {
     // SAFETY: passed on from `begin`.
-    Step::Return(unsafe { reply::outcome(&mut *record, call, outcome) })
+    Step::give(unsafe { reply::outcome(&mut *record, call, outcome) })
 }
 
 /// A host function gave a future: polls it, and puts the call into the set if it has to wait.
@@ -171,7 +191,7 @@ pub(super) unsafe fn pend(
         {
             // Nearly always; `settle` says the same at length.
             (*record).suspended = Suspended::Call(id);
-            return Step::Suspend;
+            return Step::SUSPEND;
         }
         settle(record, id)
     }
@@ -204,7 +224,7 @@ pub unsafe fn answer(
         cancel::reached(record, id);
         if killed(record) {
             drop_fenced((*record).calls.remove(at));
-            return KILL;
+            return Step::KILL;
         }
         if (*record).at(at).outcome.is_none() {
             let own = (*call).flags != 0;
@@ -335,7 +355,7 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
             if !call.shared.as_ref().is_some_and(|shared| shared.requested()) {
                 return false;
             }
-            let Step::Return(status) = settle(record, id) else { return false };
+            let Some(status) = settle(record, id).given() else { return false };
             status
         };
         (*record).status = status;
@@ -399,7 +419,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64) -> Step {
         if (*record).at(at).outcome.is_some() {
             let mut over = (*record).calls.remove(at);
             let outcome = over.outcome.take().expect("just seen");
-            return Step::Return(reply::outcome(&mut *record, call, outcome));
+            return Step::give(reply::outcome(&mut *record, call, outcome));
         }
         let shared = (*record).at(at).shared.clone();
         let requested = shared.as_ref().is_some_and(|shared| shared.requested());
@@ -409,7 +429,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64) -> Step {
         }
         if !requested {
             (*record).suspended = Suspended::Call(id);
-            return Step::Suspend;
+            return Step::SUSPEND;
         }
         let shared = shared.expect("it made the request");
         let (function, args, by_reference) = shared.take_request().expect("it was requested");
@@ -422,7 +442,7 @@ unsafe fn settle(record: *mut FiberRecord, id: u64) -> Step {
         match given {
             Ok(()) => {
                 (*record).at_mut(at).in_guest = true;
-                Step::Return(SS_CALL_GUEST as c_int)
+                Step::give(SS_CALL_GUEST as c_int)
             }
             Err(error) => {
                 let waker = waker_ref(&(*record).waker);
@@ -504,7 +524,7 @@ pub(super) unsafe fn killed(record: *mut FiberRecord) -> bool {
 #[cold]
 pub(super) unsafe fn fail(record: *mut FiberRecord, call: *mut ss_call, error: Error) -> Step {
     // SAFETY: passed on from the caller.
-    Step::Return(unsafe { reply::error(&mut *record, call, error.into()) })
+    Step::give(unsafe { reply::error(&mut *record, call, error.into()) })
 }
 
 unsafe fn name<'a>(record: *mut FiberRecord, function: u32) -> &'a str {

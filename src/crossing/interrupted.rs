@@ -6,9 +6,7 @@ use std::time::Instant;
 use super::cancel;
 use super::host_call::{self, Step};
 use super::reply;
-use crate::abi::{
-    SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_KILL, SS_OK, SS_POLL_FINALIZER, SS_POLL_NO_SLICE, ss_call,
-};
+use crate::abi::{SS_INTERRUPT_CANCEL, SS_INTERRUPT_SLICE, SS_OK, SS_POLL_FINALIZER, SS_POLL_NO_SLICE, ss_call};
 use crate::host::record::{Cancel, FiberRecord, Reason, Suspended};
 
 /// Begins a look-up: the flags are read and cleared; a cancel begins, or becomes a kill, if its time has come. True if the time
@@ -70,18 +68,18 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> St
                 // Stays set: every later look-up raises again, until the target is reached.
                 (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;
                 cancel::publish_limit(record);
-                return Step::Return(SS_KILL as i32);
+                return Step::KILL;
             }
             if !cancel.delivered {
                 if finalizer {
                     // An error raised here would be swallowed: ask again after it.
                     (*thread).interrupt = SS_INTERRUPT_CANCEL as i32;
-                    return Step::Return(SS_OK as i32);
+                    return Step::give(SS_OK as i32);
                 }
                 cancel.delivered = true;
                 let Cancel { reason, .. } = *cancel;
                 let error = cancel::error(record, reason);
-                return Step::Return(reply::error(&mut *record, call, error.into()));
+                return Step::give(reply::error(&mut *record, call, error.into()));
             }
         }
         if slice && no_slice {
@@ -89,8 +87,8 @@ pub unsafe fn look(record: *mut FiberRecord, call: *mut ss_call, how: u32) -> St
             (*thread).interrupt |= SS_INTERRUPT_SLICE as i32;
         } else if slice && !finalizer {
             (*record).suspended = Suspended::Turn;
-            return Step::Suspend;
+            return Step::SUSPEND;
         }
-        Step::Return(SS_OK as i32)
+        Step::give(SS_OK as i32)
     }
 }

@@ -87,6 +87,14 @@ impl<'a> Args<'a> {
     #[inline]
     pub(crate) fn take<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         self.taken += 1;
+        match self.run.number() {
+            Some(value) => Ok(value),
+            None => self.take_any(),
+        }
+    }
+
+    #[inline(never)]
+    fn take_any<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         match self.run.next(&mut self.context.local.resolver(self.entry.own)) {
             Ok(value) => Ok(value),
             Err(e) => Err(self.error(&e)),

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::DecodeError;
 use super::decode::{Decoder, Source};
 use super::fault::Shortened;
+use super::number::number;
 use crate::abi::{
     SS_CLAIMED, SS_INT, SS_LIST, SS_MAP, SS_NIL, SS_OBJECT, SS_STRING, ss_value, ss_value__bindgen_ty_1 as Payload,
 };
@@ -150,6 +151,18 @@ impl Run<'_> {
     #[cfg(test)]
     pub(super) fn position(&self) -> *mut ss_value {
         self.at
+    }
+
+    /// Decodes the next value and moves over it, if it is a number or a boolean and wanted as one.
+    #[inline]
+    pub fn number<T: DeserializeOwned>(&mut self) -> Option<T> {
+        if self.left == 0 {
+            return None;
+        }
+        // SAFETY: `left` is not 0, so that `at` is at a value of a well-formed run.
+        let value = number(unsafe { &*self.at })?;
+        self.pass_scalar();
+        Some(value)
     }
 
     /// Decodes the next value; nil if there is none. The cursor moves on in any case.
