@@ -11,11 +11,11 @@ TSRMLS_MAIN_CACHE_EXTERN()
 
 static atomic_uint_fast64_t calls, outside;
 
-int __real_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
-int __wrap_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
+int64_t __real_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
+int64_t __wrap_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call);
 
 /* [fiber; may suspend; no] */
-int __wrap_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
+int64_t __wrap_ss_host_call(uint32_t function, ss_value *args, uint32_t nargs, ss_call *call) {
   /* Outside of a request nobody looks at the bounds. */
   if (tsrm_get_ls_cache() != NULL && EG(active)) {
     const char *here = __builtin_frame_address(0);
