@@ -270,7 +270,7 @@ int sidestack_yield(void);
  */
 int sidestack_poll(void);
 
-/* Waits, to the millisecond. [fiber, attached; may suspend; no] */
+/* Waits: up to a tenth of a millisecond too long, or a whole one after waits of more than 60. [fiber, attached; may suspend; no] */
 int sidestack_sleep(double seconds);
 
 /* The running fiber's id, unique in the process; 0: none runs here. [any thread; no; no] */

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `read`, `readv`, `recv`, `recvfrom`, `recvmsg`, `write`, `writev`, `send`, `sendto`, `sendmsg`, `accept`, `accept4`, `connect` | on descriptors without `O_NONBLOCK`: sockets (with `SO_RCVTIMEO`, `SO_SNDTIMEO`), pipes, terminals, eventfd and the like. Regular files pass through |
 //! | `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`, `epoll_pwait` | always, unless the timeout is 0 |
-//! | `sleep`, `usleep`, `nanosleep`, `clock_nanosleep` | on the interpreter's timers, to the millisecond |
+//! | `sleep`, `usleep`, `nanosleep`, `clock_nanosleep` | on the interpreter's timers: up to a tenth of a millisecond too long, or a whole one after waits of more than 60 |
 //! | `getaddrinfo`, `getnameinfo`, `gethostbyname_r`, `res_nsearch` | on a thread pool; numeric addresses at once |
 //! | `flock` | by trying again, every 1 to 8 ms: whoever comes first gets the lock |
 //! | `waitpid` | for one child, without options (kernels with `pidfd_open`) |
@@ -58,6 +58,7 @@ use std::ffi::{CStr, c_char, c_int};
 use std::future::poll_fn;
 use std::task::Poll;
 
+use self::wait::Start;
 use crate::host::Module;
 use crate::host::function::{encode, shape};
 
@@ -86,8 +87,9 @@ pub(crate) fn module() -> Option<Module> {
         Ok(())
     };
     let wait = shape(|args| match wait::start(args) {
-        Ok(Some(wait)) => args.pending(async move { encode(&wait.await) }),
-        Ok(None) => args.ready(Ok(wait::READY)),
+        Ok(Start::Wait(wait)) => args.pending(async move { encode(&wait.await) }),
+        Ok(Start::Sleep(duration)) => args.sleep(duration),
+        Ok(Start::Ready) => args.ready(Ok(wait::READY)),
         Err(error) => args.ready(Ok(-i64::from(error))),
     });
     let work = shape(|args| {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use serde::de::DeserializeOwned;
-use sidestack::{Engine, Error, Lua};
+use sidestack::{Engine, Error, Lua, Module};
 
 fn engine() -> Engine {
     Engine::builder(Lua::new()).threads(1).grace(Duration::from_millis(100)).build().expect("an engine")
@@ -35,6 +35,28 @@ fn sleep_takes_its_time_and_refuses_nonsense() {
     );
     assert!(begun.elapsed() >= Duration::from_millis(50));
     assert_eq!(codes, ["false bad_argument"; 3]);
+}
+
+#[test]
+fn a_short_sleep_is_never_too_short_and_hardly_too_long() {
+    let origin = Instant::now();
+    let now = move || Ok(i64::try_from(origin.elapsed().as_nanos())?);
+    let engine = Engine::builder(Lua::new()).threads(1).module(Module::new("app").function("now", now));
+    let engine = engine.build().expect("an engine");
+    let took: Vec<i64> = run(
+        &engine,
+        "local now, took = require 'app'.now, {}
+         for i = 1, 50 do
+           local begun = now()
+           ss.sleep(0.0022)
+           took[i] = now() - begun
+         end
+         return took",
+    )
+    .expect("times");
+    assert!(took.iter().all(|took| *took >= 2_200_000), "{took:?}");
+    // Each begins when the last one's timer was due: timers of whole milliseconds would all be late. The best of many, on a busy machine.
+    assert!(took[1..].iter().any(|took| *took < 2_600_000), "{took:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-/* sleep, usleep, nanosleep, clock_nanosleep: the interpreter's own timers, to the millisecond, never too short. */
+/* sleep, usleep, nanosleep, clock_nanosleep: the interpreter's own timers, never too short. */
 #include <errno.h>
 #include <limits.h>
 

@@ -123,7 +123,7 @@ static int host_wait(const struct pollfd *fds, nfds_t count, int64_t deadline) {
     errno = ECANCELED;
     return SS_WAIT_FAILED;
   }
-  int64_t result = call.values[0].as.integer;
+  int64_t result = call.count ? call.values[0].as.integer : SS_WAIT_OVER;
   ss_host_end(&call);
   if (result >= 0) return (int)result;
   errno = (int)-result;

@@ -28,6 +28,7 @@ use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
 use crate::host::record::{CallRecord, Context, FiberRecord, Reason, Suspended};
 use crate::host::reply::Reply;
+use crate::host::timer::Whom;
 use crate::signal::snapshot::frames;
 use crate::value::{Few, Flat, Run};
 
@@ -99,14 +100,17 @@ pub unsafe extern "C" fn begin(
         let step = match begun {
             Ok(Begun::Few(count)) => {
                 drop(args.shared.take());
-                // Nothing else in it has a drop to run, which the compiler does not see.
-                std::mem::forget(args);
                 reply::few(call, count);
                 Step::give(SS_OK as c_int)
             }
             Ok(Begun::Started) => go_on(record, function, &mut args, call),
-            Err(panicked) => over(record, call, panic_outcome(record, function, &panicked)),
+            Err(panicked) => {
+                drop_fenced((args.shared.take(), args.started.take()));
+                over(record, call, panic_outcome(record, function, &panicked))
+            }
         };
+        // Nothing is left in it that has a drop to run, which the compiler does not see.
+        std::mem::forget(args);
         local.tenure.activity.leave(outer);
         step
     }
@@ -326,12 +330,39 @@ unsafe fn poll_all(record: *mut FiberRecord) {
             let outer = activity.enter(function);
             let over = poll_in_place(record, at, id);
             activity.leave(outer);
-            let Some(at) = (*record).place(at, id) else { continue };
-            let call = (*record).at(at);
+            let Some(call) = (*record).in_place(at, id) else { continue };
             if call.in_guest && (over || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
                 cancel::down_to(record, id);
             }
         }
+    }
+}
+
+/// A timer of a fiber was due. True if the fiber waits in a sleep, which is over: it can go on, with its status left in the
+/// record. Else [`woken`] finds out whose timer it was. This is the same in short, where no host code is asked.
+///
+/// # Safety
+///
+/// As [`woken`].
+#[must_use]
+#[inline]
+pub unsafe fn slept(record: *mut FiberRecord) -> bool {
+    // SAFETY: the caller's contract; the frame is alive while the fiber is in its host call.
+    unsafe {
+        let Suspended::Call(id) = (*record).suspended else { return false };
+        let calls = &mut (*record).calls;
+        let Some(CallRecord { id: innermost, frame, future: Some(HostFuture::Sleep(sleep)), .. }) = calls.last_mut()
+        else {
+            return false;
+        };
+        if *innermost != id || !sleep.has_passed() {
+            return false;
+        }
+        reply::few(*frame, 0);
+        calls.pop();
+        (*record).status = SS_OK as c_int;
+        (*record).suspended = Suspended::No;
+        true
     }
 }
 
@@ -345,8 +376,9 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
     // SAFETY: the caller's contract.
     unsafe {
         let Suspended::Call(id) = (*record).suspended else { return false };
-        let Some(at) = (*record).find(id) else { return false };
-        let call = (*record).at_mut(at);
+        let calls = (*record).calls.as_mut_slice();
+        let Some(at) = calls.iter().rposition(|call| call.id == id) else { return false };
+        let call = &mut calls[at];
         let status = if let Some(outcome) = call.outcome.take() {
             let frame = call.frame;
             (*record).leave(at);
@@ -372,6 +404,12 @@ enum Polled {
 
 /// Polls a host future, which is in nobody's hands meanwhile.
 unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) -> Polled {
+    if let HostFuture::Sleep(sleep) = &mut future {
+        // Needs no fence and no waker.
+        // SAFETY: the caller's record.
+        let over = sleep.over(|_| Whom::Fiber(unsafe { (*record).key }));
+        return if over { Polled::Over(Ok(None)) } else { Polled::Pending(future) };
+    }
     // SAFETY: the record, and with it the waker, outlives the poll: it belongs to the fiber whose call this is.
     let (waker, polling) = unsafe { (waker_ref(&(*record).waker), &FiberRecord::context(record).local.polling) };
     let mut task = TaskContext::from_waker(&waker);
@@ -401,12 +439,12 @@ unsafe fn poll_in_place(record: *mut FiberRecord, at: usize, id: u64) -> bool {
         let Some(future) = call.future.take() else { return call.outcome.is_some() };
         let polled = poll(record, function, future);
         // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
-        let Some(at) = (*record).place(at, id) else { return false };
+        let Some(call) = (*record).in_place(at, id) else { return false };
         match polled {
-            Polled::Pending(future) => (*record).at_mut(at).future = Some(future),
-            Polled::Over(outcome) => (*record).at_mut(at).outcome = Some(outcome),
+            Polled::Pending(future) => call.future = Some(future),
+            Polled::Over(outcome) => call.outcome = Some(outcome),
         }
-        (*record).at(at).outcome.is_some()
+        call.outcome.is_some()
     }
 }
 

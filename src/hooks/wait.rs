@@ -14,7 +14,7 @@ use super::reactor::{self, Outcome, Signal};
 use crate::host::args::Args;
 use crate::host::timer::Sleep;
 
-/// What csrc/hooks/hooks.h calls SS_WAIT_OVER, SS_WAIT_READY and SS_WAIT_CLOSED.
+/// What csrc/hooks/hooks.h calls SS_WAIT_OVER, SS_WAIT_READY and SS_WAIT_CLOSED. The first is also meant where there is no result.
 const OVER: i64 = 0;
 /// As above.
 pub const READY: i64 = 1;
@@ -27,13 +27,27 @@ pub struct Wait {
     sleep: Option<Sleep>,
 }
 
+/// How a wait begins.
+pub enum Start {
+    /// It is for descriptors, or for ever.
+    Wait(Wait),
+    /// It is for a time only.
+    Sleep(Duration),
+    /// Look again at once.
+    Ready,
+}
+
 /// Begins a wait; the arguments are the descriptors (address of `struct pollfd`s, and their number) and the time in
-/// nanoseconds (negative: no limit). `None`: look again at once. Errors are errno values.
-pub fn start(args: &mut Args<'_>) -> Result<Option<Wait>, i32> {
+/// nanoseconds (negative: no limit). Errors are errno values.
+pub fn start(args: &mut Args<'_>) -> Result<Start, i32> {
     let mut next = || args.take::<i64>().map_err(|_| EINVAL);
     let (address, count, after) = (next()?, next()?, next()?);
     let count = usize::try_from(count).map_err(|_| EINVAL)?;
-    let sleep = u64::try_from(after).ok().map(|after| Sleep::new(args.local().clone(), Duration::from_nanos(after)));
+    let after = u64::try_from(after).ok().map(Duration::from_nanos);
+    if let (0, Some(after)) = (count, after) {
+        return Ok(Start::Sleep(after));
+    }
+    let sleep = after.map(|after| Sleep::new(args.local().clone(), after));
     let mut wait = Wait { signal: Arc::default(), descriptors: Vec::with_capacity(count), sleep };
     let wanted = match count {
         0 => &[],
@@ -50,10 +64,10 @@ pub fn start(args: &mut Args<'_>) -> Result<Option<Wait>, i32> {
             Err(error) => return Err(error.raw_os_error().unwrap_or(libc::EIO)),
         }
         if wait.signal.outcome() != Outcome::Waiting {
-            return Ok(None);
+            return Ok(Start::Ready);
         }
     }
-    Ok(Some(wait))
+    Ok(Start::Wait(wait))
 }
 
 /// IN, PRI, OUT, RDNORM, RDBAND, WRNORM, WRBAND, MSG, RDHUP.

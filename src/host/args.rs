@@ -17,6 +17,7 @@ use super::object::{HostObject, Object};
 use super::record::{Caller, Context, Waits};
 use super::registry::Entry;
 use super::reply::Reply;
+use super::timer::Sleep;
 use crate::Error;
 use crate::error::{HostResult, refused};
 use crate::value::{Few, Run, few};
@@ -68,6 +69,13 @@ impl<'a> Args<'a> {
     #[inline]
     pub(crate) fn pending(&mut self, future: impl Future<Output = HostResult<Reply>> + 'static) -> Begun {
         self.started = Some(Started::Pending(HostFuture::new(future)));
+        Begun::Started
+    }
+
+    /// The function only waits for so long, on the interpreter's own timers, and has no results.
+    #[inline]
+    pub(crate) fn sleep(&mut self, duration: Duration) -> Begun {
+        self.started = Some(Started::Pending(HostFuture::Sleep(Sleep::new(self.local().clone(), duration))));
         Begun::Started
     }
 

@@ -190,7 +190,8 @@ impl Cx {
         }
     }
 
-    /// Waits on the interpreter thread's own timers, to the millisecond; no async runtime is needed.
+    /// Waits on the interpreter thread's own timers; no async runtime is needed. Never too short; up to a tenth of a millisecond too
+    /// long, or a whole one after waits of more than 60, if the thread is free.
     pub fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + use<> {
         Sleep::new(self.0.local.clone(), duration)
     }

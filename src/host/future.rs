@@ -1,4 +1,4 @@
-//! Host futures: boxed like any other, but their memory is kept for the next one.
+//! Host futures: boxed like any other, but their memory is kept for the next one. A sleep needs no box.
 //!
 //! Every host call that waits makes one, on its interpreter thread, and gives it up there: a few lists of free blocks, by
 //! size, spare the allocator. With thousands of fibers waiting its own caches are long overrun.
@@ -12,11 +12,20 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use super::reply::Reply;
+use super::timer::Sleep;
 use crate::error::HostResult;
 use crate::sys::prefetch;
 
 /// A host function's future: polled on the interpreter thread, so it need not be `Send`.
-pub struct HostFuture {
+pub enum HostFuture {
+    /// Any.
+    Boxed(Boxed),
+    /// It only waits for a time, and has no results. Nothing of it can panic.
+    Sleep(Sleep),
+}
+
+/// A future in a block of its own.
+pub struct Boxed {
     data: NonNull<u8>,
     kind: &'static Kind,
     stays_here: PhantomData<*mut ()>,
@@ -124,24 +133,29 @@ impl HostFuture {
         let data = acquire(kind.layout);
         // SAFETY: the block is large enough and aligned for an `F`.
         unsafe { data.cast::<F>().write(future) };
-        HostFuture { data, kind, stays_here: PhantomData }
+        HostFuture::Boxed(Boxed { data, kind, stays_here: PhantomData })
     }
 
     /// Asks for its memory, or as much as most have.
     #[inline]
     pub fn prefetch(&self) {
-        prefetch::<3>(self.data.addr().get());
+        if let HostFuture::Boxed(boxed) = self {
+            prefetch::<3>(boxed.data.addr().get());
+        }
     }
 
     /// Polls it. Like any future's, its poll may panic.
     #[inline]
     pub fn poll(&mut self, task: &mut Context<'_>) -> Poll<HostResult<Reply>> {
-        // SAFETY: `new` put a future of this kind there.
-        unsafe { (self.kind.poll)(self.data, task) }
+        match self {
+            // SAFETY: `new` put a future of this kind there.
+            HostFuture::Boxed(boxed) => unsafe { (boxed.kind.poll)(boxed.data, task) },
+            HostFuture::Sleep(sleep) => Pin::new(sleep).poll(task).map(|()| Ok(None)),
+        }
     }
 }
 
-impl Drop for HostFuture {
+impl Drop for Boxed {
     #[inline]
     fn drop(&mut self) {
         /// Gives the block back also if the future's drop panics.
@@ -175,7 +189,8 @@ mod tests {
                 assert_eq!((array, Rc::strong_count(&held)), ([round; 9], 2));
                 Ok(None)
             });
-            seen.push(future.data);
+            let HostFuture::Boxed(boxed) = &future else { unreachable!("it was boxed") };
+            seen.push(boxed.data);
             let outcome = future.poll(&mut Context::from_waker(std::task::Waker::noop()));
             assert!(matches!(outcome, Poll::Ready(Ok(None))));
         }
@@ -188,12 +203,14 @@ mod tests {
     fn sizes_do_not_mix_and_large_ones_go_back() {
         #[repr(align(64))]
         struct Aligned(#[allow(dead_code, reason = "for its size")] [u8; 64]);
-        fn holding<T: 'static>(value: T) -> HostFuture {
-            HostFuture::new(async move {
+        fn holding<T: 'static>(value: T) -> Boxed {
+            let future = HostFuture::new(async move {
                 std::future::pending::<()>().await;
                 drop(value);
                 Ok(None)
-            })
+            });
+            let HostFuture::Boxed(boxed) = future else { unreachable!("it was boxed") };
+            boxed
         }
         let mut all = Vec::new();
         for round in 0..3 {

@@ -113,7 +113,6 @@ impl Module {
     }
 
     /// As `function`, for what has been erased already.
-    #[cfg_attr(not(feature = "hooks"), expect(dead_code, reason = "the hooks are the only ones so far"))]
     pub(crate) fn erased(self, name: impl Into<String>, call: Arc<dyn HostCall>) -> Self {
         self.add(name, call, false)
     }

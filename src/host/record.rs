@@ -6,9 +6,12 @@
 //! call waits in that call's record until control comes back to its frame.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use super::account::Opened;
 use super::c_api::LastError;
@@ -26,31 +29,42 @@ use crate::diagnosis::FiberInfo;
 use crate::error::HostResult;
 use crate::fiber::Link;
 use crate::sys::clock::thread_cpu;
+use crate::sys::prefetch;
 use crate::value::Flat;
 
 /// What host functions reach of their fiber: apart from the record, so that a reference to it lives through code that
 /// changes the record (host code that calls C that calls the host again).
+#[repr(C)]
 pub struct Context {
+    /// What the fiber has done.
+    pub tally: Tally,
     /// The interpreter.
     pub local: Rc<Local>,
     /// The call.
     pub caller: Caller,
     /// What the last host call that asked for a `Cx` shared with it.
     pub last_cx: RefCell<Option<Rc<CallShared>>>,
-    /// What the fiber has done.
-    pub tally: Tally,
 }
 
 impl Context {
     /// A fiber's of this interpreter, for this call.
     pub fn new(local: Rc<Local>, caller: Caller) -> Rc<Self> {
-        Rc::new(Context { local, caller, last_cx: RefCell::default(), tally: Tally::default() })
+        Rc::new(Context { tally: Tally::default(), local, caller, last_cx: RefCell::default() })
+    }
+
+    /// Asks for the memory of what every host call needs of it.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch::<2>(ptr::from_ref(&self.tally.host_calls).addr());
     }
 }
 
 /// What extractors may ask of the fiber that called.
 #[derive(Default)]
+#[repr(C)]
 pub struct Caller {
+    /// Somebody wants to know what its call does.
+    pub stats: Option<Stats>,
     /// The fiber's id.
     pub id: u64,
     /// When it will be ended.
@@ -67,17 +81,16 @@ pub struct Caller {
     pub extensions: Extensions,
     /// Its call asked to be told of a deadlock.
     pub detect_deadlock: bool,
-    /// Somebody wants to know what its call does.
-    pub stats: Option<Stats>,
 }
 
 /// What a fiber has done so far.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Tally {
+    /// How long it waited in host calls, where somebody wants to know.
+    pub waits: Cell<Waits>,
     /// Host calls begun.
     pub host_calls: Cell<u64>,
-    /// How long it waited in them, where somebody wants to know.
-    pub waits: Cell<Waits>,
 }
 
 /// How long a fiber waited in host calls.
@@ -160,52 +173,54 @@ pub struct CallRecord {
     pub in_guest: bool,
 }
 
-/// A fiber, as the crossing and the worker know it.
+/// A fiber, as the crossing and the worker know it. What a host call that waits, and a turn, touch comes first: thousands of
+/// fibers that wait by turns do not fit into the caches.
+#[repr(C)]
 pub struct FiberRecord {
     /// Its key.
     pub key: FiberKey,
-    /// How its stack suspends.
-    pub link: Link,
-    /// Its thread's state; valid as long as the fiber: it never leaves its thread.
-    pub thread: *mut ss_thread,
     /// Its interpreter and its call.
     pub context: Rc<Context>,
+    /// Its thread's state; valid as long as the fiber: it never leaves its thread.
+    pub thread: *mut ss_thread,
+    /// How its stack suspends.
+    pub link: Link,
+    /// Where it is suspended.
+    pub suspended: Suspended,
+    /// Host calls in flight, outermost first.
+    pub calls: SmallVec<[CallRecord; 1]>,
+    /// The key of the next host call.
+    pub next_call: u64,
+    /// Results that the shim has not copied yet, by the frame that they were given to.
+    pub replies: Vec<(*mut ss_call, Box<Flat>)>,
+    /// The status that the frame it is suspended in will return.
+    pub status: i32,
+    /// The entry called `ss_return`.
+    pub returned: bool,
+    /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
+    pub frame: usize,
+    /// Of its C stack: base and lowest usable address.
+    pub bounds: (usize, usize),
+    /// When its guest wants to be woken from a host call, on CLOCK_MONOTONIC in nanoseconds; `u64::MAX`: never.
+    pub alarm: u64,
+    /// When the next thing happens to it by itself.
+    pub limit: LimitAt,
+    /// A cancel under way.
+    pub cancel: Option<Cancel>,
+    /// The processor time that it may use, if that is limited.
+    pub cpu: Option<Cpu>,
     /// The waker of its host futures.
     pub waker: Arc<FiberWaker>,
     /// The call that it runs, from its beginning until its outcome went to the caller. Where that goes is in the books.
     pub job: Option<Box<Job>>,
-    /// Host calls in flight, outermost first.
-    pub calls: Vec<CallRecord>,
-    /// Results that the shim has not copied yet, by the frame that they were given to.
-    pub replies: Vec<(*mut ss_call, Box<Flat>)>,
-    /// The key of the next host call.
-    pub next_call: u64,
-    /// Where it is suspended.
-    pub suspended: Suspended,
-    /// The status that the frame it is suspended in will return.
-    pub status: i32,
-    /// A cancel under way.
-    pub cancel: Option<Cancel>,
     /// How long after a cancel it is killed.
     pub grace: Duration,
     /// Original errors of host functions that are on their way through the guest, newest last.
     pub errors: Vec<(u64, anyhow::Error)>,
     /// The last error that the C API told C code on this fiber of.
     pub last_error: Option<Box<LastError>>,
-    /// The entry called `ss_return`.
-    pub returned: bool,
-    /// Of its C stack: base and lowest usable address.
-    pub bounds: (usize, usize),
-    /// Where a walk of its C frames begins while it does not run; 0: it has not begun.
-    pub frame: usize,
-    /// When its guest wants to be woken from a host call, on CLOCK_MONOTONIC in nanoseconds; `u64::MAX`: never.
-    pub alarm: u64,
     /// Who else waited when nothing could wake it any more.
     pub deadlock: Option<Arc<[FiberInfo]>>,
-    /// When the next thing happens to it by itself.
-    pub limit: LimitAt,
-    /// The processor time that it may use, if that is limited.
-    pub cpu: Option<Cpu>,
 }
 
 /// A fiber's processor time: that of its thread during its turns, the host functions that it calls there included.
@@ -317,12 +332,23 @@ impl FiberRecord {
         if self.calls.get(last).is_some_and(|call| call.id == id) { Some(last) } else { self.find(id) }
     }
 
+    /// The call that was in this place.
+    #[inline]
+    pub fn in_place(&mut self, last: usize, id: u64) -> Option<&mut CallRecord> {
+        let calls = self.calls.as_mut_slice();
+        let at = match calls.get(last) {
+            Some(call) if call.id == id => last,
+            _ => calls.iter().rposition(|call| call.id == id)?,
+        };
+        Some(&mut calls[at])
+    }
+
     /// Takes a call whose future and outcome are taken already out of the set.
     #[inline]
     pub fn leave(&mut self, place: usize) {
         // Moving nothing if it is the innermost one, as nearly always.
         if place + 1 == self.calls.len() {
-            self.calls.truncate(place);
+            self.calls.pop();
         } else {
             self.calls.remove(place);
         }

@@ -1,9 +1,9 @@
 //! The worker's own timers: waiting without an async runtime.
 //!
-//! Times are rounded up to a millisecond and waits of the same millisecond share a bucket. The buckets of the next 256
-//! are a wheel, those of later ones a map, so that ten thousand sleeps cost a push each. A bucket that is due is taken as a
-//! whole. A cancelled wait stays in its bucket as an empty place until then; when such places outnumber the live ones, they
-//! are swept out.
+//! Times are rounded up to a tick, a sixteenth of a millisecond, and waits of the same tick share a bucket. The buckets of
+//! the next 1,024 ticks are a wheel, so that ten thousand sleeps cost a push each; those of later ones are a map, and a whole
+//! millisecond shares one, since a long wait loses little by it. A bucket that is due is taken as a whole. A cancelled wait
+//! stays in its bucket as an empty place until then; when such places outnumber the live ones, they are swept out.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,13 +12,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::args::{Args, FromCall};
 use super::local::Local;
-use crate::Error;
 use crate::call::wake::FiberKey;
 
+/// Nanoseconds of a tick: a power of two.
+const TICK: u64 = 1 << 16;
 /// Ticks on the wheel: a power of two.
-const WHEEL: u64 = 256;
+const WHEEL: u64 = 1024;
+/// Ticks that share a bucket beyond it.
+const COARSE: u64 = 16;
+/// Empty buckets that are kept.
+const SPARE: usize = 16;
 /// Bits of a word of the map of used ones.
 const WORD: u64 = 64;
 
@@ -35,8 +39,8 @@ pub struct Timers {
     used: [u64; (WHEEL / WORD) as usize],
     /// Later ones, as seen when they were made.
     later: BTreeMap<u64, Vec<Wait>>,
-    /// An empty bucket's memory, for the next one.
-    spare: Vec<Wait>,
+    /// Empty buckets' memory, for the next ones.
+    spare: Vec<Vec<Wait>>,
     next: u64,
     live: usize,
     empty: usize,
@@ -81,9 +85,9 @@ impl Timers {
         }
     }
 
-    /// Wakes them at `when`, in nanoseconds of [`now`], or up to a millisecond later. `None`: that is past already.
+    /// Wakes them at `when`, in nanoseconds of [`now`], or up to a tick later, if it is soon. `None`: that is past already.
     pub fn add(&mut self, when: u64, whom: Whom) -> Option<TimerKey> {
-        let tick = when.saturating_sub(self.zero).div_ceil(1_000_000);
+        let mut tick = when.saturating_sub(self.zero).div_ceil(TICK);
         if tick <= self.passed {
             return None;
         }
@@ -96,12 +100,13 @@ impl Timers {
             let bucket = &mut self.wheel[place as usize];
             if bucket.is_empty() {
                 self.used[(place / WORD) as usize] |= 1 << (place % WORD);
-                if bucket.capacity() == 0 {
-                    std::mem::swap(bucket, &mut self.spare);
+                if let Some(spare) = self.spare.pop() {
+                    *bucket = spare;
                 }
             }
             bucket.push(wait);
         } else {
+            tick = tick.next_multiple_of(COARSE);
             self.later.entry(tick).or_default().push(wait);
         }
         Some(TimerKey { tick, number })
@@ -170,12 +175,12 @@ impl Timers {
     pub fn next_due(&self) -> Option<Instant> {
         let later = self.later.keys().next().copied();
         let next = self.first_on_wheel().into_iter().chain(later).min();
-        next.map(|tick| self.origin + Duration::from_millis(tick))
+        next.map(|tick| self.origin + Duration::from_nanos(tick.saturating_mul(TICK)))
     }
 
     /// Takes one bucket that is due. [`Timers::give_back`] has it when it is worked off.
     pub fn due(&mut self, now: Instant) -> Option<Vec<Wait>> {
-        let elapsed = u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX);
+        let elapsed = nanoseconds(now.saturating_duration_since(self.origin)) / TICK;
         let wheel = self.first_on_wheel().filter(|tick| *tick <= elapsed);
         let later = self.later.first_key_value().map(|(tick, _)| *tick).filter(|tick| *tick <= elapsed);
         let bucket = match (wheel, later) {
@@ -205,8 +210,8 @@ impl Timers {
     /// A bucket whose waits are gone: its memory is used again.
     pub fn give_back(&mut self, bucket: Vec<Wait>) {
         debug_assert!(bucket.is_empty(), "waits are never lost");
-        if bucket.capacity() > self.spare.capacity() {
-            self.spare = bucket;
+        if self.spare.len() < SPARE {
+            self.spare.push(bucket);
         }
     }
 
@@ -225,44 +230,71 @@ fn now() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
+/// A duration as one number: centuries are as good as for ever.
+#[inline]
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
+}
+
 /// The wait with this number; numbers grow within a bucket.
 fn find(bucket: &mut [Wait], number: u64) -> Option<&mut Option<Whom>> {
     let place = bucket.binary_search_by_key(&number, |wait| wait.number).ok()?;
     Some(&mut bucket[place].whom)
 }
 
-/// The interpreter thread's timers, for a host function that wants nothing else of its call: an extractor.
-pub struct Sleeper(Rc<Local>);
-
-impl Sleeper {
-    /// As [`Cx::sleep`](super::Cx::sleep).
-    pub fn sleep(&self, duration: Duration) -> Sleep {
-        Sleep::new(self.0.clone(), duration)
-    }
-}
-
-impl FromCall for Sleeper {
-    #[inline]
-    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
-        Ok(Sleeper(args.local().clone()))
-    }
-}
-
 /// A wait on the interpreter thread's timers.
 pub struct Sleep {
     local: Rc<Local>,
-    /// As [`now`] tells the time; `None`: it is over.
-    until: Option<u64>,
-    key: Option<TimerKey>,
+    stage: Stage,
+}
+
+/// How far a sleep is.
+enum Stage {
+    /// Nobody has asked yet. The time is [`now`]'s.
+    New(u64),
+    /// It has a timer.
+    Waits(TimerKey),
+    Over,
 }
 
 impl Sleep {
-    /// Done after `duration`, to the millisecond.
+    /// Done after `duration`, never earlier.
     pub fn new(local: Rc<Local>, duration: Duration) -> Self {
-        // Centuries are as good as for ever.
-        let nanos = duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into());
-        let until = (nanos > 0).then(|| now().saturating_add(nanos));
-        Sleep { local, until, key: None }
+        let nanos = nanoseconds(duration);
+        let stage = if nanos > 0 { Stage::New(now().saturating_add(nanos)) } else { Stage::Over };
+        Sleep { local, stage }
+    }
+
+    /// Whether its timer was due.
+    #[inline]
+    pub fn has_passed(&mut self) -> bool {
+        if let Stage::Waits(key) = self.stage
+            && self.local.timers.borrow().passed(key)
+        {
+            self.stage = Stage::Over;
+        }
+        matches!(self.stage, Stage::Over)
+    }
+
+    /// Whether it is over. If not, `whom` is told when it is.
+    #[inline]
+    pub fn over(&mut self, whom: impl FnOnce(&Local) -> Whom) -> bool {
+        if self.has_passed() {
+            return true;
+        }
+        let whom = whom(&self.local);
+        let mut timers = self.local.timers.borrow_mut();
+        match self.stage {
+            Stage::New(until) => self.stage = timers.add(until, whom).map_or(Stage::Over, Stage::Waits),
+            Stage::Waits(key) => {
+                // A combinator may have moved it to another waker of its own.
+                let former = timers.replace(key, Some(whom));
+                drop(timers);
+                drop(former);
+            }
+            Stage::Over => {}
+        }
+        matches!(self.stage, Stage::Over)
     }
 }
 
@@ -270,33 +302,14 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Some(until) = this.until else { return Poll::Ready(()) };
-        let whom = this.local.whom(cx.waker());
-        let mut timers = this.local.timers.borrow_mut();
-        let mut former = None;
-        match this.key {
-            Some(key) if timers.passed(key) => this.until = None,
-            // A combinator may have moved it to another waker of its own.
-            Some(key) => former = timers.replace(key, Some(whom)),
-            None => {
-                this.key = timers.add(until, whom);
-                if this.key.is_none() {
-                    this.until = None;
-                }
-            }
-        }
-        drop(timers);
-        drop(former);
-        if this.until.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        if self.over(|local| local.whom(cx.waker())) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for Sleep {
+    #[inline]
     fn drop(&mut self) {
-        if let Some(key) = self.key
-            && self.until.is_some()
-        {
+        if let Stage::Waits(key) = self.stage {
             let whom = self.local.timers.borrow_mut().replace(key, None);
             drop(whom);
         }
@@ -319,17 +332,17 @@ mod tests {
     fn buckets_come_due_in_order_and_removed_waits_do_not() {
         let mut timers = Timers::new();
         let (start, zero) = (timers.origin, timers.zero);
-        let late = timers.add(zero + 5_000_000, noop()).expect("to come");
-        timers.add(zero + 1_500_000, noop());
-        timers.add(zero + 2_000_000, noop());
-        assert_eq!(timers.next_due(), Some(start + Duration::from_millis(2)));
-        assert!(timers.due(start + Duration::from_millis(1)).is_none());
-        assert_eq!(count(timers.due(start + Duration::from_millis(2))), 2);
+        let late = timers.add(zero + 5 * TICK, noop()).expect("to come");
+        timers.add(zero + TICK + 1, noop());
+        timers.add(zero + 2 * TICK, noop());
+        assert_eq!(timers.next_due(), Some(start + Duration::from_nanos(2 * TICK)));
+        assert!(timers.due(start + Duration::from_nanos(2 * TICK - 1)).is_none());
+        assert_eq!(count(timers.due(start + Duration::from_nanos(2 * TICK))), 2);
         assert!(timers.replace(late, None).is_some() && timers.replace(late, None).is_none());
-        assert_eq!(count(timers.due(start + Duration::from_millis(9))), 0);
+        assert_eq!(count(timers.due(start + Duration::from_nanos(9 * TICK))), 0);
         assert_eq!(timers.len(), 0);
-        assert!(timers.due(start + Duration::from_millis(9)).is_none());
-        assert!(timers.passed(late) && timers.add(zero + 9_000_000, noop()).is_none());
+        assert!(timers.due(start + Duration::from_nanos(9 * TICK)).is_none());
+        assert!(timers.passed(late) && timers.add(zero + 9 * TICK, noop()).is_none());
     }
 
     #[test]
@@ -337,15 +350,18 @@ mod tests {
         use std::collections::BTreeSet;
         let mut timers = Timers::new();
         let (start, zero) = (timers.origin, timers.zero);
-        let at = |tick| start + Duration::from_millis(tick);
+        let at = |tick| start + Duration::from_nanos(TICK * tick);
         let (mut open, mut now, mut state) = (BTreeSet::new(), 0_u64, 1_u64);
         for round in 0..20_000_u32 {
             // Some generator of numbers.
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let number = state >> 40;
             if round % 3 != 0 {
-                let tick = now + 1 + number % [3, 300, 3000][(number % 7 % 3) as usize];
-                let key = timers.add(zero + 1_000_000 * tick, noop()).expect("to come");
+                let tick = now + 1 + number % [3, 1100, 9000][(number % 7 % 3) as usize];
+                let key = timers.add(zero + TICK * tick, noop()).expect("to come");
+                // Never earlier; later by a coarse tick, where that is far away.
+                assert!((tick..tick + COARSE).contains(&key.tick) && (key.tick == tick || tick > now + WHEEL));
+                let tick = key.tick;
                 open.insert((tick, key.number));
                 if number % 5 == 0 {
                     assert!(timers.replace(key, None).is_some());
@@ -353,7 +369,7 @@ mod tests {
                 }
                 continue;
             }
-            now += number % 40;
+            now += number % 160;
             let mut taken = BTreeSet::new();
             while let Some(bucket) = timers.due(at(now)) {
                 taken.extend(bucket.iter().filter(|wait| wait.whom.is_some()).map(|wait| wait.number));
@@ -373,7 +389,7 @@ mod tests {
         let mut timers = Timers::new();
         for base in [1, 3_600_000] {
             for i in 0..100_000u64 {
-                let key = timers.add(timers.zero + 1_000_000 * (base + i % 7), noop()).expect("to come");
+                let key = timers.add(timers.zero + TICK * (base + i % 7), noop()).expect("to come");
                 assert!(timers.replace(key, None).is_some());
             }
         }

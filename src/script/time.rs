@@ -8,16 +8,18 @@ use futures_util::future::{Either, select};
 
 use crate::call::Function;
 use crate::error::{HostResult, Raise};
-use crate::host::timer::Sleeper;
+use crate::host::function::shape;
 use crate::host::{Cx, Module, Rest};
 use crate::value::{Many, Value};
 
 pub fn add(module: Module) -> Module {
+    let sleep = shape(|args| match args.take().map(duration) {
+        Ok(Ok(duration)) => args.sleep(duration),
+        Ok(Err(error)) => args.ready(Err::<(), _>(error)),
+        Err(error) => args.fail(error),
+    });
     module
-        .function("sleep", async |sleeper: Sleeper, seconds: f64| {
-            sleeper.sleep(duration(seconds)?).await;
-            Ok(())
-        })
+        .erased("sleep", sleep)
         .function("give_way", async || {
             let mut first = true;
             poll_fn(|task| {

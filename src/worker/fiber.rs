@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use crate::abi::ss_thread;
 use crate::call::wake::{FiberKey, FiberWaker};
 use crate::fiber::{Coroutine, FiberStack, Link};
@@ -14,22 +16,24 @@ use crate::guest::Interpreter;
 use crate::host::local::Local;
 use crate::host::record::{Caller, Context, FiberRecord, LimitAt, Suspended, Tally};
 
-/// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses.
+/// See the module. Boxed, and reused for later calls: the record, the link and the run stay at their addresses. What a turn
+/// touches stands together, with the first part of the record.
+#[repr(C)]
 pub struct Fiber<I: Interpreter> {
-    /// What the crossing knows of it.
-    pub record: FiberRecord,
-    /// The guest's record of the run.
-    pub run: I::Run,
+    /// Where it is on its way.
+    pub state: State,
+    /// It had the thread once.
+    pub begun: bool,
     /// What the last switch away from it saved.
     pub saved: I::Saved,
     /// Its C stack with its frames; `None` once it has ended.
     pub coroutine: Option<Coroutine>,
-    /// Where it is on its way.
-    pub state: State,
+    /// What the crossing knows of it.
+    pub record: FiberRecord,
+    /// The guest's record of the run.
+    pub run: I::Run,
     /// The script that it loads.
     pub loads: Option<u32>,
-    /// It had the thread once.
-    pub begun: bool,
     /// When its call began.
     pub asked: Instant,
     /// It is in the inbox's roster.
@@ -122,7 +126,7 @@ impl<I: Interpreter> Fiber<I> {
                 context: Context::new(local.clone(), Caller::default()),
                 waker: Arc::new(FiberWaker::new(local.inbox.clone(), &local.tenure, FiberKey::default())),
                 job: None,
-                calls: Vec::new(),
+                calls: SmallVec::new(),
                 replies: Vec::new(),
                 next_call: 0,
                 suspended: Suspended::No,

@@ -42,6 +42,7 @@ use crate::host::local::{Clock, Lent, Local};
 use crate::host::registry::Registry;
 use crate::host::timer::Timers;
 use crate::signal::{Attached, Crash};
+use crate::sys::clock;
 
 /// What every interpreter of an engine is made with.
 #[derive(Debug, Clone)]
@@ -277,6 +278,8 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
     let attached = Attached::new()
         .map_err(|source| Error::System { what: "cannot attach the interpreter thread".into(), source })?;
     let thread = attached.thread().as_ptr();
+    // Its fibers' timers have ticks of their own.
+    clock::be_punctual();
     if settings.contain_faults {
         let source = |source| Error::System { what: "cannot contain faults".into(), source };
         attached.contain_faults().map_err(source)?;

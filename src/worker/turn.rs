@@ -12,7 +12,7 @@ use crate::crossing::fence::{Panicked, fence};
 use crate::crossing::{cancel, host_call};
 use crate::fiber::Resumed;
 use crate::guest::Interpreter;
-use crate::host::record::{FiberRecord, Reason, Suspended, Waits};
+use crate::host::record::{FiberRecord, LimitAt, Reason, Suspended, Waits};
 use crate::host::timer::Whom;
 
 impl<I: Interpreter> Worker<I> {
@@ -125,12 +125,10 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn woken(&mut self, key: FiberKey, way: Way) -> Option<u32> {
         let record = self.record(key)?;
         // SAFETY: the record of a live fiber that is not running: this is the worker loop.
-        let go = unsafe {
-            (*record).waker.taken(way);
-            Self::away(&self.local.tenure, key.id, Some((*record).limit.due), || host_call::woken(record))
-        };
-        self.note_limit(key.index);
-        if go && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now) {
+        unsafe { (*record).waker.taken(way) };
+        if self.polled(record)
+            && self.fibers[key.index as usize].as_mut().is_some_and(|f| f.state.ready() == Enqueue::Now)
+        {
             // At once while that is nobody's loss: else what wakes itself (a script that gives way) would go first for ever.
             if self.ready.is_empty() {
                 return Some(key.index);
@@ -144,10 +142,20 @@ impl<I: Interpreter> Worker<I> {
     pub(super) fn due(&mut self, key: FiberKey) -> bool {
         let Some(record) = self.record(key) else { return false };
         // SAFETY: as in `woken`.
-        let go =
-            unsafe { Self::away(&self.local.tenure, key.id, Some((*record).limit.due), || host_call::woken(record)) };
-        self.note_limit(key.index);
+        let go = unsafe { host_call::slept(record) } || self.polled(record);
         go && self.fibers[key.index as usize].as_mut().is_some_and(|fiber| fiber.state.ready() == Enqueue::Now)
+    }
+
+    /// Polls a fiber's host futures, where it is not known what they wait for.
+    #[inline(never)]
+    fn polled(&mut self, record: *mut FiberRecord) -> bool {
+        // SAFETY: as in `woken`.
+        let (key, go) = unsafe {
+            let FiberRecord { key, limit: LimitAt { due, .. }, .. } = *record;
+            (key, Self::away(&self.local.tenure, key.id, Some(due), || host_call::woken(record)))
+        };
+        self.note_limit(key.index);
+        go
     }
 
     /// Cancels a fiber as a whole.
@@ -290,7 +298,11 @@ unsafe fn begin_wait(record: *mut FiberRecord) {
 #[inline]
 unsafe fn end_wait(record: *mut FiberRecord) {
     // SAFETY: the caller's record.
-    let waits = unsafe { &FiberRecord::context(record).tally.waits };
+    let context = unsafe { FiberRecord::context(record) };
+    if context.caller.stats.is_none() {
+        return;
+    }
+    let waits = &context.tally.waits;
     let Waits { total, since, .. } = waits.get();
     if let Some((function, since)) = since {
         let took = since.elapsed();

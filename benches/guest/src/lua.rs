@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use serde::de::DeserializeOwned;
-use sidestack::{Call, Cx, Engine, Module, Script};
+use sidestack::{Call, Engine, Module, Script};
 
 use crate::both::{now, wait_once};
 use crate::native::{FIBERS, all_at_once, nanoseconds};
@@ -41,10 +41,6 @@ impl Lua {
             .function("gate", move || {
                 gate.lock().expect("never poisoned").recv()?;
                 Ok(now())
-            })
-            .function("sleep", async |cx: Cx| {
-                cx.sleep(Duration::from_millis(1)).await;
-                Ok(())
             })
             .function("forever", async || {
                 std::future::pending::<()>().await;

@@ -48,8 +48,8 @@ impl Peers {
         )?;
         bench.set(
             "sleep",
-            lua.create_async_function(async |_, ()| {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+            lua.create_async_function(async |_, seconds: f64| {
+                tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
                 Ok(())
             })?,
         )?;
