@@ -124,16 +124,21 @@ impl Page {
         Some(joined)
     }
 
+    /// As [`Page::header`], of one that few requests have: with the few headers of most, comparing names is cheaper than a look-up.
+    fn seldom(&self, name: &http::HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.parts.headers.keys().any(|key| key == name).then(|| self.header(name))?
+    }
+
     /// What the SAPI needs before a script starts.
     pub(super) fn basics(&self) -> Basics<'_> {
         let http10 = self.parts.version < Version::HTTP_11;
         Basics {
             method: self.parts.method.as_str(),
             query: self.parts.uri.query().unwrap_or_default(),
-            content_type: self.header(&CONTENT_TYPE),
+            content_type: self.seldom(&CONTENT_TYPE),
             content_length: self.length().unwrap_or(-1),
-            cookies: self.header(&COOKIE),
-            authorization: self.header(&AUTHORIZATION),
+            cookies: self.seldom(&COOKIE),
+            authorization: self.seldom(&AUTHORIZATION),
             protocol: if http10 { 1000 } else { 1001 },
             name: self.own("SCRIPT_NAME").map_or_else(|| self.script_name().into(), Cow::Borrowed),
             script: self.own("SCRIPT_FILENAME").unwrap_or_else(|| self.script.as_os_str().as_encoded_bytes()),
@@ -152,7 +157,7 @@ impl Page {
 
     /// The body's length, where it is told.
     fn length(&self) -> Option<i64> {
-        std::str::from_utf8(&self.header(&CONTENT_LENGTH)?).ok()?.parse().ok()
+        std::str::from_utf8(&self.seldom(&CONTENT_LENGTH)?).ok()?.parse().ok()
     }
 
     /// Tells `$_SERVER`: names and values, in order.
