@@ -1,6 +1,6 @@
 /*
- * mimalloc, version 2, whose heaps belong to a thread, as universes do. It is used for nothing else: malloc stays what the program
- * made it, and mimalloc's own default heaps stay empty.
+ * mimalloc, version 2, whose heaps belong to a thread, as universes do. malloc stays what the program made it, and mimalloc's own
+ * default heaps are left to the program (the server has what Rust allocates there).
  *
  * A heap that mi_heap_new() made takes over no pages of threads that have ended, so that destroying it frees its own blocks only. The
  * pages go back at once: a heap that is destroyed is that of an interpreter which is lost, or closed.

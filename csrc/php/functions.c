@@ -11,8 +11,10 @@ ZEND_FUNCTION(apache_request_headers) {
   ZEND_PARSE_PARAMETERS_NONE();
   ssphp_page *page = ssphp_page_here();
   array_init(return_value);
-  for (uint32_t i = 0; page && i < page->nheaders; i++) {
-    const ssphp_pair *pair = &page->headers[i];
+  if (!page) return;
+  const ssphp_pairs *headers = ssphp_page_headers(page);
+  for (uint32_t i = 0; i < headers->count; i++) {
+    const ssphp_pair *pair = &headers->first[i];
     add_assoc_stringl_ex(return_value, pair->name.bytes, pair->name.length, pair->value.bytes, pair->value.length);
   }
 }

@@ -1,10 +1,10 @@
 /*
  * opcache restarts (opcache_reset(), or its memory is used up) when a request begins and nobody else uses what is in its shared
- * memory. It finds that out by locks of the file system, which other processes hold; the requests of one process are one user
- * to them. So its fcntl() is ours (build/php.sh): the lock of its users is held while another request that began with it is
- * open, suspended or not, and while it restarts, no request begins. Requests that begin meanwhile are compiled without it, use
- * nothing of it, and do not count: so it restarts as soon as those have ended that began before. Worker scripts do not end by
- * themselves: new ones take their place (src/php/workers).
+ * memory. It finds that out by locks of a file without a name, for the processes that a server forks; here one process serves all
+ * requests, and a process does not stand in its own way. So its fcntl() is ours (build/php.sh), and makes no system call: the lock
+ * of its users is held while another request that began with it is open, suspended or not, and while it restarts, no request
+ * begins. Requests that begin meanwhile are compiled without it, use nothing of it, and do not count: so it restarts as soon as
+ * those have ended that began before. Worker scripts do not end by themselves: new ones take their place (src/php/workers).
  *
  * What it compiles is bound to the host functions that there were, of which a call of one knows that it is there. So one set of
  * them shares its memory; interpreters with other functions compile without it. The set is that of the first interpreter, and
@@ -134,35 +134,31 @@ static bool is_alone(void) {
 /* [fiber; no; no] */
 static void restarted(void) { __atomic_and_fetch(&users, ~RESTARTING, __ATOMIC_RELEASE); }
 
-/* [fiber; no; no] */
-static int look_for_users(int fd, struct flock *lock) {
-  int result = 0;
+/* Whether a restart has to wait for other requests; if not, it is under way. [fiber; no; no] */
+static bool waits_for_users(void) {
   if (is_alone()) {
-    result = fcntl(fd, F_GETLK, lock);
-    if (result == 0 && lock->l_type == F_UNLCK) {
-      __atomic_store_n(&waits, 0, __ATOMIC_RELEASE);
-      return 0;
-    }
-    restarted(); /* not yet */
-  } else {
-    lock->l_type = F_RDLCK;
-    lock->l_pid = -1;
+    __atomic_store_n(&waits, 0, __ATOMIC_RELEASE);
+    return false;
   }
   ssphp_current()->left_out = 1;
-  return result;
+  return true;
 }
 
 /* opcache's fcntl(), with a lock always. [fiber, or PHP's thread; no; no] */
 int ssphp_opcache_fcntl(int fd, int command, ...);
 int ssphp_opcache_fcntl(int fd, int command, ...) {
+  (void)fd;
   va_list list;
   va_start(list, command);
   struct flock *lock = va_arg(list, struct flock *);
   va_end(list);
-  if (command == F_GETLK && lock->l_start == USERS) return look_for_users(fd, lock);
-  int result = fcntl(fd, command, lock);
-  if (command == F_SETLK && lock->l_start == RESTART && lock->l_type == F_UNLCK) restarted();
-  return result;
+  if (command == F_GETLK) {
+    /* l_pid stays -1: there is no process to kill. */
+    lock->l_type = lock->l_start == USERS && waits_for_users() ? F_RDLCK : F_UNLCK;
+  } else if (lock->l_start == RESTART && lock->l_type == F_UNLCK) {
+    restarted();
+  }
+  return 0;
 }
 
 /* What was being written is half done; but readers are used to that, and a restart does away with it. Until then nobody writes.

@@ -7,7 +7,7 @@
 #include "ext/standard/head.h"
 #include "php_main.h"
 
-enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
+enum function { REQUEST, VARIABLES, HEADERS, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
 
 /* ---- crossing ---- */
 
@@ -15,9 +15,10 @@ enum function { REQUEST, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS }
 static int64_t function_id(enum function which) {
   /* An interpreter thread serves one engine, all its life. */
   static __thread int64_t ids[FUNCTIONS];
-  static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.head", "sidestack.page.write",
-                                               "sidestack.page.finish",  "sidestack.page.last", "sidestack.page.read",
-                                               "sidestack.page.next",    "sidestack.page.log"};
+  static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.variables", "sidestack.page.headers",
+                                               "sidestack.page.head",    "sidestack.page.write",     "sidestack.page.finish",
+                                               "sidestack.page.last",    "sidestack.page.read",      "sidestack.page.next",
+                                               "sidestack.page.log"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -38,7 +39,7 @@ static ss_value text_value(const char *bytes, size_t length) {
 /* ---- the request ---- */
 
 /* In the order of `request` in src/php/host.rs. */
-enum { METHOD, QUERY, CONTENT_TYPE, CONTENT_LENGTH, COOKIES, AUTHORIZATION, PROTOCOL, LISTS };
+enum { METHOD, QUERY, CONTENT_TYPE, CONTENT_LENGTH, COOKIES, AUTHORIZATION, PROTOCOL, NAME, SCRIPT, ROOT, REQUEST_VALUES };
 
 /* Copies of a run's strings, in one block. */
 typedef struct room {
@@ -58,29 +59,17 @@ static ssphp_text copy(room *room, const ss_value *value) {
   return (ssphp_text){bytes, value->len};
 }
 
-/* The pairs of a list at `list`; returns what follows it. */
-static const ss_value *copy_pairs(room *room, const ss_value *list, ssphp_pair *pairs) {
-  uint32_t count = list->len / 2;
-  for (uint32_t i = 0; i < count; i++) {
-    pairs[i].name = copy(room, &list[1 + 2 * i]);
-    pairs[i].value = copy(room, &list[2 + 2 * i]);
-  }
-  return list + 1 + list->len;
+static size_t strings_size(const ss_value *values, uint32_t count) {
+  size_t size = 0;
+  for (uint32_t i = 0; i < count; i++) size += string_size(&values[i]);
+  return size;
 }
 
 /* Takes the request out of the host's answer, and tells PHP. 0: memory is short. [fiber; no; no] */
 static int take(ssphp_page *page, const ss_value *values) {
-  const ss_value *variables = values + LISTS, *headers = variables + 1 + variables->len;
-  const ss_value *end = headers + 1 + headers->len;
-  size_t strings = 0, pairs = (size_t)variables->len / 2 + headers->len / 2;
-  for (const ss_value *value = values; value < end; value++) strings += string_size(value);
-  page->block = malloc(pairs * sizeof(ssphp_pair) + strings);
+  page->block = malloc(strings_size(values, REQUEST_VALUES));
   if (!page->block) return 0;
-  page->variables = page->block;
-  page->nvariables = variables->len / 2;
-  page->headers = page->variables + page->nvariables;
-  page->nheaders = headers->len / 2;
-  room room = {(char *)(page->headers + page->nheaders)};
+  room room = {page->block};
   sapi_request_info *info = &SG(request_info);
   info->request_method = copy(&room, &values[METHOD]).bytes;
   info->query_string = (char *)copy(&room, &values[QUERY]).bytes;
@@ -92,15 +81,9 @@ static int take(ssphp_page *page, const ss_value *values) {
   page->cookies = copy(&room, &values[COOKIES]);
   ssphp_text authorization = copy(&room, &values[AUTHORIZATION]);
   info->proto_num = (int)values[PROTOCOL].as.integer;
-  copy_pairs(&room, copy_pairs(&room, variables, page->variables), page->headers);
-  info->request_uri = NULL;
-  info->path_translated = NULL;
-  for (uint32_t i = 0; i < page->nvariables; i++) {
-    if (strcmp(page->variables[i].name.bytes, "SCRIPT_NAME") == 0)
-      info->request_uri = (char *)page->variables[i].value.bytes;
-    if (strcmp(page->variables[i].name.bytes, "SCRIPT_FILENAME") == 0)
-      info->path_translated = (char *)page->variables[i].value.bytes;
-  }
+  info->request_uri = (char *)copy(&room, &values[NAME]).bytes;
+  info->path_translated = (char *)copy(&room, &values[SCRIPT]).bytes;
+  page->root = copy(&room, &values[ROOT]);
   info->headers_only = info->no_headers = info->headers_read = 0;
   php_handle_auth_data(authorization.bytes);
   SG(sapi_headers).http_response_code = 200;
@@ -116,7 +99,7 @@ static int ask(ssphp_page *page) {
   int status = cross(REQUEST, NULL, 0, &call), found = status == SS_KILL ? -1 : 0;
   if (status == SS_OK && call.count == 1) {
     found = page->worker = 1;
-  } else if (status == SS_OK && call.count > LISTS) {
+  } else if (status == SS_OK && call.count == REQUEST_VALUES) {
     found = take(page, call.values) ? 1 : -1;
   }
   ss_host_end(&call);
@@ -149,12 +132,39 @@ void ssphp_page_forget(ssphp_page *page) {
   info->content_type = NULL;
   info->content_length = 0;
   free(page->block);
+  free(page->variables.first);
+  free(page->headers.first);
   page->block = NULL;
-  page->variables = page->headers = NULL;
-  page->nvariables = page->nheaders = 0;
-  page->cookies = (ssphp_text){NULL, 0};
+  page->variables = page->headers = (ssphp_pairs){NULL, 0};
+  page->cookies = page->root = (ssphp_text){NULL, 0};
   page->idle = 1;
 }
+
+/* Of the list at `list`; memory may be short. */
+static ssphp_pairs copy_pairs(const ss_value *list) {
+  uint32_t count = list->len / 2;
+  ssphp_pairs pairs = {malloc(count * sizeof(ssphp_pair) + strings_size(list + 1, list->len)), 0};
+  if (!pairs.first) return pairs;
+  pairs.count = count;
+  room room = {(char *)(pairs.first + count)};
+  for (uint32_t i = 0; i < count; i++) {
+    pairs.first[i].name = copy(&room, &list[1 + 2 * i]);
+    pairs.first[i].value = copy(&room, &list[2 + 2 * i]);
+  }
+  return pairs;
+}
+
+/* [fiber; no; no] */
+static const ssphp_pairs *pairs(ssphp_page *page, enum function which, ssphp_pairs *known) {
+  if (known->first || page->idle) return known;
+  ss_call call;
+  if (cross(which, NULL, 0, &call) == SS_OK) *known = copy_pairs(call.values);
+  ss_host_end(&call);
+  return known;
+}
+
+const ssphp_pairs *ssphp_page_variables(ssphp_page *page) { return pairs(page, VARIABLES, &page->variables); }
+const ssphp_pairs *ssphp_page_headers(ssphp_page *page) { return pairs(page, HEADERS, &page->headers); }
 
 int ssphp_page_next(ssphp_page *page, int leave) {
   ss_value arg = {SS_BOOL, 0, {.integer = leave}};

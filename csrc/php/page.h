@@ -23,17 +23,20 @@ typedef struct ssphp_pair {
   ssphp_text name, value;
 } ssphp_pair;
 
+/* Names and values, in one block with their strings. */
+typedef struct ssphp_pairs {
+  ssphp_pair *first; /* NULL: not asked for yet */
+  uint32_t count;
+} ssphp_pairs;
+
 typedef struct ssphp_page {
   int worker;  /* a worker script has it */
   int idle;    /* no request: a worker that boots, or is between two of them */
   int ended;   /* the response has: fastcgi_finish_request(), or all is over */
   int gone;    /* the client */
-  ssphp_text cookies;
-  ssphp_pair *variables; /* $_SERVER */
-  uint32_t nvariables;
-  ssphp_pair *headers; /* as sent */
-  uint32_t nheaders;
-  void *block; /* where all strings and pairs are */
+  ssphp_text cookies, root;
+  void *block; /* where they and those of sapi_request_info are */
+  ssphp_pairs variables, headers;
   size_t used;
   char buffer[SSPHP_PAGE_BUFFER];
 } ssphp_page;
@@ -58,6 +61,13 @@ void ssphp_page_close(void);
  * being cancelled; -2: this is no worker. [fiber; may suspend; no]
  */
 int ssphp_page_next(ssphp_page *page, int leave);
+
+/*
+ * What $_SERVER has of the request, and its headers as sent. Many scripts look at neither, so that they cross at the first use; of
+ * a page that is idle, or that cannot be asked for them, there are none. [fiber; no; no]
+ */
+const ssphp_pairs *ssphp_page_variables(ssphp_page *page);
+const ssphp_pairs *ssphp_page_headers(ssphp_page *page);
 
 /* Forgets the request, not the place. [fiber; no; no] */
 void ssphp_page_forget(ssphp_page *page);

@@ -88,8 +88,9 @@ static void register_variables(zval *array) {
   ssphp_page *page = ssphp_page_here();
   if (!page || page->idle) register_script(array);
   if (!page) return;
-  for (uint32_t i = 0; i < page->nvariables; i++) {
-    const ssphp_pair *pair = &page->variables[i];
+  const ssphp_pairs *variables = ssphp_page_variables(page);
+  for (uint32_t i = 0; i < variables->count; i++) {
+    const ssphp_pair *pair = &variables->first[i];
     register_variable(pair->name.bytes, pair->value.bytes, pair->value.length, array);
   }
   /* The name under which worker scripts look for it. */
@@ -99,8 +100,10 @@ static void register_variables(zval *array) {
 /* getenv() sees the request's variables before the process's, as under FPM. */
 static char *get_variable(const char *name, size_t length) {
   ssphp_page *page = ssphp_page_here();
-  for (uint32_t i = 0; page && i < page->nvariables; i++) {
-    const ssphp_pair *pair = &page->variables[i];
+  if (!page) return NULL;
+  const ssphp_pairs *variables = ssphp_page_variables(page);
+  for (uint32_t i = 0; i < variables->count; i++) {
+    const ssphp_pair *pair = &variables->first[i];
     if (pair->name.length == length && memcmp(pair->name.bytes, name, length) == 0) return (char *)pair->value.bytes;
   }
   return NULL;
@@ -113,8 +116,8 @@ static int activate(void) {
   /* What is no page has no head. (PHP's start, on its own thread, is no request.) */
   if (!page && ssphp_here()) SG(headers_sent) = SG(request_info).no_headers = 1;
   const char *script = SG(request_info).path_translated;
-  const char *root = page && !page->idle ? get_variable("DOCUMENT_ROOT", sizeof "DOCUMENT_ROOT" - 1) : NULL;
-  size_t length = root ? strlen(root) : 0;
+  const char *root = page && !page->idle ? page->root.bytes : NULL;
+  size_t length = root ? page->root.length : 0;
   if (root && script && strncmp(script, root, length) == 0 && (script[length] == '/' || script[length] == 0))
     ssphp_folders_activate(script, length);
   return SUCCESS;

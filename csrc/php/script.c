@@ -260,6 +260,18 @@ static void command_line(const ssphp_run *run, const char *path) {
   zend_hash_str_update(&EG(symbol_table), ZEND_STRL("argc"), &argc);
 }
 
+/* Makes the script's folder the working directory, as php_execute_script() does it; returns the one before. But it does not ask
+   whether they are there, twice a request: the script is read from the one, and the other was good before. [fiber; no; may raise] */
+static cwd_state enter_folder(const ssphp_run *run) {
+  cwd_state before = CWDG(cwd);
+  SG(options) |= SAPI_OPTION_NO_CHDIR;
+  CWDG(cwd).cwd = estrndup(before.cwd, before.cwd_length);
+  char *folder = estrndup(run->folder, run->folder_len);
+  virtual_file_ex(&CWDG(cwd), folder, NULL, CWD_REALPATH);
+  efree(folder);
+  return before;
+}
+
 /* [fiber; may suspend; may raise] */
 void ssphp_script_main(ssphp_run *run, zval *result) {
   char *path = path_of(run->folder, run->folder_len, run->name, run->name_len);
@@ -268,10 +280,13 @@ void ssphp_script_main(ssphp_run *run, zval *result) {
   zend_stream_init_filename(&file, path);
   file.primary_script = 1;
   if (ssphp_page_here() == NULL) ssphp_command_streams();
+  cwd_state before = enter_folder(run);
   zend_execute_data *base = EG(current_execute_data);
   EG(current_execute_data) = NULL; /* as in execute(); and what nobody catches is PHP's to report */
   php_execute_script(&file);
   EG(current_execute_data) = base;
+  virtual_cwd_deactivate();
+  CWDG(cwd) = before;
   zend_destroy_file_handle(&file);
   efree(path);
   ZVAL_LONG(result, EG(exit_status));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeSeq, SerializeTuple, Serializer};
 
 use super::exchange::{Exchange, Seat};
-use super::page::Page;
 use crate::host::{Cx, Done, Ext, Module};
 use crate::{Bytes, HostResult, Raise};
 
@@ -25,6 +24,8 @@ pub(crate) fn module() -> Module {
                 (None, None) => Asked::Never,
             })
         })
+        .function("variables", |seat: Ext<Seat>| Ok(Variables(page(&seat)?)))
+        .function("headers", |seat: Ext<Seat>| Ok(Headers(page(&seat)?)))
         .function("head", |seat: Ext<Seat>, status: u16, lines: Vec<Bytes>| {
             page(&seat)?.head(status, &lines);
             Ok(())
@@ -92,7 +93,7 @@ impl Serialize for Asked {
             Asked::Never => return serializer.serialize_unit(),
         };
         let basics = page.basics();
-        let mut values = serializer.serialize_tuple(9)?;
+        let mut values = serializer.serialize_tuple(10)?;
         values.serialize_element(&Raw(basics.method.as_bytes()))?;
         values.serialize_element(&Raw(basics.query.as_bytes()))?;
         values.serialize_element(&basics.content_type.as_deref().map(Raw))?;
@@ -100,8 +101,9 @@ impl Serialize for Asked {
         values.serialize_element(&basics.cookies.as_deref().map(Raw))?;
         values.serialize_element(&basics.authorization.as_deref().map(Raw))?;
         values.serialize_element(&basics.protocol)?;
-        values.serialize_element(&Variables(page))?;
-        values.serialize_element(&Headers(page))?;
+        values.serialize_element(&Raw(&basics.name))?;
+        values.serialize_element(&Raw(basics.script))?;
+        values.serialize_element(&Raw(basics.root))?;
         values.end()
     }
 }
@@ -116,23 +118,23 @@ impl Serialize for Raw<'_> {
 }
 
 /// Names and values, in turn.
-struct Variables<'a>(&'a Page);
+struct Variables(Arc<Exchange>);
 
-impl Serialize for Variables<'_> {
+impl Serialize for Variables {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        self.0.variables(|name, value| pair(&mut list, name, value))?;
+        self.0.page().variables(|name, value| pair(&mut list, name, value))?;
         list.end()
     }
 }
 
 /// As [`Variables`].
-struct Headers<'a>(&'a Page);
+struct Headers(Arc<Exchange>);
 
-impl Serialize for Headers<'_> {
+impl Serialize for Headers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        self.0.headers(|name, value| pair(&mut list, name, value))?;
+        self.0.page().headers(|name, value| pair(&mut list, name, value))?;
         list.end()
     }
 }

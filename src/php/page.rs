@@ -1,6 +1,7 @@
 //! A request, as a PHP file gets it.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -123,30 +124,47 @@ impl Page {
         Some(joined)
     }
 
+    /// As [`Page::header`], of one that few requests have: with the few headers of most, comparing names is cheaper than a look-up.
+    fn seldom(&self, name: &http::HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.parts.headers.keys().any(|key| key == name).then(|| self.header(name))?
+    }
+
     /// What the SAPI needs before a script starts.
     pub(super) fn basics(&self) -> Basics<'_> {
         let http10 = self.parts.version < Version::HTTP_11;
         Basics {
             method: self.parts.method.as_str(),
             query: self.parts.uri.query().unwrap_or_default(),
-            content_type: self.header(&CONTENT_TYPE),
+            content_type: self.seldom(&CONTENT_TYPE),
             content_length: self.length().unwrap_or(-1),
-            cookies: self.header(&COOKIE),
-            authorization: self.header(&AUTHORIZATION),
+            cookies: self.seldom(&COOKIE),
+            authorization: self.seldom(&AUTHORIZATION),
             protocol: if http10 { 1000 } else { 1001 },
+            name: self.own("SCRIPT_NAME").map_or_else(|| self.script_name().into(), Cow::Borrowed),
+            script: self.own("SCRIPT_FILENAME").unwrap_or_else(|| self.script.as_os_str().as_encoded_bytes()),
+            root: self.own("DOCUMENT_ROOT").unwrap_or_else(|| self.root_path().as_encoded_bytes()),
         }
+    }
+
+    /// A variable that the page was given.
+    fn own(&self, name: &str) -> Option<&[u8]> {
+        self.variables.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_slice())
+    }
+
+    fn root_path(&self) -> &OsStr {
+        self.root().unwrap_or(Path::new("")).as_os_str()
     }
 
     /// The body's length, where it is told.
     fn length(&self) -> Option<i64> {
-        std::str::from_utf8(&self.header(&CONTENT_LENGTH)?).ok()?.parse().ok()
+        std::str::from_utf8(&self.seldom(&CONTENT_LENGTH)?).ok()?.parse().ok()
     }
 
     /// Tells `$_SERVER`: names and values, in order.
     pub(super) fn variables<E>(&self, tell: impl FnMut(&str, &[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut all = Variables { own: &self.variables, tell, text: String::new() };
         let uri = &self.parts.uri;
-        let root = self.root().unwrap_or(Path::new("")).as_os_str();
+        let root = self.root_path();
         let script = self.script.as_os_str().as_encoded_bytes();
         let name = self.script_name();
         let place = [&name, self.path_info.as_bytes()].concat();
@@ -237,6 +255,12 @@ pub(super) struct Basics<'a> {
     pub authorization: Option<Cow<'a, [u8]>>,
     /// As PHP counts: 1001 is HTTP/1.1.
     pub protocol: i64,
+    /// `SCRIPT_NAME`.
+    pub name: Cow<'a, [u8]>,
+    /// `SCRIPT_FILENAME`.
+    pub script: &'a [u8],
+    /// `DOCUMENT_ROOT`.
+    pub root: &'a [u8],
 }
 
 /// Where variables go, unless the page has its own of that name.
