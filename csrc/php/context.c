@@ -65,6 +65,7 @@ static ssphp_context *context_new(ssphp *home) {
   context->tsrm = tsrm_get_ls_cache();
   _tsrm_ls_cache = context->tsrm;
   home->loaded = context;
+  context->heap = zend_mm_get_heap();
   small_pages();
   /* Made once: classes need a context to be made in. */
   if (home->functions == NULL) home->functions = ssphp_functions_new(home->host);
