@@ -59,6 +59,11 @@ pub unsafe trait Interpreter: 'static {
     /// As many fibers at once count as a burst, after which its garbage is collected. After fewer that would cost more than it
     /// gives back.
     const BURST: usize = 1000;
+    /// As many fibers as this may still be in the cache from their last turn, or from their start (`src/worker/ahead.rs`).
+    const MANY: usize = 200;
+    /// How many turns ahead a fiber's memory is asked for: the fiber itself, what it points to, and what that points to. What is
+    /// asked for much earlier has left the nearest cache again.
+    const AHEAD: [usize; 3] = [6, 3, 1];
 
     /// The function that a fiber starts in, with a pointer to its [`Interpreter::Run`].
     fn entry(&self) -> unsafe extern "C" fn(*mut c_void);
@@ -73,6 +78,10 @@ pub unsafe trait Interpreter: 'static {
     fn place(&self) -> Option<unsafe extern "C" fn(*mut std::ffi::c_char, usize)> {
         None
     }
+
+    /// Asks for the guest's memory of a fiber that is soon to have the thread: what the run points to, and later (`rest`) what
+    /// that points to.
+    fn expect(_run: &Self::Run, _rest: bool) {}
 
     /// An empty record.
     fn new_run(&mut self) -> Self::Run;

@@ -2,7 +2,7 @@
  * What contexts have in common. TSRM gives each a copy of PHP's tables, of which a request reads much and writes little: some 1,800
  * constants and 1,200 functions are more than half of what an idle context would hold.
  *
- *   constants           one array for all of an interpreter's: nothing changes one of PHP's own
+ *   constants           one array for all of an interpreter's: nothing changes one of PHP's own but those that are deprecated
  *   the tables' pages   private mappings of one file in memory, so that a page is a context's own once it writes to it
  *   map pointers        their pages are given back to the system while they are zeros
  *
@@ -53,6 +53,20 @@ static bool same(const zend_constant *a, const zend_constant *b) {
 /* While a deprecated one's notice is told, it is marked: that is the request's own business. */
 static bool sharable(const zend_constant *constant) { return !(ZEND_CONSTANT_FLAGS(constant) & CONST_DEPRECATED); }
 
+static int sharable_first(Bucket *a, Bucket *b) {
+  bool first = sharable(Z_PTR(a->val)), second = sharable(Z_PTR(b->val));
+  if (first != second) return first ? -1 : 1;
+  return Z_EXTRA(a->val) > Z_EXTRA(b->val) ? 1 : -1; /* else as they were */
+}
+
+/* Those that each context has for itself are the last: pages of the table with one among them are not shared. [PHP's thread; no; no] */
+static zend_result constants_sort(void) {
+  zend_hash_sort(EG(zend_constants), sharable_first, false);
+  return SUCCESS;
+}
+
+void ssphp_common_open(void) { zend_post_startup_cb = constants_sort; }
+
 /* The first context's become everybody's. [fiber; no; no] */
 static void constants_take(struct ssphp_common *common, HashTable *constants) {
   common->constants = calloc(constants->nNumUsed, sizeof(*common->constants));
@@ -90,10 +104,10 @@ static void constants_leave(const struct ssphp_common *common, HashTable *consta
 
 /* ---- pages ---- */
 
-/* Gives memory back to the system that is about to be free, and would be part of what somebody else hardly uses. */
-static void pages_discard(char *bytes, size_t size) {
+/* [any thread; no; no] */
+void ssphp_pages_discard(void *bytes, size_t size) {
   char *begin = (char *)ZEND_MM_ALIGNED_SIZE_EX((uintptr_t)bytes, PAGE);
-  size_t before = (size_t)(begin - bytes);
+  size_t before = (size_t)(begin - (char *)bytes);
   if (size >= before + PAGE) madvise(begin, (size - before) / PAGE * PAGE, MADV_DONTNEED);
 }
 
@@ -106,7 +120,7 @@ static bool align(HashTable *ht) {
   if (aligned == NULL) return false;
   memcpy(aligned, own, HT_USED_SIZE(ht));
   HT_SET_DATA_ADDR(ht, aligned);
-  pages_discard(own, size);
+  ssphp_pages_discard(own, size); /* it would be part of what somebody else hardly uses */
   free(own);
   return true;
 }

@@ -14,6 +14,7 @@
 
 #include "common.h"
 #include "declare.h"
+#include "opcache.h"
 #include "swap.h"
 
 /* Idle contexts that an interpreter keeps at most: each holds some 250 KB. */
@@ -64,11 +65,13 @@ static ssphp_context *context_new(ssphp *home) {
   context->tsrm = tsrm_get_ls_cache();
   _tsrm_ls_cache = context->tsrm;
   home->loaded = context;
+  context->heap = zend_mm_get_heap();
   small_pages();
   /* Made once: classes need a context to be made in. */
   if (home->functions == NULL) home->functions = ssphp_functions_new(home->host);
   if (home->functions != NULL) ssphp_functions_add(home->functions);
   ssphp_common_share(context);
+  ssphp_opcache_made();
   context->next = home->contexts;
   home->contexts = context;
   return context;

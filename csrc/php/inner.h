@@ -40,6 +40,7 @@ enum { SSPHP_TABLES = 2 };
 struct ssphp_context {
   ssphp *home;
   void *tsrm;
+  const void *heap;    /* where it begins */
   zend_ulong id;       /* what TSRM takes for its thread */
   ssphp_words words;   /* while another context is loaded */
   ssphp_run *occupant; /* the run whose words the executor has; NULL: nobody's */

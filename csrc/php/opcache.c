@@ -19,20 +19,11 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "common.h"
 #include "declare.h"
 #include "zend_ini.h"
-
-/* opcache's own; its headers are not installed. */
-extern void (*zend_accel_schedule_restart_hook)(int reason);
-void zend_accel_schedule_restart(int reason);
-void zend_shared_alloc_lock(void);
-void zend_shared_alloc_unlock(void);
-extern int lock_file;       /* -1: it is off */
-extern int accel_globals_id;
-typedef struct accelerator { /* the first of its globals; see ssphp_opcache_refuses() */
-  bool counted, enabled, locked;
-} accelerator;
-enum { OUT_OF_MEMORY = 0 }; /* ACCEL_RESTART_OOM */
+#include "ext/opcache/ZendAccelerator.h"
+#include "ext/opcache/zend_shared_alloc.h"
 
 /* The bytes of its lock file that stand for its users, and for the restart (accel_is_inactive, accel_restart_leave). */
 enum { USERS = 1, RESTART = 2 };
@@ -57,7 +48,7 @@ uint32_t ssphp_opcache_wants(void) {
 }
 
 /* Whether the loaded context may write to its memory, and nobody else. [fiber, or PHP's thread; no; no] */
-static bool writes(void) { return lock_file >= 0 && TSRMG_BULK(accel_globals_id, accelerator *)->locked; }
+static bool writes(void) { return lock_file >= 0 /* else it is off */ && ZCG(locked); }
 
 /* ---- the functions it is bound to ---- */
 
@@ -76,7 +67,7 @@ void ssphp_opcache_join(ssphp *home) {
   home->shares = sharing.set == set;
   if (home->shares) sharing.interpreters++;
   pthread_mutex_unlock(&sharing.lock);
-  if (changes && !first && lock_file >= 0) zend_accel_schedule_restart(OUT_OF_MEMORY);
+  if (changes && !first && lock_file >= 0) zend_accel_schedule_restart(ACCEL_RESTART_OOM);
 }
 
 void ssphp_opcache_part(ssphp *home) {
@@ -85,6 +76,11 @@ void ssphp_opcache_part(ssphp *home) {
   pthread_mutex_lock(&sharing.lock);
   sharing.interpreters--;
   pthread_mutex_unlock(&sharing.lock);
+}
+
+/* Its buffer for names is 32 KB, of which it hardly needs any. */
+void ssphp_opcache_made(void) {
+  if (lock_file >= 0) ssphp_pages_discard(ZSTR_VAL(ZCG(key)), ZSTR_LEN(ZCG(key)));
 }
 
 /* Until the end of the request. [fiber; no; may raise: memory] */
@@ -166,19 +162,12 @@ int ssphp_opcache_fcntl(int fd, int command, ...) {
 void ssphp_opcache_lost(void) {
   if (tsrm_get_ls_cache() == NULL || !writes()) return;
   restarted();
-  zend_accel_schedule_restart(OUT_OF_MEMORY);
+  zend_accel_schedule_restart(ACCEL_RESTART_OOM);
   zend_shared_alloc_unlock();
 }
 
-/* Traces of one request would be entered in the middle by another. And what is known of its globals is true. [PHP's thread; no; no] */
+/* Traces of one request would be entered in the middle by another. [PHP's thread; no; no] */
 const char *ssphp_opcache_refuses(void) {
-  if (lock_file >= 0) {
-    bool before = writes();
-    zend_shared_alloc_lock();
-    bool known = !before && writes();
-    zend_shared_alloc_unlock();
-    if (!known || writes()) return "opcache is of another kind than csrc/php/opcache.c knows";
-  }
   static const char *const good[] = {"disable", "off", "no", "false", "0", "", "function", "1205"};
   const char *jit = zend_ini_string("opcache.jit", sizeof("opcache.jit") - 1, 0);
   if (jit == NULL) return NULL;

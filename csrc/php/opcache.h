@@ -7,6 +7,9 @@
 /* Before PHP starts opcache. [PHP's start; no; no] */
 void ssphp_opcache_open(void);
 
+/* The loaded context has just been made. [fiber; no; no] */
+void ssphp_opcache_made(void);
+
 /* The interpreter, whose first context is loaded, has its functions: whether its requests share what opcache has compiled. It
    does so until ssphp_opcache_part(). [fiber; no; no] */
 void ssphp_opcache_join(ssphp *home);

@@ -1,6 +1,8 @@
 /* See page.h. What crosses here goes to the host functions of src/php/host.rs. */
 #include "page.h"
 
+#include "common.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,8 +111,11 @@ static int ask(ssphp_page *page) {
 void ssphp_page_open(void) {
   ssphp_context *context = ssphp_current();
   ssphp_page *page = context->last_page;
-  if (!page) page = context->last_page = malloc(sizeof *page);
-  if (!page) return;
+  if (!page) {
+    page = context->last_page = malloc(sizeof *page);
+    if (!page) return;
+    ssphp_pages_discard(page, sizeof *page); /* most pages' output is short */
+  }
   memset(page, 0, offsetof(ssphp_page, buffer));
   page->idle = 1;
   /* A page's call that is being cancelled ends when it first looks up. */

@@ -88,6 +88,10 @@ void ssphp_entry(void *run);
 /* Before `run`'s fiber gets the thread. [interpreter thread; no; no] */
 void ssphp_enter(ssphp_run *run);
 
+/* The run's fiber is soon to have the thread: asks for its context to be in the cache, and later for the `rest`, of which the context
+   tells. [interpreter thread; no; no] */
+void ssphp_expect(const ssphp_run *run, int rest);
+
 /* After a fiber gave the thread up. [interpreter thread; no; no] */
 void ssphp_leave(ssphp *home);
 

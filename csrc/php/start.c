@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common.h"
 #include "declare.h"
 #include "errors.h"
 #include "interrupt.h"
@@ -33,6 +34,7 @@ static PHP_MINIT_FUNCTION(sidestack) {
   ssphp_memory_open();
   ssphp_names_open();
   ssphp_opcache_open();
+  ssphp_common_open();
   zend_register_extension(&zend_extension_entry, NULL);
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }

@@ -34,6 +34,21 @@ return [
         $after[1] -= $count;
         return $after === $before ? 'own' : json_encode([$before, $after]);
     },
+    // Of each of these sizes PHP's heap has a run of pages, of which one place is used. Those that are free again go back.
+    'heap' => function (): int {
+        $sizes = [660, 1250, 1500, 1750, 3000];
+        gc_mem_caches();
+        $before = memory_get_usage();
+        $texts = array_map(fn (int $size) => str_repeat('a', $size), $sizes);
+        unset($texts);
+        $pages = intdiv(gc_mem_caches(), 4096);
+        // And the places are whole that are used from then on.
+        for ($i = 0; $i < 2000; $i++) $texts[] = str_repeat(chr($i % 256), $sizes[$i % 5]);
+        foreach ($texts as $i => $text) if ($text !== str_repeat(chr($i % 256), $sizes[$i % 5])) return -1;
+        unset($texts, $text);
+        gc_mem_caches();
+        return memory_get_usage() - $before > 4096 ? -2 : $pages;
+    },
     // The notice of a deprecated constant, told while another request's handler of the same notice waits.
     'deprecated' => function (): int {
         $told = 0;
@@ -77,6 +92,16 @@ fn each_request_is_told_of_what_is_deprecated() {
     let calls = (0..4).map(|_| engine.spawn(script.call::<i64>("deprecated", ())).expect("queued"));
     for told in runtime.block_on(join_all(calls.collect::<Vec<_>>())) {
         assert_eq!(told.expect("an answer"), 1);
+    }
+}
+
+#[test]
+fn a_heap_gives_back_pages_that_were_hardly_used() {
+    let engine = builder().module(app()).build().expect("an engine");
+    let script = script(&engine);
+    for _ in 0..3 {
+        let pages = futures_executor::block_on(script.call::<i64>("heap", ())).expect("an answer");
+        assert!(pages >= 12, "{pages} pages");
     }
 }
 

@@ -82,6 +82,9 @@ unsafe extern "C" {
     pub fn ssphp_enter(run: *mut ssphp_run);
 }
 unsafe extern "C" {
+    pub fn ssphp_expect(run: *const ssphp_run, rest: ::core::ffi::c_int);
+}
+unsafe extern "C" {
     pub fn ssphp_leave(home: *mut ssphp);
 }
 unsafe extern "C" {

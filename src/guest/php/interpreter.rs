@@ -63,6 +63,9 @@ unsafe impl Interpreter for PhpInterpreter {
     type Saved = ();
     /// Idle contexts are large.
     const BURST: usize = 32;
+    /// A turn takes long, and is all over its context's memory.
+    const MANY: usize = 3;
+    const AHEAD: [usize; 3] = [2, 1, 0];
 
     fn entry(&self) -> unsafe extern "C" fn(*mut c_void) {
         c::ssphp_entry
@@ -144,6 +147,11 @@ unsafe impl Interpreter for PhpInterpreter {
     fn restore(&mut self, run: &mut ssphp_run, _saved: &()) {
         // SAFETY: `run` was begun by `prepare` and has not ended.
         unsafe { c::ssphp_enter(run) }
+    }
+
+    fn expect(run: &ssphp_run, rest: bool) {
+        // SAFETY: `run` is all zeros or was begun by `prepare`; it has a context only while it is that one's, which lives then.
+        unsafe { c::ssphp_expect(run, c_int::from(rest)) }
     }
 
     fn in_finalizer(&self) -> bool {
