@@ -145,7 +145,7 @@ CONF
 
 start_sidestack() { # cgroup
   BENCH_CACHE=$WORK/twig-sidestack start "$1" "$SIDESTACK" serve "$HERE/public" --listen "127.0.0.1:$PORT" --quiet \
-    --fibers 250 --memory 200MiB --queue-timeout 30s
+    --fibers 320 --memory 200MiB --queue-timeout 30s
   until_up "http://127.0.0.1:$PORT/hello.php"
 }
 
@@ -171,6 +171,8 @@ measure() { # side page connections pids...
   shift 3
   local out memory=0 pid
   out=$WORK/wrk
+  # As many at once as will be: what is made for the first of them is not part of the figure.
+  wrk -t2 -c"$connections" -d2s --timeout 30s "http://127.0.0.1:$PORT/$page.php" >/dev/null 2>&1
   wrk -t2 -c"$connections" -d"${DURATION}s" --latency --timeout 30s "http://127.0.0.1:$PORT/$page.php" >"$out" 2>&1 &
   local wrk=$!
   sleep $((DURATION * 3 / 4))
@@ -204,8 +206,6 @@ for side in php-fpm sidestack; do
   PORT=$(free_port)
   if [ $side = php-fpm ]; then start_fpm "$cgroup" "$CHILDREN"; else start_sidestack "$cgroup"; fi
   for page in "${PAGES[@]}"; do
-    # Warm.
-    wrk -t2 -c10 -d1s "http://127.0.0.1:$PORT/$page.php" >/dev/null 2>&1
     for connections in "${CONNECTIONS[@]}"; do measure "$side" "$page" "$connections" "${STARTED[@]}"; done
   done
   stop_all
