@@ -2,8 +2,10 @@
  * mimalloc, version 2, whose heaps belong to a thread, as universes do. malloc stays what the program made it, and mimalloc's own
  * default heaps are left to the program (the server has what Rust allocates there).
  *
- * A heap that mi_heap_new() made takes over no pages of threads that have ended, so that destroying it frees its own blocks only. The
- * pages go back at once: a heap that is destroyed is that of an interpreter which is lost, or closed.
+ * Destroying a heap must free its own blocks only, and mimalloc lets a heap take over the pages of a thread that has ended: one of the
+ * same tag, also a heap that was made to be destroyed. A tag of their own keeps universes from pages of the program's; pages of theirs
+ * are never left behind, since a heap is destroyed before its thread ends. They go back to the system at once: what is destroyed is of
+ * an interpreter that is lost, or closed.
  *
  * `allocating` is set meanwhile, for faults.c: what is half done here may be shared with other heaps.
  *
@@ -31,7 +33,10 @@ static void *end(void *block) {
   return block;
 }
 
-sslua_heap *sslua_heap_new(void) { return (sslua_heap *)mi_heap_new(); }
+/* mimalloc's own heaps, and those of others, have 0. Python's have 1 to 4. */
+#define TAG 0x55
+
+sslua_heap *sslua_heap_new(void) { return (sslua_heap *)mi_heap_new_ex(TAG, true, 0); }
 
 void *sslua_heap_calloc(sslua_heap *heap, size_t count, size_t size) { return end(mi_heap_calloc(begin(heap), count, size)); }
 
