@@ -116,6 +116,11 @@ impl Pages {
         self.worker.as_ref().map(|worker| worker.workers.count())
     }
 
+    /// Requests that wait for a worker.
+    pub fn queued(&self) -> usize {
+        self.worker.as_ref().map_or(0, |worker| worker.workers.queued())
+    }
+
     fn route(&self, path: &str) -> Route {
         match &self.only {
             Some(file) => Route::Script { file: file.clone(), path_info: String::new(), fallback: true },
