@@ -7,14 +7,15 @@
 //!                                  ◄── abandon (suspended) ◄┘      dropped while suspended: the stack is lost
 //! ```
 //!
-//! A fiber's stack holds C frames only. The one Rust frame below them, the coroutine's body, owns nothing that has a
-//! destructor, so a stack can be abandoned at any time as far as Rust is concerned; whether its C frames can be is for
-//! the caller to know.
+//! A fiber's stack holds C frames only, so it can be abandoned at any time as far as Rust is concerned; whether its C frames
+//! can be is for the caller to know.
 //!
-//! Everything here belongs to one interpreter thread. `switch` alone knows corosensei.
+//! Everything here belongs to one interpreter thread.
 
 mod guard;
 mod pool;
+#[cfg_attr(not(feature = "sanitizer"), path = "fiber/unsanitized.rs")]
+mod sanitizer;
 mod saved;
 mod stack;
 mod switch;

@@ -12,11 +12,11 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 #[cfg(feature = "sanitizer")]
 pub use x86_64::Moved;
-#[cfg(all(test, not(feature = "sanitizer")))]
+#[cfg(any(test, feature = "sanitizer"))]
 pub use x86_64::ss_move_to;
 #[cfg(target_arch = "x86_64")]
 use x86_64::valgrind_request;
-pub use x86_64::{Float, prefetch, stack_pointer};
+pub use x86_64::{Float, prefetch, prepare, stack_pointer, switch};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("sidestack supports x86-64 Linux; src/sys holds what another CPU needs");

@@ -112,7 +112,7 @@ fn imports_point_downward() {
 }
 
 #[test]
-fn only_one_module_knows_corosensei() {
+fn only_one_module_switches_stacks() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
@@ -120,7 +120,7 @@ fn only_one_module_knows_corosensei() {
         .iter()
         .filter(|file| {
             let text = fs::read_to_string(file).expect("a source");
-            text.lines().any(|line| line.contains("corosensei::") && !line.trim_start().starts_with("//"))
+            text.lines().any(|line| line.contains("sys::switch(") && !line.trim_start().starts_with("//"))
         })
         .map(|file| file.strip_prefix(&root).expect("inside src").display().to_string())
         .collect();

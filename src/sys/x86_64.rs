@@ -1,9 +1,7 @@
-//! x86-64: the floating-point environment, the move to another stack, and how valgrind is addressed.
+//! x86-64: the floating-point environment, the switch between stacks and the move to another one, and how valgrind is addressed.
 
-use std::arch::asm;
-#[cfg(not(feature = "sanitizer"))]
-use std::arch::naked_asm;
 use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::{asm, naked_asm};
 use std::ffi::c_void;
 use std::ptr;
 
@@ -98,9 +96,8 @@ pub type Moved = unsafe extern "C" fn(*mut c_void, usize, usize, usize, usize) -
 /// `*place` is 16-byte aligned and below it lies a stack that nobody uses, with room for `body`. The call is sound, and
 /// returns normally: nothing unwinds or jumps out of it.
 #[unsafe(naked)]
-#[unsafe(no_mangle)]
-// The sanitizer has to be told: see src/fiber/switch.rs.
-#[cfg(not(feature = "sanitizer"))]
+// With the sanitizer C calls one that tells it of the move, and then calls this: src/fiber/switch.rs.
+#[cfg_attr(not(feature = "sanitizer"), unsafe(no_mangle))]
 pub unsafe extern "C" fn ss_move_to(place: *mut c_void, a: usize, b: usize, c: usize, d: usize, body: Moved) -> i64 {
     naked_asm!(
         ".cfi_startproc",
@@ -145,6 +142,90 @@ pub unsafe extern "C" fn ss_move_to(place: *mut c_void, a: usize, b: usize, c: u
         ".cfi_endproc",
         control = const X87_FRESH,
         mxcsr = const MXCSR_FRESH,
+    )
+}
+
+/// Leaves this stack and goes on where another one was left, at `to`. Returns when somebody comes back, with the place
+/// where he left his own; 0 from a stack that has ended.
+///
+/// The two words at such a place are a frame, which leads debuggers on. Both ways are jumps. A call and a return would be two that the CPU
+/// predicts wrong, some 7 ns each: it predicts returns by the calls before them, and here those are of the other stack.
+///
+/// # Safety
+///
+/// `to` was returned by this, or made by [`prepare`], and has not been gone to since. What the thread does there, until somebody
+/// comes back here, may be done in the middle of the caller.
+#[inline(always)]
+pub unsafe fn switch(to: usize) -> usize {
+    let from;
+    // SAFETY: of the registers that code may use, rbx and rbp are kept on the stack, all others are told. What else happens is
+    // the caller's promise.
+    unsafe {
+        asm!(
+            "push rbx",
+            "lea rax, [rip + 2f]",
+            "push rax",
+            "push rbp",
+            "mov rax, rsp",
+            "mov rsp, rdx",
+            "pop rbp",
+            "pop rdx",
+            "jmp rdx",
+            "2:",
+            "pop rbx",
+            inout("rdx") to => _,
+            out("rax") from,
+            out("r12") _, out("r13") _, out("r14") _, out("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    from
+}
+
+/// Makes a place for [`switch`] to go to, at the top of a stack: there `entry(data)` runs, and when it returns the stack has
+/// ended. `*host` is where the other stack was left, which the stack's code goes back to; the first switch to it sets that.
+///
+/// # Safety
+///
+/// The stack, whose `base` is 16-byte aligned, is nobody's; `host` outlives it.
+#[inline]
+pub unsafe fn prepare(
+    base: usize,
+    host: *mut usize,
+    entry: unsafe extern "C" fn(*mut c_void),
+    data: *mut c_void,
+) -> usize {
+    let place: *mut [usize; 4] = ptr::with_exposed_provenance_mut(base - 32);
+    // SAFETY: the caller's promise.
+    unsafe {
+        place.write([host.expose_provenance(), begin as *const () as usize, data.expose_provenance(), entry as usize])
+    };
+    place.addr()
+}
+
+/// Where a stack begins: `switch` comes here with `host` in rbp, which is then the frame that leads to the other stack, and what
+/// [`prepare`] has written on the stack.
+#[unsafe(naked)]
+unsafe extern "C" fn begin() {
+    naked_asm!(
+        ".cfi_startproc",
+        // So that debuggers take it that the next frame may be anywhere.
+        ".cfi_signal_frame",
+        // The caller's frame is where the other stack was left: *rbp, and above it the three words that `switch` pushed.
+        ".cfi_escape 0x0f, 5, 0x76, 0, 0x06, 0x23, 24",
+        ".cfi_offset rbx, -8",
+        ".cfi_offset rip, -16",
+        ".cfi_offset rbp, -24",
+        "mov [rbp], rax",
+        "pop rdi",
+        "pop rax",
+        "call rax",
+        "xor eax, eax",
+        "mov rsp, [rbp]",
+        "pop rbp",
+        "pop rdx",
+        "jmp rdx",
+        ".cfi_endproc",
     )
 }
 
