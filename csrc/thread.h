@@ -26,9 +26,9 @@ enum ss_interrupt {
 typedef struct ss_thread {
   uintptr_t host_stack;        /* where this thread's own stack is free while a fiber runs; first: ss_move_to looks here */
   volatile int in_host;        /* 1 while host code runs: guests' signals are deferred */
+  volatile int place;          /* enum ss_place; beside in_host: a crossing changes both at once */
   volatile int pending;        /* how many deferred signals wait for the fiber that is current */
   volatile int interrupt;      /* ss_interrupt bits; guests poll it, a tick sets it */
-  volatile int place;          /* enum ss_place */
   int nested;                  /* host code called C that called the host: nothing there can wait */
   uint32_t sleep_function;     /* the host function behind sidestack_sleep(), + 1; 0: not looked up yet */
   const void *host;            /* what this interpreter's guest is told of the host's functions: ss_host_desc (crossing.h) */

@@ -17,8 +17,6 @@ use sidestack::{Call, Cx, Engine, Error, Function, HostObject, Lua, Members, Met
 struct Thread {
     host_stack: usize,
     in_host: i32,
-    pending: i32,
-    interrupt: i32,
     place: i32,
 }
 

@@ -18,9 +18,9 @@ pub type ss_interrupt = ::core::ffi::c_uint;
 pub struct ss_thread {
     pub host_stack: usize,
     pub in_host: ::core::ffi::c_int,
+    pub place: ::core::ffi::c_int,
     pub pending: ::core::ffi::c_int,
     pub interrupt: ::core::ffi::c_int,
-    pub place: ::core::ffi::c_int,
     pub nested: ::core::ffi::c_int,
     pub sleep_function: u32,
     pub host: *const ::core::ffi::c_void,

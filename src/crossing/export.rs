@@ -11,7 +11,7 @@ use super::host_call::{self, Step};
 use super::reply;
 use crate::abi::{SS_OK, ss_call, ss_thread};
 use crate::host::args::Args;
-use crate::host::exported::{self, Export};
+use crate::host::exported::Export;
 use crate::host::function::Started;
 use crate::host::record::FiberRecord;
 use crate::value::{Few, Run};
@@ -45,17 +45,8 @@ unsafe fn begin(
 ) -> Step {
     // SAFETY: the caller's record and frames; the context outlives the call because the record holds it while its fiber lives.
     unsafe {
-        host_call::end_frames_below(record, call, true);
-        if host_call::killed(record) {
-            return Step::KILL;
-        }
-        if FiberRecord::context(record).local.tenure.presence.lost() {
-            return host_call::given_up(record, call);
-        }
-        if (*(*record).thread).nested != 0
-            && let Some(error) = exported::called_back()
-        {
-            return host_call::fail(record, call, error);
+        if let Err(step) = host_call::may_start(record, call) {
+            return step;
         }
         let context = FiberRecord::context(record);
         let function = export.number();
@@ -66,7 +57,7 @@ unsafe fn begin(
         let started = fence(|| export.run(args, place, extract.as_mut()));
         let step = match started {
             Ok(Started::Ready(Ok(None))) => {
-                reply::few(call, 0);
+                reply::few(call, (&raw const (*call).few).cast(), 0);
                 Step::give(SS_OK as i32)
             }
             Ok(Started::Ready(outcome)) => host_call::over(record, call, outcome),

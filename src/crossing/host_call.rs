@@ -75,43 +75,97 @@ pub unsafe extern "C" fn begin(
     nargs: u32,
     call: *mut ss_call,
 ) -> Step {
-    // SAFETY: the caller's contract; the context outlives the call because the record holds it while its fiber lives.
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let tally = &FiberRecord::context(record).tally;
+        tally.host_calls.set(tally.host_calls.get() + 1);
+        if is_plain(record) {
+            start(record, function, args, nargs, call)
+        } else {
+            look(record, function, args, nargs, call)
+        }
+    }
+}
+
+/// Whether there is nothing to look at before a host call starts.
+#[inline(always)]
+unsafe fn is_plain(record: *mut FiberRecord) -> bool {
+    // SAFETY: passed on from `begin`.
+    unsafe {
+        (*record).calls.is_empty()
+            && (*record).replies.is_empty()
+            && (*record).cancel.is_none()
+            && !FiberRecord::context(record).local.tenure.presence.lost()
+            && (*(*record).thread).nested == 0
+    }
+}
+
+/// Looks whether the call may start, and starts it then.
+#[cold]
+#[inline(never)]
+unsafe extern "C" fn look(
+    record: *mut FiberRecord,
+    function: u32,
+    args: *mut ss_value,
+    nargs: u32,
+    call: *mut ss_call,
+) -> Step {
+    // SAFETY: passed on from `begin`.
+    unsafe {
+        match may_start(record, call) {
+            Ok(()) => start(record, function, args, nargs, call),
+            Err(step) => step,
+        }
+    }
+}
+
+/// Whether a host call may start; else what becomes of it.
+#[inline]
+pub(super) unsafe fn may_start(record: *mut FiberRecord, call: *mut ss_call) -> Result<(), Step> {
+    // SAFETY: passed on from `begin`.
     unsafe {
         end_frames_below(record, call, true);
-        let context = FiberRecord::context(record);
-        context.tally.host_calls.set(context.tally.host_calls.get() + 1);
-        let local = &context.local;
         if killed(record) {
-            return Step::KILL;
+            return Err(Step::KILL);
         }
-        if local.tenure.presence.lost() {
-            return given_up(record, call);
+        if FiberRecord::context(record).local.tenure.presence.lost() {
+            return Err(given_up(record, call));
         }
         if (*(*record).thread).nested != 0
             && let Some(error) = exported::called_back()
         {
-            return fail(record, call, error);
+            return Err(fail(record, call, error));
         }
+        Ok(())
+    }
+}
+
+/// Starts it.
+#[inline(always)]
+unsafe fn start(record: *mut FiberRecord, function: u32, args: *mut ss_value, nargs: u32, call: *mut ss_call) -> Step {
+    // SAFETY: the contract of `begin`; the context outlives the call because the record holds it while its fiber lives.
+    unsafe {
+        let context = FiberRecord::context(record);
+        let local = &context.local;
         let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
         let outer = local.tenure.activity.enter(function);
         let few = &mut *(&raw mut (*call).few).cast::<Few>();
         let mut args = Args::new(Run::new(args, nargs), context, entry, few);
-        let begun = fence(|| entry.call.start(&mut args));
+        let begun = match fence(|| entry.call.start(&mut args)) {
+            Ok(begun) => begun,
+            Err(panicked) => stopped(record, &mut args, panicked),
+        };
         let step = match begun {
-            Ok(Begun::Few(count)) => {
-                drop(args.shared.take());
-                reply::few(call, count);
+            // What is in `args` is read from there: a register that is kept over the call costs a store and a load.
+            Begun::Few(count) if args.shared.is_none() => {
+                reply::few(call, args.few.as_ptr().cast(), count);
+                args.context.local.tenure.activity.leave(outer);
                 Step::give(SS_OK as c_int)
             }
-            Ok(Begun::Started) => go_on(record, function, &mut args, call),
-            Err(panicked) => {
-                drop_fenced((args.shared.take(), args.started.take()));
-                over(record, call, panic_outcome(record, function, &panicked))
-            }
+            begun => go_on(record, &mut args, call, begun, outer),
         };
         // Nothing is left in it that has a drop to run, which the compiler does not see.
         std::mem::forget(args);
-        local.tenure.activity.leave(outer);
         step
     }
 }
@@ -137,16 +191,34 @@ unsafe fn unknown(record: *mut FiberRecord, function: u32, call: *mut ss_call) -
     unsafe { fail(record, call, Error::Refused { name: refused::NOT_FOUND, message }) }
 }
 
-/// A host function gave an outcome, or a future.
+/// A host function panicked.
+#[cold]
 #[inline(never)]
-unsafe fn go_on(record: *mut FiberRecord, function: u32, args: &mut Args<'_>, call: *mut ss_call) -> Step {
+unsafe fn stopped(record: *mut FiberRecord, args: &mut Args<'_>, panicked: Panicked) -> Begun {
+    drop_fenced((args.shared.take(), args.started.take()));
+    // SAFETY: passed on from `begin`.
+    args.started = Some(Started::Ready(unsafe { panic_outcome(record, args.entry.id, &panicked) }));
+    Begun::Started
+}
+
+/// A host function gave an outcome that is more than a few numbers, or a future.
+#[inline(never)]
+unsafe fn go_on(record: *mut FiberRecord, args: &mut Args<'_>, call: *mut ss_call, begun: Begun, outer: u64) -> Step {
     // SAFETY: passed on from `begin`.
     unsafe {
-        match args.started.take() {
-            Some(Started::Ready(outcome)) => Step::give(reply::outcome(&mut *record, call, outcome)),
-            Some(Started::Pending(future)) => pend(record, function, future, args.shared.take(), call),
-            None => unreachable!("it says that it left something"),
-        }
+        let step = if let Begun::Few(count) = begun {
+            drop(args.shared.take());
+            reply::few(call, args.few.as_ptr().cast(), count);
+            Step::give(SS_OK as c_int)
+        } else {
+            match args.started.take() {
+                Some(Started::Ready(outcome)) => Step::give(reply::outcome(&mut *record, call, outcome)),
+                Some(Started::Pending(future)) => pend(record, args.entry.id, future, args.shared.take(), call),
+                None => unreachable!("it says that it left something"),
+            }
+        };
+        args.context.local.tenure.activity.leave(outer);
+        step
     }
 }
 
@@ -358,7 +430,7 @@ pub unsafe fn slept(record: *mut FiberRecord) -> bool {
         if *innermost != id || !sleep.has_passed() {
             return false;
         }
-        reply::few(*frame, 0);
+        reply::few(*frame, (&raw const (**frame).few).cast(), 0);
         calls.pop();
         (*record).status = SS_OK as c_int;
         (*record).suspended = Suspended::No;

@@ -38,14 +38,14 @@ pub unsafe fn values(record: &mut FiberRecord, call: *mut ss_call, mut flat: Box
     Ok(())
 }
 
-/// Tells the frame `call` that so many results are in it.
+/// Tells the frame `call` that so many results are in its `few`. It has no `reply`: it got none since `ss_call_begin`.
 #[inline]
-pub unsafe fn few(call: *mut ss_call, count: u32) {
+pub unsafe fn few(call: *mut ss_call, values: *const ss_value, count: u32) {
     // SAFETY: as in `values`.
     unsafe {
-        (*call).values = (&raw const (*call).few).cast();
+        debug_assert!((*call).reply.is_null());
+        (*call).values = values;
         (*call).count = count;
-        (*call).reply = ptr::null_mut();
     }
 }
 
@@ -55,7 +55,11 @@ pub unsafe fn outcome(record: &mut FiberRecord, call: *mut ss_call, outcome: Hos
     match outcome {
         Ok(None) => {
             // SAFETY: passed on from the caller.
-            unsafe { few(call, 0) };
+            unsafe {
+                // It may have had one: the arguments of a call of the guest's.
+                (*call).reply = ptr::null_mut();
+                few(call, (&raw const (*call).few).cast(), 0);
+            }
             SS_OK as i32
         }
         // SAFETY: passed on from the caller.

@@ -79,7 +79,7 @@ impl Watchdog {
         let absence = tenure.presence.absence()?;
         let turn = self.0.turns.lock().unwrap_or_else(PoisonError::into_inner)[interpreter];
         let held = turn.filter(|turn| turn.absence == absence).map_or(Duration::ZERO, |turn| turn.since.elapsed());
-        let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
+        let function = tenure.activity.running().0;
         let function = function.and_then(|id| self.0.registry.name(id)).map(str::to_owned);
         Some(Running { fiber: absence.fiber, held, function, thread: tenure.thread() })
     }
@@ -183,9 +183,9 @@ struct Seen {
 impl Seen {
     /// The function that has held the interpreter for too long, once for each time it does.
     fn look(&mut self, activity: &Activity) -> Option<(u32, Duration)> {
-        let (function, count) = (activity.function.load(Ordering::Relaxed), activity.count.load(Ordering::Relaxed));
-        if function == 0 || count != self.count || self.since.is_none() {
-            *self = Seen { count, since: (function != 0).then(Instant::now), named: false };
+        let (function, count) = activity.running();
+        if function.is_none() || count != self.count || self.since.is_none() {
+            *self = Seen { count, since: function.map(|_| Instant::now()), named: false };
             return None;
         }
         let held = self.since?.elapsed();
@@ -193,6 +193,6 @@ impl Seen {
             return None;
         }
         self.named = true;
-        Some((function - 1, held))
+        Some((function?, held))
     }
 }

@@ -26,16 +26,16 @@ use crate::value::{Few, Run, few};
 pub struct Args<'a> {
     run: Run<'a>,
     /// The interpreter and the call that it came from.
-    context: &'a Context,
+    pub(crate) context: &'a Context,
     /// The function, for messages.
-    entry: &'a Entry,
+    pub(crate) entry: &'a Entry,
     taken: u32,
     /// Made if the function asks for a [`Cx`].
     pub(crate) shared: Option<Rc<CallShared>>,
     /// What became of the call, if it does not fit into the frame.
     pub(crate) started: Option<Started>,
     /// In the frame of the call.
-    few: &'a mut Few,
+    pub(crate) few: &'a mut Few,
 }
 
 impl<'a> Args<'a> {

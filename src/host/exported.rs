@@ -121,7 +121,10 @@ impl HostCall for Unnumbered {
 impl Export {
     /// The function as extractors know it.
     pub fn entry(&'static self) -> &'static Entry {
-        self.entry.get_or_init(|| Entry { name: self.name.to_string(), call: Arc::new(Unnumbered), own: false })
+        self.entry.get_or_init(|| {
+            let (id, name) = (self.number(), self.name.to_string());
+            Entry { id, name, call: Arc::new(Unnumbered), own: false }
+        })
     }
 
     /// Its number among all host functions, for the watchdog and for messages.

@@ -18,6 +18,8 @@ use crate::error::refused;
 
 /// One host function.
 pub struct Entry {
+    /// Its number, by which guests call it.
+    pub id: u32,
     /// With its module or class: "app.nap".
     pub name: String,
     /// What it runs.
@@ -161,7 +163,7 @@ impl Build {
             }
             let id = u32::try_from(self.entries.len()).expect("fewer functions than that");
             let name = format!("{owner}.{}", spec.name);
-            self.entries.push(Entry { name, call: spec.call.clone(), own: spec.own });
+            self.entries.push(Entry { id, name, call: spec.call.clone(), own: spec.own });
             self.leaves.push(spec.leaf.0);
             let flags = if spec.by_reference { SS_BY_REFERENCE } else { 0 };
             descs.push(ss_function_desc { name: self.name(&spec.name)?, id, flags });

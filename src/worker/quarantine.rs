@@ -63,7 +63,7 @@ impl<G: Guest> Watched for Post<G> {
         let Some(tenure) = self.inbox.tenure() else { return false };
         let closed = tenure.meanwhile(absence, |books| (books.give_up(&self.inbox, Some(absence.fiber)), true));
         let Some((answers, ending)) = closed else { return false };
-        let function = tenure.activity.function.load(Ordering::Relaxed).checked_sub(1);
+        let function = tenure.activity.running().0;
         let function = function.and_then(|id| self.registry.name(id)).unwrap_or("none");
         let listed = self.inbox.roster.list();
         let label = |fiber| listed.iter().find(|(id, _)| *id == fiber).map(|(_, listed)| listed.label.as_str());

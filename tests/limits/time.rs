@@ -251,6 +251,7 @@ fn long_loops_of_the_libraries_look_up() {
 struct Thread {
     host_stack: usize,
     in_host: i32,
+    place: i32,
     pending: i32,
     interrupt: i32,
 }
