@@ -171,13 +171,22 @@ static const ssphp_pairs *pairs(ssphp_page *page, enum function which, ssphp_pai
 const ssphp_pairs *ssphp_page_variables(ssphp_page *page) { return pairs(page, VARIABLES, &page->variables); }
 const ssphp_pairs *ssphp_page_headers(ssphp_page *page) { return pairs(page, HEADERS, &page->headers); }
 
+void ssphp_page_share(ssphp_page *page) {
+  ssphp_page_variables(page);
+  ssphp_page_headers(page);
+}
+
 int ssphp_page_next(ssphp_page *page, int leave) {
   ss_value arg = {SS_BOOL, 0, {.integer = leave}};
   ss_call call;
   int status = cross(NEXT, &arg, 1, &call);
   int more = status == SS_OK ? call.values[0].as.integer != 0 : status == SS_KILL || page->worker ? -1 : -2;
   ss_host_end(&call);
-  return more == 1 ? ask(page) : more;
+  if (more != 1) return more;
+  int found = ask(page);
+  /* What earlier requests gave out may come to this one. */
+  if (ssphp_current()->references > 0) ssphp_page_share(page);
+  return found;
 }
 
 /* ---- the response ---- */

@@ -69,6 +69,10 @@ int ssphp_page_next(ssphp_page *page, int leave);
 const ssphp_pairs *ssphp_page_variables(ssphp_page *page);
 const ssphp_pairs *ssphp_page_headers(ssphp_page *page);
 
+/* Before others than the page's own fiber come to its request: the host tells only that one what the request says, so that both cross
+   now. [fiber; no; no] */
+void ssphp_page_share(ssphp_page *page);
+
 /* Forgets the request, not the place. [fiber; no; no] */
 void ssphp_page_forget(ssphp_page *page);
 

@@ -107,7 +107,7 @@ static void request_end(ssphp_run *run) {
   } zend_end_try();
   php_request_shutdown(NULL);
   memset(context->told, 0, sizeof(context->told)); /* what shutdown functions added went with the heap */
-  ssphp_sapi_end(run);
+  ssphp_sapi_end();
   /* Shutdown functions may have started what shares the heap that is gone now: there is nothing left to run. */
   ssphp_refs_sweep(context);
   run->home->used -= context->memory;

@@ -169,8 +169,8 @@ void ssphp_sapi_begin(ssphp_run *run) {
 }
 
 /* [fiber; no; no] */
-void ssphp_sapi_end(ssphp_run *run) {
-  if (run->task == SSPHP_MAIN && !ssphp_page_here()) ssphp_command_end();
+void ssphp_sapi_end(void) {
+  if (!ssphp_page_here()) ssphp_command_end();
   ssphp_page_close();
   SG(server_context) = NULL;
 }

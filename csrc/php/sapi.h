@@ -10,6 +10,6 @@ extern sapi_module_struct ssphp_sapi;
 void ssphp_sapi_begin(ssphp_run *run);
 
 /* After it has ended. [fiber; no; no] */
-void ssphp_sapi_end(ssphp_run *run);
+void ssphp_sapi_end(void);
 
 #endif

@@ -39,8 +39,14 @@ static PHP_MINIT_FUNCTION(sidestack) {
   return ssphp_reserved < 0 ? FAILURE : SUCCESS;
 }
 
+/* PHP would wait for what is left of a request's body, though no script is left to read it. [fiber; no; no] */
+static PHP_RSHUTDOWN_FUNCTION(sidestack) {
+  SG(post_read) = 1;
+  return SUCCESS;
+}
+
 zend_module_entry ssphp_module = {
-    STANDARD_MODULE_HEADER, "sidestack", NULL, PHP_MINIT(sidestack), NULL, NULL, NULL, NULL, SIDESTACK_VERSION,
+    STANDARD_MODULE_HEADER, "sidestack", NULL, PHP_MINIT(sidestack), NULL, NULL, PHP_RSHUTDOWN(sidestack), NULL, SIDESTACK_VERSION,
     STANDARD_MODULE_PROPERTIES};
 
 /* [PHP's thread; no; no] */

@@ -17,6 +17,7 @@
 
 #include "errors.h"
 #include "object.h"
+#include "page.h"
 #include "refs.h"
 #include "zend_closures.h"
 #include "zend_enum.h"
@@ -97,6 +98,8 @@ static bool encode_string(ssphp_encoded *run, zend_string *string, bool copied) 
 /* [fiber; no; may raise] */
 static bool encode_reference(ssphp_encoded *run, zval *value, uint32_t tag) {
   uint32_t at = entry(run, (ss_value){.tag = SS_NIL});
+  ssphp_page *page = ssphp_page_here();
+  if (page) ssphp_page_share(page);
   uint64_t slot = ssphp_ref_add(ssphp_here(), value);
   if (slot == 0) {
     ssphp_throw("memory", "not enough memory");

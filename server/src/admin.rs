@@ -67,8 +67,7 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
             Err(error) => plain(500, format!("{error}\n")),
         },
         "/fibers" => {
-            match serde_json::to_string(&Report::of(&app.live.engine(), request.uri().query() == Some("stacks")).await)
-            {
+            match serde_json::to_string(&Report::of(&app.live.site(), request.uri().query() == Some("stacks")).await) {
                 Ok(text) => typed("application/json", text + "\n"),
                 Err(error) => plain(500, format!("{error}\n")),
             }

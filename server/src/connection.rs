@@ -17,6 +17,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::handler::{App, Asked, answer};
+use crate::wire::{Told, Wire};
 
 /// How long connections without a request are kept when the server ends: what is on its way arrives.
 const IDLE: Duration = Duration::from_millis(200);
@@ -24,16 +25,13 @@ const IDLE: Duration = Duration::from_millis(200);
 /// All connections of a server.
 pub struct Connections {
     app: Arc<App>,
-    /// How long a client may take to send a request's head, how long a connection is kept without one, and how long it is
-    /// kept while the client takes nothing of what is sent to it.
-    patience: Duration,
     all: GracefulShutdown,
 }
 
 impl Connections {
     /// None yet.
-    pub fn new(app: Arc<App>, patience: Duration) -> Self {
-        Connections { app, patience, all: GracefulShutdown::new() }
+    pub fn new(app: Arc<App>) -> Self {
+        Connections { app, all: GracefulShutdown::new() }
     }
 
     /// Serves whoever comes; ends only by being dropped.
@@ -53,22 +51,27 @@ impl Connections {
     }
 
     fn serve(&self, stream: TcpStream, remote: SocketAddr) {
+        let patience = self.app.patience;
         // Without it small responses wait for acknowledgements. A connection that is gone shows that soon enough.
         let _ = stream.set_nodelay(true);
         // The kernel's own timeout, for a client that does not read: it also holds for what is left when we have closed.
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.patience));
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
         // One that is gone already has no address; nobody will read its answers.
         let Ok(local) = stream.local_addr() else { return };
-        let app = self.app.clone();
+        let wire = Wire::new(stream, patience);
+        let (app, flushes) = (self.app.clone(), wire.flushes());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let app = app.clone();
+            let (app, flushes) = (app.clone(), flushes.clone());
             let (parts, body) = request.into_parts();
-            async move { Ok::<_, Infallible>(answer(app, Asked { parts, body, remote, local }).await) }
+            async move {
+                let reply = answer(app, Asked { parts, body, remote, local }).await;
+                Ok::<_, Infallible>(reply.map(|body| Told::new(body, flushes)))
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.patience)
-            .serve_connection(TokioIo::new(stream), service);
+            .header_read_timeout(patience)
+            .serve_connection(TokioIo::new(wire), service);
         let connection = self.all.watch(connection);
         tokio::spawn(async move {
             // An error here is the client's: it went away, or it does not speak HTTP and has been told so.

@@ -14,7 +14,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
-use sidestack::{Engine, FiberInfo};
+use sidestack::FiberInfo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::signal::unix::Signal;
@@ -22,7 +22,7 @@ use tokio::signal::unix::Signal;
 use crate::cli::Fibers;
 use crate::output::{Output, printable};
 use crate::report::own_name;
-use crate::site::Live;
+use crate::site::{Live, Site};
 use crate::units::{count, show_time};
 use crate::{listen, socket};
 
@@ -77,7 +77,8 @@ impl From<FiberInfo> for Row {
 
 impl Report {
     /// Of an engine, now.
-    pub async fn of(engine: &Engine, stacks: bool) -> Report {
+    pub async fn of(site: &Site, stacks: bool) -> Report {
+        let engine = site.engine();
         let fibers = match stacks {
             // Names of frames are read from the program's file: that takes a while, the first time.
             true => {
@@ -86,8 +87,7 @@ impl Report {
             }
             false => engine.fibers().await.into_iter().map(Row::from).collect(),
         };
-        let metrics = engine.metrics();
-        Report { interpreters: metrics.interpreters, queued: metrics.queued, fibers }
+        Report { interpreters: engine.metrics().interpreters, queued: site.queued(), fibers }
     }
 
     /// As people read it.
@@ -133,7 +133,7 @@ impl Row {
 /// Prints the table whenever the signal comes.
 pub async fn at_quit(mut quit: Signal, live: Arc<Live>, output: Output) {
     while quit.recv().await.is_some() {
-        output.lines(&Report::of(&live.engine(), true).await.table());
+        output.lines(&Report::of(&live.site(), true).await.table());
     }
 }
 

@@ -45,6 +45,9 @@ pub struct App {
     pub max_response: usize,
     /// Wall time of a request.
     pub deadline: Option<Duration>,
+    /// How long a client may take to send a request's head, how long a connection is kept without one or while the client takes
+    /// nothing of what is sent to it, and how long it may go on sending what nobody wants.
+    pub patience: Duration,
     /// Clients see errors.
     pub dev: bool,
     /// No line per request.

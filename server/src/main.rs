@@ -2,13 +2,13 @@
 //! `sidestack fibers` shows what a server is at.
 
 mod admin;
-mod body;
 mod cli;
 mod connection;
 mod failure;
 mod fibers;
 mod guest;
 mod handler;
+mod linger;
 mod listen;
 mod metrics;
 mod output;
@@ -26,6 +26,7 @@ mod socket;
 mod sources;
 mod units;
 mod watch;
+mod wire;
 
 use std::process::ExitCode;
 

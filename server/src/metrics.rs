@@ -84,13 +84,14 @@ struct Interpreters(Arc<Live>);
 
 impl Collector for Interpreters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let now = self.0.engine().metrics();
+        let site = self.0.site();
+        let now = site.engine().metrics();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (name, help, value) in [
             ("interpreters", "Interpreters", now.interpreters),
             ("fibers", "Fibers alive", now.fibers),
             ("stacks_in_use", "C stacks in use, those of interpreters' own work included", now.stacks),
-            ("calls_queued", "Calls that wait for a fiber", now.queued),
+            ("calls_queued", "Calls that wait for a fiber, and requests that wait for a worker", site.queued()),
         ] {
             let gauge = ConstGauge::new(count(value));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;

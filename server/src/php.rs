@@ -14,10 +14,10 @@ use hyper::http::request::Parts;
 use sidestack::php::{Body, Page, Workers};
 use sidestack::{Engine, Error, Php};
 
-use crate::body::Lingering;
 use crate::cli::{Ini, Serve};
 use crate::guest;
 use crate::handler::{App, Asked, Did, Line, Reply, boxed, failed};
+use crate::linger::Lingering;
 use crate::response::plain;
 use crate::site::Site;
 use crate::sources::Sources;
@@ -114,6 +114,11 @@ impl Pages {
     /// How many workers there are, for the banner.
     pub fn workers(&self) -> Option<usize> {
         self.worker.as_ref().map(|worker| worker.workers.count())
+    }
+
+    /// Requests that wait for a worker.
+    pub fn queued(&self) -> usize {
+        self.worker.as_ref().map_or(0, |worker| worker.workers.queued())
     }
 
     fn route(&self, path: &str) -> Route {
@@ -217,7 +222,7 @@ async fn run(
     line: &mut Line,
 ) -> Reply {
     let Asked { parts, body, remote, local } = asked;
-    let body = Lingering::new(body);
+    let body = Lingering::new(body, app.patience);
     if too_large(&parts, app.max_body) {
         let mut reply = plain(413, app.body_too_large() + "\n").map(boxed);
         reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -64,6 +64,7 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
         max_body,
         max_response,
         deadline,
+        patience: options.client_timeout,
         dev: options.dev,
         quiet: options.quiet,
         draining: AtomicBool::new(false),
@@ -90,7 +91,7 @@ async fn run(options: &Arc<Serve>, output: &Output, writing: &Writing) -> anyhow
         }
     };
 
-    let connections = Connections::new(app.clone(), options.client_timeout);
+    let connections = Connections::new(app.clone());
     let stop = tokio::select! {
         never = connections.accept(&listener) => match never {},
         stop = signals.next() => stop,

@@ -86,6 +86,16 @@ impl Site {
         }
     }
 
+    /// What waits for a fiber, or for a worker.
+    pub fn queued(&self) -> usize {
+        let calls = self.engine().metrics().queued;
+        match self {
+            Site::Script { .. } => calls,
+            #[cfg(feature = "php")]
+            Site::Pages(pages) => calls + pages.queued(),
+        }
+    }
+
     /// Lines of its files.
     pub fn sources(&self) -> &Sources {
         match self {

@@ -11,6 +11,7 @@ use futures_util::Stream;
 use http_body::{Frame, SizeHint};
 
 use super::exchange::Exchange;
+use crate::Error;
 
 /// A body of a request or a response: a stream of bytes.
 ///
@@ -59,6 +60,14 @@ impl Body {
         Body(Kind::Page(output))
     }
 
+    /// What broke the page off.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        match &self.0 {
+            Kind::Page(output) => output.exchange.take_failure(),
+            Kind::Whole(_) | Kind::Foreign(_) => None,
+        }
+    }
+
     /// The next bytes, never empty; `None` at the end.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BoxError>> {
         poll_fn(|task| self.poll_chunk(task)).await
@@ -87,7 +96,7 @@ impl Body {
                 },
                 Kind::Page(output) => match std::task::ready!(output.chunks.as_mut().poll_next(task)) {
                     Some(chunk) => Some(Ok(chunk)),
-                    None => output.exchange.take_failure().map(|error| Err(error.into())),
+                    None => self.take_failure().map(|error| Err(error.into())),
                 },
             };
             // What a stream ended with is not asked for again.

@@ -107,7 +107,9 @@ impl Future for PageCall {
         let answer = std::task::ready!(Pin::new(answer).poll(task));
         self.0 = State::Over;
         // Who drops an exchange without an answer has lost the interpreter.
-        Poll::Ready(answer.unwrap_or(Err(Error::InterpreterLost { started: true })))
+        let response = answer.unwrap_or(Err(Error::InterpreterLost { started: true }))?;
+        // Nothing of it has been seen: one that has been broken off already need not begin.
+        Poll::Ready(response.body().take_failure().map_or(Ok(response), Err))
     }
 }
 

@@ -129,6 +129,11 @@ impl Workers {
         self.0.count
     }
 
+    /// Requests in the queue. One that was refused there, or whose client is gone, has its place until a worker passes it.
+    pub fn queued(&self) -> usize {
+        self.0.desk.pages.len()
+    }
+
     /// Boots new workers from the files as they are now; those that run end once they are idle, when all of the new ones are
     /// up. Requests go on meanwhile, and none is lost. An error if one of the new workers does not come up: the old ones stay.
     pub async fn reload(&self) -> Result<(), Error> {
@@ -147,7 +152,7 @@ impl Workers {
 
 impl fmt::Debug for Workers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Workers({} pages wait)", self.0.desk.pages.len())
+        write!(f, "Workers({} pages wait)", self.queued())
     }
 }
 

@@ -16,4 +16,5 @@ mod speed;
 mod stacks;
 mod stage;
 mod values;
+mod variables;
 mod zend_fibers;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request};
-use sidestack::Error;
 use sidestack::php::{Body, Page};
+use sidestack::{Error, Limit};
 
 use crate::stage::{app, builder};
 
@@ -115,6 +116,32 @@ fn output_streams_while_the_script_waits() {
         assert!(begun.elapsed() < Duration::from_millis(290), "the first chunk came after {:?}", begun.elapsed());
         assert_eq!((first.as_ref(), body.collect().await.expect("whole").as_slice()), (&b"one"[..], &b"twothree"[..]));
     });
+}
+
+/// Of a page that is cut off before the host has looked at its response there is none.
+#[test]
+fn what_nobody_has_seen_yet_of_a_response_makes_way_for_the_error() {
+    let site = Site::new(&[("a.php", "<?php echo str_repeat('x', 100000); flush(); echo str_repeat('y', 1000);")]);
+    let engine = builder().build().expect("an engine");
+    let ask = |most| {
+        let request = Request::get("/").body(Body::empty()).expect("a request");
+        let mut call = engine.page(Page::new(site.file("a.php"), request).max_response(most));
+        let stats = call.stats();
+        assert!((&mut call).now_or_never().is_none(), "it has just begun");
+        // It is over, or waits for its reader.
+        let begun = Instant::now();
+        while engine.metrics().fibers > 0
+            && stats.waited() == Duration::ZERO
+            && begun.elapsed() < Duration::from_secs(1)
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        block_on(call)
+    };
+    let error = ask(70_000).expect_err("it was cut off");
+    assert!(matches!(error, Error::Limit { which: Limit::Response, .. }), "{error:?}");
+    let response = ask(200_000).expect("a response");
+    assert_eq!(block_on(response.into_body().collect()).expect("whole").len(), 101_000);
 }
 
 #[test]

@@ -10,7 +10,6 @@ use hyper::header::{CONNECTION, HeaderValue};
 use sidestack::{Error, Limit, Script};
 
 use super::{App, Asked, Did, Line, Reply, boxed, failed};
-use crate::body::linger;
 use crate::request::Request;
 use crate::response::{Answer, plain};
 use crate::site::Site;
@@ -58,16 +57,12 @@ async fn read(app: &App, mut body: Incoming) -> Result<Bytes, (u16, String)> {
     let limit = app.max_body;
     let too_large = (413, app.body_too_large());
     if body.size_hint().lower() > limit as u64 {
-        linger(body).await;
         return Err(too_large);
     }
     let gather = gather(&mut body, limit);
     match tokio::time::timeout(app.deadline.unwrap_or(BODY), gather).await {
         Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
-            linger(body).await;
-            Err(too_large)
-        }
+        Ok(Ok(None)) => Err(too_large),
         Ok(Err(_)) => Err((400, "the request's body broke off".into())),
         Err(_) => Err((408, "the request's body took too long".into())),
     }

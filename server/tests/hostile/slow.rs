@@ -1,16 +1,28 @@
 //! Clients that take their time.
 
-use std::io::Write;
+use std::io::{BufReader, Write};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, Socket, Type};
 
+use super::common::{Client, LONG};
 use super::watch::{Watched, rest, statuses};
 
 const ECHO: &str = "return function(request)
   if request.path == '/large' then return ('x'):rep(1 << 20):rep(16) end
   return request.body
 end";
+
+/// A client whose system takes little that it does not read.
+fn patient(server: SocketAddr) -> Client {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
+    // Before it is connected: the window is agreed then.
+    socket.set_recv_buffer_size(64 << 10).expect("a small buffer");
+    socket.connect(&server.into()).expect("a connection");
+    socket.set_read_timeout(Some(LONG)).expect("a timeout");
+    Client(BufReader::new(socket.into()))
+}
 
 const PATIENT: [&str; 4] = ["--client-timeout", "500ms", "--deadline", "600ms"];
 
@@ -70,11 +82,10 @@ fn a_body_that_trickles_is_a_408() {
 
 #[test]
 fn who_does_not_read_is_let_go() {
-    let watched = Watched::start(ECHO, &PATIENT);
+    // On a busy machine the script has to have the time that it takes to make such an answer.
+    let watched = Watched::start(ECHO, &["--client-timeout", "500ms"]);
     let answered = |_| {
-        let mut client = watched.server.connect();
-        // So that the system does not take the whole answer for it.
-        SockRef::from(client.0.get_ref()).set_recv_buffer_size(64 << 10).expect("a small buffer");
+        let mut client = patient(watched.server.address);
         client.write("GET", "/large", &[], b"");
         let mut begins = [0; 12];
         let seen = client.0.get_ref().peek(&mut begins).expect("its answer begins");
@@ -88,6 +99,22 @@ fn who_does_not_read_is_let_go() {
         let got = rest(&mut client).len();
         assert!(got < 16 << 20, "{got} bytes: the whole answer fitted on the way");
     }
+}
+
+/// What is on its way to a slow client is not lost when the connection has to be closed while the client sends.
+#[test]
+fn who_reads_late_has_all_answers() {
+    let watched = Watched::start(ECHO, &["--max-body", "1KiB"]);
+    let mut client = patient(watched.server.address);
+    client.write("GET", "/large", &[], b"");
+    client.write("POST", "/", &[], &[b'x'; 200_000]);
+    std::thread::sleep(Duration::from_millis(300));
+    let large = client.read("GET");
+    assert_eq!((large.status, large.body.len()), (200, 16 << 20));
+    assert_eq!(client.read("POST").status, 413);
+    assert_eq!(rest(&mut client), "");
+    drop(client);
+    watched.settles();
 }
 
 #[test]

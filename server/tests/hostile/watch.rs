@@ -26,7 +26,12 @@ impl Watched {
         server.get("/");
         let mut watched = Watched { server, admin, descriptors: 0 };
         watched.settle("at first", |held| held.is_idle());
-        watched.descriptors = watched.held().descriptors;
+        // One of ours that it is about to close does not count: it would stand for one that is never closed.
+        let looks = std::iter::repeat_with(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            watched.held().descriptors
+        });
+        watched.descriptors = looks.take(10).min().unwrap_or_default();
         watched
     }
 

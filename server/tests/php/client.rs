@@ -84,7 +84,7 @@ pub fn get(server: &Server, target: &str) -> Got {
     fetch(server.address, &request("GET", target, &[], b""))
 }
 
-fn parse(all: &[u8]) -> Got {
+pub fn parse(all: &[u8]) -> Got {
     let end = all.windows(4).position(|window| window == b"\r\n\r\n");
     let end = end.unwrap_or_else(|| panic!("no head in {:?}", String::from_utf8_lossy(all)));
     let head = String::from_utf8_lossy(&all[..end]).into_owned();

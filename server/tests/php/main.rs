@@ -6,6 +6,7 @@ mod capacity;
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod cut;
 mod diagnosis;
 mod dokuwiki;
 mod requests;

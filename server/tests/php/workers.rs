@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::{fetch, get, request, serve, serve_folder, site};
-use crate::common::LONG;
+use crate::common::{LONG, metric};
 
 /// As in FrankenPHP's documentation: boot, loop, a limit of its own.
 const WORKER: &str = r#"<?php
@@ -54,6 +54,32 @@ fn count(server: &crate::common::Server) -> (String, u32) {
     let text = get(server, "/count").text();
     let (boot, count) = text.split_once(' ').unwrap_or_else(|| panic!("{text}"));
     (boot.to_string(), count.parse().expect("a number"))
+}
+
+#[test]
+fn requests_that_wait_for_a_worker_are_counted() {
+    let page = "while (!file_exists(__DIR__ . '/go')) { clearstatcache(); usleep(10000); } echo 'gone';";
+    let script = format!("<?php while (frankenphp_handle_request(function () {{ {page} }}));");
+    let flags = ["--workers", "1", "--admin", "127.0.0.1:0", "--queue-timeout", "20s"];
+    let mut server = serve(&[("index.php", &script)], &flags);
+    let admin = server.admin();
+    let queued = |expected: f64| {
+        let begun = Instant::now();
+        while metric(admin, "sidestack_calls_queued") != expected {
+            assert!(begun.elapsed() < LONG, "{} wait, not {expected}", metric(admin, "sidestack_calls_queued"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    queued(0.0);
+    std::thread::scope(|threads| {
+        let clients: Vec<_> = (0..4).map(|_| threads.spawn(|| get(&server, "/").text())).collect();
+        queued(3.0);
+        std::fs::write(server.folder().join("go"), "").expect("written");
+        for client in clients {
+            assert_eq!(client.join().expect("a client"), "gone");
+        }
+    });
+    queued(0.0);
 }
 
 #[test]

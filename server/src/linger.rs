@@ -1,23 +1,22 @@
-//! Requests' bodies that nobody reads to their end.
+//! What a client goes on sending when it has its answer.
 //!
-//! A client sends all of its body before it looks at the answer, and goes on with the same connection. Closing that under it
-//! would lose answers: what is left of a body is read and forgotten, for a while.
+//! It may send all of its request before it looks at the answer. Closing the connection under it would lose that; so what comes is
+//! read and forgotten, for a while.
 
 use std::time::Duration;
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use tokio::time::timeout;
 
-/// How long a client may go on sending a body that is not wanted.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may be quiet meanwhile.
+const QUIET: Duration = Duration::from_secs(2);
 
-/// Reads and forgets for a while.
-pub async fn linger(mut body: Incoming) {
-    let all = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(LINGER, all).await;
+/// Has `more` take what comes until it says that there is no more, for as long as a client may keep the server waiting.
+pub async fn forget(patience: Duration, mut more: impl AsyncFnMut() -> bool) {
+    let all = async { while matches!(timeout(QUIET, more()).await, Ok(true)) {} };
+    let _ = timeout(patience, all).await;
 }
 
-/// A body whose reader may stop at any time, and on any thread.
+/// A request's body whose reader may stop at any time, and on any thread: the connection goes on.
 #[cfg(feature = "php")]
 pub use lingering::Lingering;
 
@@ -25,7 +24,9 @@ pub use lingering::Lingering;
 mod lingering {
     use std::pin::Pin;
     use std::task::{Context, Poll};
+    use std::time::Duration;
 
+    use http_body_util::BodyExt;
     use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
     use tokio::runtime::Handle;
 
@@ -33,14 +34,15 @@ mod lingering {
     pub struct Lingering {
         /// Always there until the drop.
         body: Option<Incoming>,
+        patience: Duration,
         /// Where its rest is read.
         runtime: Handle,
     }
 
     impl Lingering {
         /// A body of a request that is being answered on this runtime.
-        pub fn new(body: Incoming) -> Lingering {
-            Lingering { body: Some(body), runtime: Handle::current() }
+        pub fn new(body: Incoming, patience: Duration) -> Lingering {
+            Lingering { body: Some(body), patience, runtime: Handle::current() }
         }
     }
 
@@ -66,8 +68,9 @@ mod lingering {
 
     impl Drop for Lingering {
         fn drop(&mut self) {
-            if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
-                self.runtime.spawn(super::linger(body));
+            if let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) {
+                self.runtime
+                    .spawn(super::forget(self.patience, async move || matches!(body.frame().await, Some(Ok(_)))));
             }
         }
     }
