@@ -96,7 +96,7 @@ fn lua(csrc: &std::path::Path) {
     let config = csrc.join("lua/config.h");
     // -MD: the dependency files tell where lua-src keeps the sources, for the internal headers that the shim needs.
     let flags = format!(
-        "{} -include {} -MD -fstack-clash-protection -fno-omit-frame-pointer -ftls-model=initial-exec",
+        "{} -include {} -MD -falign-functions=64 -fstack-clash-protection -fno-omit-frame-pointer -ftls-model=initial-exec",
         before.as_deref().unwrap_or_default(),
         config.display()
     );

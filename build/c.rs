@@ -15,6 +15,8 @@ pub fn build(include: impl AsRef<Path>) -> cc::Build {
         // A frame larger than the guard zone must not jump over it.
         .flag("-fstack-clash-protection")
         .flag("-fno-omit-frame-pointer")
+        // Without it a call from Lua costs up to 8 % more or less, by what else is linked.
+        .flag("-falign-functions=64")
         .flag("-ftls-model=initial-exec");
     build
 }

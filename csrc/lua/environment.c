@@ -32,8 +32,8 @@ static void set_event(lua_State *L, Table *meta, TMS event, const TValue *value)
   luaC_barrierback(L, obj2gco(meta), value);
 }
 
-/* [interpreter thread; no; no] */
-static void select_tables(sslua *u, Table *own, Table *outer) {
+/* By itself, since nearly always they are the same ones as before. [interpreter thread; no; no] */
+static __attribute__((noinline)) void select_tables(sslua *u, Table *own, Table *outer) {
   TValue value;
   Table *read = own != NULL ? own : outer;
   if (read != u->env_read) {
@@ -55,7 +55,9 @@ static void select_tables(sslua *u, Table *own, Table *outer) {
 /* [interpreter thread; no; no] */
 void sslua_env_select(sslua *u, const sslua_run *run) {
   if (u->env_meta == NULL) return; /* not started */
-  select_tables(u, run->globals, run->outer != NULL ? run->outer : u->base);
+  Table *own = run->globals, *outer = run->outer != NULL ? run->outer : u->base;
+  if (own == u->env_own && (own != NULL ? own : outer) == u->env_read) return;
+  select_tables(u, own, outer);
 }
 
 /* [fiber; no; no] */

@@ -109,10 +109,13 @@ static int push_scalars(lua_State *L, const ss_value *values, uint32_t count) {
   return 1;
 }
 
-/* What is left of a host call that is not over yet, or whose values are not a few numbers. [fiber; may suspend; may raise] */
+/*
+ * What is left of a host call that is not over yet, or whose values are not a few numbers. `args`: NULL: they were.
+ * [fiber; may suspend; may raise]
+ */
 static __attribute__((noinline)) int host_call_rest(lua_State *L, int status, uint32_t flags, ss_call *call, sslua_encoded *args) {
   while (status == SS_CALL_GUEST) status = call_guest(L, call, flags);
-  sslua_settle(L, args);
+  if (args) sslua_settle(L, args);
   if (status == SS_OK) {
     int count = (int)call->count;
     if (!push_scalars(L, call->values, call->count)) sslua_decode(L, call->values, call->count);
@@ -128,15 +131,25 @@ static __attribute__((noinline)) int host_call_rest(lua_State *L, int status, ui
   return lua_error(L);
 }
 
-/* sslua_host_call(), where a call of a script arrives. [fiber; may suspend; may raise] */
-static inline int host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
+/* A host call whose arguments are not a few numbers. [fiber; may suspend; may raise] */
+static __attribute__((noinline)) int host_call_any(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
   sslua_encoded args;
   ss_call call;
   ss_call_begin(&call);
-  if (!sslua_encode_numbers(L, nargs, &args)) sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
-  int status = ss_host_call(id, args.values, args.count, &call);
-  if (status == SS_OK && !call.reply && !args.references && push_scalars(L, call.values, call.count)) return (int)call.count;
+  sslua_encode(L, 1, nargs, (flags & SS_BY_REFERENCE) != 0, &args);
+  int status = (int)ss_host_call(id, args.values, args.count, &call);
   return host_call_rest(L, status, flags, &call, &args);
+}
+
+/* sslua_host_call(), where a call of a script arrives. [fiber; may suspend; may raise] */
+static inline int host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) {
+  ss_value args[SSLUA_SMALL];
+  ss_call call;
+  if (!sslua_encode_numbers(L, nargs, args)) return host_call_any(L, id, flags, nargs);
+  ss_call_begin(&call);
+  int status = (int)ss_host_call(id, args, (uint32_t)nargs, &call);
+  if (status == SS_OK && !call.reply && push_scalars(L, call.values, call.count)) return (int)call.count;
+  return host_call_rest(L, status, flags, &call, NULL);
 }
 
 int sslua_host_call(lua_State *L, uint32_t id, uint32_t flags, int nargs) { return host_call(L, id, flags, nargs); }

@@ -107,10 +107,10 @@ void sslua_enter(sslua_run *run, const sslua_saved *saved) {
   sslua *u = run->universe;
   u->run = run;
   u->memory.current = run->account;
-  sslua_env_select(u, run);
   ss_thread_state.guest = u;
   sslua_thread_state.current = saved->current;
   if (ss_thread_state.interrupt && saved->current != NULL) sslua_arm(saved->current);
+  sslua_env_select(u, run);
 }
 
 /* [interpreter thread; no; no] */

@@ -48,14 +48,11 @@ static inline int sslua_number(const TValue *o, ss_value *out) {
   return 1;
 }
 
-/* The same as sslua_encode() for values 1..count, if they are a few numbers and booleans; 0: they are not. [fiber; no; no] */
-static inline int sslua_encode_numbers(lua_State *L, int count, sslua_encoded *out) {
+/* What sslua_encode() makes of values 1..count, if they are a few numbers and booleans; 0: they are not. [fiber; no; no] */
+static inline int sslua_encode_numbers(lua_State *L, int count, ss_value out[SSLUA_SMALL]) {
   if (count > SSLUA_SMALL) return 0;
   for (int i = 0; i < count; i++)
-    if (!sslua_number(s2v(L->ci->func.p + 1 + i), &out->small[i])) return 0;
-  out->values = out->small;
-  out->entries = out->count = (uint32_t)count;
-  out->references = 0;
+    if (!sslua_number(s2v(L->ci->func.p + 1 + i), &out[i])) return 0;
   return 1;
 }
 

@@ -63,7 +63,7 @@ unsafe fn begin(
             Ok(Started::Ready(outcome)) => host_call::over(record, call, outcome),
             Ok(Started::Pending(future)) => {
                 let shared = extract.and_then(|mut extract| extract.shared.take());
-                host_call::pend(record, function, future, shared, call)
+                host_call::pend(record, function, Some(future), shared, call)
             }
             Err(panicked) => host_call::over(record, call, host_call::panic_outcome(record, function, &panicked)),
         };

@@ -5,6 +5,7 @@
 
 use std::ffi::c_int;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -213,7 +214,7 @@ unsafe fn go_on(record: *mut FiberRecord, args: &mut Args<'_>, call: *mut ss_cal
         } else {
             match args.started.take() {
                 Some(Started::Ready(outcome)) => Step::give(reply::outcome(&mut *record, call, outcome)),
-                Some(Started::Pending(future)) => pend(record, args.entry.id, future, args.shared.take(), call),
+                Some(Started::Pending(future)) => pend(record, args.entry.id, Some(future), args.shared.take(), call),
                 None => unreachable!("it says that it left something"),
             }
         };
@@ -234,7 +235,7 @@ pub(super) unsafe fn over(record: *mut FiberRecord, call: *mut ss_call, outcome:
 pub(super) unsafe fn pend(
     record: *mut FiberRecord,
     function: u32,
-    future: HostFuture,
+    mut future: Option<HostFuture>,
     shared: Option<Rc<CallShared>>,
     call: *mut ss_call,
 ) -> Step {
@@ -243,22 +244,16 @@ pub(super) unsafe fn pend(
         if let Some(shared) = &shared {
             shared.may_call_guest.set(true);
         }
-        let future = match poll(record, function, future) {
-            Polled::Over(outcome) => return over(record, call, outcome),
-            Polled::Pending(future) => future,
-        };
+        if let Some(outcome) = poll(record, function, &mut future) {
+            return over(record, call, outcome);
+        }
         (*record).next_call += 1;
         let id = (*record).next_call;
         let only_waits = shared.as_ref().is_none_or(|shared| !shared.requested());
-        (*record).calls.push(CallRecord {
-            id,
-            function,
-            frame: call,
-            future: Some(future),
-            shared,
-            outcome: None,
-            in_guest: false,
-        });
+        let room = (*record).room();
+        room.write(CallRecord { id, function, frame: call, future, shared, outcome: None, in_guest: false });
+        let calls = &mut (*record).calls;
+        calls.set_len(calls.len() + 1);
         (*call).id = id;
         if only_waits
             && (*(*record).thread).nested == 0
@@ -400,10 +395,11 @@ unsafe fn poll_all(record: *mut FiberRecord) {
             }
             let CallRecord { id, function, .. } = *(*record).at(at);
             let outer = activity.enter(function);
-            let over = poll_in_place(record, at, id);
+            let polled = poll_in_place(record, at, id);
             activity.leave(outer);
-            let Some(call) = (*record).in_place(at, id) else { continue };
-            if call.in_guest && (over || call.shared.as_ref().is_some_and(|s| s.abandoned())) {
+            if polled.is_some_and(|call| {
+                call.in_guest && (call.outcome.is_some() || call.shared.as_ref().is_some_and(|s| s.abandoned()))
+            }) {
                 cancel::down_to(record, id);
             }
         }
@@ -448,9 +444,9 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
     // SAFETY: the caller's contract.
     unsafe {
         let Suspended::Call(id) = (*record).suspended else { return false };
-        let calls = (*record).calls.as_mut_slice();
-        let Some(at) = calls.iter().rposition(|call| call.id == id) else { return false };
-        let call = &mut calls[at];
+        let last = (*record).calls.len().wrapping_sub(1);
+        let Some(at) = (*record).place(last, id) else { return false };
+        let call = (*record).at_mut(at);
         let status = if let Some(outcome) = call.outcome.take() {
             let frame = call.frame;
             (*record).leave(at);
@@ -468,55 +464,56 @@ pub unsafe fn resumable(record: *mut FiberRecord) -> bool {
     }
 }
 
-/// What a poll gave.
-enum Polled {
-    Pending(HostFuture),
-    Over(HostResult<Reply>),
-}
-
-/// Polls a host future, which is in nobody's hands meanwhile.
-unsafe fn poll(record: *mut FiberRecord, function: u32, mut future: HostFuture) -> Polled {
-    if let HostFuture::Sleep(sleep) = &mut future {
+/// Polls a host future, which is in nobody's hands meanwhile. `None`: it goes on; else it is gone.
+unsafe fn poll(record: *mut FiberRecord, function: u32, place: &mut Option<HostFuture>) -> Option<HostResult<Reply>> {
+    let future = place.as_mut()?;
+    if let HostFuture::Sleep(sleep) = future {
         // Needs no fence and no waker.
         // SAFETY: the caller's record.
         let over = sleep.over(|_| Whom::Fiber(unsafe { (*record).key }));
-        return if over { Polled::Over(Ok(None)) } else { Polled::Pending(future) };
+        return over.then(|| {
+            *place = None;
+            Ok(None)
+        });
     }
     // SAFETY: the record, and with it the waker, outlives the poll: it belongs to the fiber whose call this is.
-    let (waker, polling) = unsafe { (waker_ref(&(*record).waker), &FiberRecord::context(record).local.polling) };
-    let mut task = TaskContext::from_waker(&waker);
-    // SAFETY: as above.
-    let outer = polling.replace((unsafe { (*record).key }, waker.data()));
-    let polled = fence(|| future.poll(&mut task));
+    let (waker, polling) = unsafe { (&(*record).waker, &FiberRecord::context(record).local.polling) };
+    let outer = polling.replace(Arc::as_ptr(waker));
+    let waker = waker_ref(waker);
+    let polled = fence(|| future.poll(&mut TaskContext::from_waker(&waker)));
     polling.set(outer);
     let outcome = match polled {
-        Ok(Poll::Pending) => return Polled::Pending(future),
-        Ok(Poll::Ready(outcome)) => fence(|| drop(future)).map(|()| outcome),
+        Ok(Poll::Pending) => return None,
+        Ok(Poll::Ready(outcome)) => fence(|| drop(place.take())).map(|()| outcome),
         Err(panicked) => {
-            drop_fenced(future);
+            drop_fenced(place.take());
             Err(panicked)
         }
     };
     // SAFETY: as above.
-    Polled::Over(outcome.unwrap_or_else(|panicked| unsafe { panic_outcome(record, function, &panicked) }))
+    Some(outcome.unwrap_or_else(|panicked| unsafe { panic_outcome(record, function, &panicked) }))
 }
 
-/// Polls the future of the call `id`, which is in this place of the set, and leaves what came of it there. True if the call
-/// has an outcome.
-unsafe fn poll_in_place(record: *mut FiberRecord, at: usize, id: u64) -> bool {
+/// Polls the future of the call `id`, which is in this place of the set, and leaves what came of it there. Returns the call, unless
+/// it is gone.
+#[inline]
+unsafe fn poll_in_place<'a>(record: *mut FiberRecord, at: usize, id: u64) -> Option<&'a mut CallRecord> {
     // SAFETY: passed on from the callers: `record` is a live fiber's. No reference into it lives through the poll.
     unsafe {
         let call = (*record).at_mut(at);
         let function = call.function;
-        let Some(future) = call.future.take() else { return call.outcome.is_some() };
-        let polled = poll(record, function, future);
-        // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
-        let Some(call) = (*record).in_place(at, id) else { return false };
-        match polled {
-            Polled::Pending(future) => call.future = Some(future),
-            Polled::Over(outcome) => call.outcome = Some(outcome),
+        let mut future = call.future.take();
+        if future.is_none() {
+            return Some(call);
         }
-        call.outcome.is_some()
+        let outcome = poll(record, function, &mut future);
+        // A cancel or a longjmp cannot end it during its own poll: both happen on this thread, outside of polls.
+        let call = (*record).in_place(at, id)?;
+        match outcome {
+            None => call.future = future,
+            outcome => call.outcome = outcome,
+        }
+        Some(call)
     }
 }
 

@@ -44,6 +44,13 @@ impl<'a> Args<'a> {
         Args { run, context, entry, taken: 0, shared: None, started: None, few }
     }
 
+    #[inline]
+    fn start(&mut self, started: Started) -> Begun {
+        // A function begins once: there is nothing to drop, which the compiler does not see.
+        std::mem::forget(self.started.replace(started));
+        Begun::Started
+    }
+
     /// The function is over.
     #[inline]
     pub(crate) fn ready<R: Serialize>(&mut self, outcome: HostResult<R>) -> Begun {
@@ -54,29 +61,35 @@ impl<'a> Args<'a> {
             },
             Err(e) => Err(e),
         };
-        self.started = Some(Started::Ready(outcome));
-        Begun::Started
+        self.start(Started::Ready(outcome))
     }
 
     /// The function could not begin.
     #[cold]
     pub(crate) fn fail(&mut self, error: Error) -> Begun {
-        self.started = Some(Started::Ready(Err(error.into())));
-        Begun::Started
+        self.start(Started::Ready(Err(error.into())))
     }
 
     /// The function goes on in a future.
     #[inline]
     pub(crate) fn pending(&mut self, future: impl Future<Output = HostResult<Reply>> + 'static) -> Begun {
-        self.started = Some(Started::Pending(HostFuture::new(future)));
-        Begun::Started
+        self.start(Started::Pending(HostFuture::new(future)))
     }
 
     /// The function only waits for so long, on the interpreter's own timers, and has no results.
     #[inline]
     pub(crate) fn sleep(&mut self, duration: Duration) -> Begun {
-        self.started = Some(Started::Pending(HostFuture::Sleep(Sleep::new(self.local().clone(), duration))));
-        Begun::Started
+        self.start(Started::Pending(HostFuture::Sleep(Sleep::new(self.local().clone(), duration))))
+    }
+
+    /// What a future of the call may use of its function.
+    ///
+    /// # Safety
+    ///
+    /// `part` is part of the host function that is called, and stays as it is.
+    #[inline]
+    pub(crate) unsafe fn hold<F>(&self, part: &F) -> Held<F> {
+        Held { part, _local: self.local().clone() }
     }
 
     /// The interpreter it came from.
@@ -123,6 +136,23 @@ impl<'a> Args<'a> {
     #[cold]
     fn error(&self, e: &dyn std::fmt::Display) -> Error {
         Error::Convert { place: format!("{}, argument {}", self.entry.name, self.taken), message: e.to_string() }
+    }
+}
+
+/// Part of a host function, for as long as one of its futures lives. The interpreter's table has the function, so that a count of
+/// the interpreter's own thread is enough.
+pub(crate) struct Held<F> {
+    part: *const F,
+    _local: Rc<Local>,
+}
+
+impl<F> Deref for Held<F> {
+    type Target = F;
+    #[inline]
+    fn deref(&self) -> &F {
+        // SAFETY: it is part of a host function (`Args::hold`), and those are called by way of the table of their interpreter
+        // (`host_call::begin`), which has them for as long as it lives.
+        unsafe { &*self.part }
     }
 }
 

@@ -138,11 +138,10 @@ macro_rules! host_fns { ($($A:ident),*) => {
         $($A: FromCall + 'static,)*
     {
         fn erase(self) -> Arc<dyn HostCall> {
-            // In an Arc, so that a future may borrow what the closure captured.
-            let this = Arc::new(self);
             shape(move |args: &mut Args<'_>| {
                 extract!(args, $($A),*);
-                let this = this.clone();
+                // SAFETY: this closure is the host function that is called, and holds `self`.
+                let this = unsafe { args.hold(&self) };
                 args.pending(async move { encode(&(*this)($($A),*).await?) })
             })
         }

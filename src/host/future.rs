@@ -35,7 +35,14 @@ pub struct Boxed {
 struct Kind {
     poll: unsafe fn(NonNull<u8>, &mut Context<'_>) -> Poll<HostResult<Reply>>,
     drop: unsafe fn(NonNull<u8>),
+    block: Block,
+}
+
+/// A size of block.
+struct Block {
     layout: Layout,
+    /// Its place in the lists, if blocks of it are kept.
+    place: Option<usize>,
 }
 
 /// Sizes are rounded up to whole steps; above the last one the allocator is asked.
@@ -71,45 +78,50 @@ const fn rounded(steps: usize) -> Layout {
     }
 }
 
-/// A layout's place in the lists, if blocks for it are kept.
-#[inline]
-fn place(layout: Layout) -> Option<usize> {
-    let steps = layout.size().div_ceil(STEP).max(1);
-    (steps <= SIZES && layout.align() <= ALIGN).then_some(steps - 1)
+impl Block {
+    /// One that has room for this.
+    const fn of(layout: Layout) -> Block {
+        let steps = if layout.size() == 0 { 1 } else { layout.size().div_ceil(STEP) };
+        if steps > SIZES || layout.align() > ALIGN {
+            return Block { layout, place: None };
+        }
+        Block { layout: rounded(steps), place: Some(steps - 1) }
+    }
 }
 
+/// `extern "C"`: nothing unwinds out of it, so that a future that is to be written there needs no place of its own until then.
 #[inline]
-fn acquire(layout: Layout) -> NonNull<u8> {
-    let place = place(layout);
-    let free = place.and_then(|place| FREE.try_with(|free| free.borrow_mut().0[place].pop()).ok().flatten());
-    free.unwrap_or_else(|| {
-        let layout = place.map_or(layout, |place| rounded(place + 1));
-        // SAFETY: the layout is of at least one step, or larger than all of them.
-        let block = unsafe { alloc(layout) };
-        NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout))
-    })
+extern "C" fn acquire(block: &'static Block) -> NonNull<u8> {
+    let kept = block.place.and_then(|place| FREE.try_with(|free| free.borrow_mut().0[place].pop()).ok().flatten());
+    kept.unwrap_or_else(|| allocate(block.layout))
+}
+
+#[cold]
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: the layout is of at least one step, or larger than all of them.
+    let block = unsafe { alloc(layout) };
+    NonNull::new(block).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 /// # Safety
 ///
-/// `block` came from `acquire` with this layout and holds nothing any more.
+/// `data` came from `acquire` for such a block, and holds nothing any more.
 #[inline]
-unsafe fn release(block: NonNull<u8>, layout: Layout) {
-    let Some(place) = place(layout) else {
-        // SAFETY: `acquire` allocated it with this very layout.
-        return unsafe { dealloc(block.as_ptr(), layout) };
-    };
-    let kept = FREE.try_with(|free| {
-        let blocks = &mut free.borrow_mut().0[place];
-        let room = blocks.len() < KEPT;
-        if room {
-            blocks.push(block);
-        }
-        room
+unsafe fn release(data: NonNull<u8>, block: &'static Block) {
+    let kept = block.place.is_some_and(|place| {
+        FREE.try_with(|free| {
+            let blocks = &mut free.borrow_mut().0[place];
+            let room = blocks.len() < KEPT;
+            if room {
+                blocks.push(data);
+            }
+            room
+        })
+        .unwrap_or(false)
     });
-    if kept != Ok(true) {
+    if !kept {
         // SAFETY: `acquire` allocated it with this layout.
-        unsafe { dealloc(block.as_ptr(), rounded(place + 1)) };
+        unsafe { dealloc(data.as_ptr(), block.layout) };
     }
 }
 
@@ -127,10 +139,10 @@ impl HostFuture {
         }
         struct Of<F>(PhantomData<F>);
         impl<F: Future<Output = HostResult<Reply>>> Of<F> {
-            const KIND: Kind = Kind { poll: poll::<F>, drop: drop::<F>, layout: Layout::new::<F>() };
+            const KIND: Kind = Kind { poll: poll::<F>, drop: drop::<F>, block: Block::of(Layout::new::<F>()) };
         }
         let kind = const { &Of::<F>::KIND };
-        let data = acquire(kind.layout);
+        let data = acquire(&kind.block);
         // SAFETY: the block is large enough and aligned for an `F`.
         unsafe { data.cast::<F>().write(future) };
         HostFuture::Boxed(Boxed { data, kind, stays_here: PhantomData })
@@ -159,14 +171,14 @@ impl Drop for Boxed {
     #[inline]
     fn drop(&mut self) {
         /// Gives the block back also if the future's drop panics.
-        struct Release(NonNull<u8>, Layout);
+        struct Release(NonNull<u8>, &'static Block);
         impl Drop for Release {
             fn drop(&mut self) {
-                // SAFETY: `HostFuture::new` acquired it with this layout; the future in it is dropped, or lost.
+                // SAFETY: `HostFuture::new` acquired it for a future of this kind, which is dropped, or lost.
                 unsafe { release(self.0, self.1) };
             }
         }
-        let _block = Release(self.data, self.kind.layout);
+        let _block = Release(self.data, &self.kind.block);
         // SAFETY: `new` put a future of this kind there; this is its only drop.
         unsafe { (self.kind.drop)(self.data) };
     }

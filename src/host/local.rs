@@ -18,7 +18,7 @@ use crate::call::inbox::Inbox;
 use crate::call::job::{Extensions, Job};
 use crate::call::reference::Reference;
 use crate::call::tenure::Tenure;
-use crate::call::wake::FiberKey;
+use crate::call::wake::FiberWaker;
 use crate::handle::{Shared, Table};
 use crate::value::{Flat, Resolver};
 
@@ -42,8 +42,8 @@ pub struct Local {
     pub lent: Lent,
     /// Waits without an async runtime.
     pub timers: RefCell<Timers>,
-    /// The fiber whose host future is polled now, and the data of the waker that it is polled with.
-    pub polling: Cell<(FiberKey, *const ())>,
+    /// What the host future that is polled now is polled with; null: none is.
+    pub polling: Cell<*const FiberWaker>,
     /// Fibers that wait for a module that another one loads.
     pub loading: RefCell<Vec<Waker>>,
     /// This incarnation's books, and what others see of it.
@@ -103,8 +103,11 @@ impl Local {
     /// Who is to be woken by a waker: the fiber that is polled now, whose waker need not be counted, or anybody.
     #[inline]
     pub fn whom(&self, waker: &Waker) -> Whom {
-        let (fiber, data) = self.polling.get();
-        if waker.data() == data { Whom::Fiber(fiber) } else { Whom::Other(waker.clone()) }
+        // SAFETY: its fiber's record holds it through the poll.
+        match unsafe { self.polling.get().as_ref() } {
+            Some(polling) if ptr::addr_eq(waker.data(), polling) => Whom::Fiber(polling.key),
+            _ => Whom::Other(waker.clone()),
+        }
     }
 
     /// Turns handles and slots back into what they stand for, for the engine's `own` use or for others.

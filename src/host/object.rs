@@ -105,14 +105,14 @@ macro_rules! methods { ($($A:ident),*) => {
         $($A: FromCall + 'static,)*
     {
         fn erase(self) -> Arc<dyn HostCall> {
-            let method = Arc::new(self);
             shape(move |args: &mut Args<'_>| {
                 let this = match args.take::<Object<T>>() {
                     Ok(this) => this,
                     Err(e) => return args.fail(e),
                 };
                 extract!(args, $($A),*);
-                let method = method.clone();
+                // SAFETY: this closure is the host function that is called, and holds `self`.
+                let method = unsafe { args.hold(&self) };
                 args.pending(async move { encode(&(*method)(&this, $($A),*).await?) })
             })
         }

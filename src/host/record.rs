@@ -343,14 +343,30 @@ impl FiberRecord {
         Some(&mut calls[at])
     }
 
+    /// Where the next call of the set is to be written before it is counted: `push` would copy it, and a copy waits for what was
+    /// just written in smaller parts.
+    #[inline]
+    pub fn room(&mut self) -> *mut CallRecord {
+        let len = self.calls.len();
+        if len == self.calls.capacity() {
+            self.calls.grow(2 * len);
+        }
+        // SAFETY: there is room for one more.
+        unsafe { self.calls.as_mut_ptr().add(len) }
+    }
+
     /// Takes a call whose future and outcome are taken already out of the set.
     #[inline]
     pub fn leave(&mut self, place: usize) {
-        // Moving nothing if it is the innermost one, as nearly always.
-        if place + 1 == self.calls.len() {
-            self.calls.pop();
-        } else {
-            self.calls.remove(place);
+        let last = place + 1 == self.calls.len();
+        match &mut self.calls[place] {
+            // Moving nothing if it is the innermost one, as nearly always.
+            CallRecord { future: None, outcome: None, shared, .. } if last => {
+                *shared = None;
+                // SAFETY: nothing of it has a drop to run any more.
+                unsafe { self.calls.set_len(place) };
+            }
+            _ => drop(self.calls.remove(place)),
         }
     }
 

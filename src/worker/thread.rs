@@ -30,7 +30,7 @@ use crate::call::inbox::{Inbox, Message};
 use crate::call::job::{Extensions, Scripts, Work};
 use crate::call::ledger::{Ending, Times};
 use crate::call::tenure::Tenure;
-use crate::call::wake::{FiberKey, Serving};
+use crate::call::wake::Serving;
 use crate::crossing::fence::{Panicked, drop_fenced, fence};
 use crate::crossing::finish;
 use crate::diagnosis::Backtrace;
@@ -307,7 +307,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         lent: Lent::default(),
         next_error: Cell::new(0),
         timers: RefCell::new(Timers::new()),
-        polling: Cell::new((FiberKey::default(), std::ptr::null())),
+        polling: Cell::new(std::ptr::null()),
         loading: RefCell::default(),
         tenure,
         clock: Clock::new(),

@@ -192,6 +192,7 @@ unsafe impl Interpreter for Universe {
         unsafe { c::sslua_enter(run, &saved.0) }
     }
 
+    #[inline]
     fn in_finalizer(&self) -> bool {
         // SAFETY: the universe lives; two fields are read.
         unsafe { c::sslua_in_finalizer(self.raw.as_ptr()) != 0 }
