@@ -145,7 +145,7 @@ CONF
 
 start_sidestack() { # cgroup
   BENCH_CACHE=$WORK/twig-sidestack start "$1" "$SIDESTACK" serve "$HERE/public" --listen "127.0.0.1:$PORT" --quiet \
-    --fibers 320 --memory 200MiB --queue-timeout 30s
+    --fibers 300 --memory 200MiB --queue-timeout 30s
   until_up "http://127.0.0.1:$PORT/hello.php"
 }
 
