@@ -176,7 +176,7 @@ pub struct Serve {
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = size, env = "SIDESTACK_MAX_RESPONSE")]
     pub max_response: ByteSize,
 
-    /// How long a client may keep its connection waiting: for a request's head, or to take some of an answer
+    /// How long a client may keep its connection waiting: for a request's head, to take some of an answer, or while it sends what is not wanted
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration, env = "SIDESTACK_CLIENT_TIMEOUT")]
     pub client_timeout: Duration,
 

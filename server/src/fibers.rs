@@ -76,7 +76,7 @@ impl From<FiberInfo> for Row {
 }
 
 impl Report {
-    /// Of an engine, now.
+    /// Of a site, now.
     pub async fn of(site: &Site, stacks: bool) -> Report {
         let engine = site.engine();
         let fibers = match stacks {

@@ -198,8 +198,7 @@ unsafe fn unknown(record: *mut FiberRecord, function: u32, call: *mut ss_call) -
 unsafe fn stopped(record: *mut FiberRecord, args: &mut Args<'_>, panicked: Panicked) -> Begun {
     drop_fenced((args.shared.take(), args.started.take()));
     // SAFETY: passed on from `begin`.
-    args.started = Some(Started::Ready(unsafe { panic_outcome(record, args.entry.id, &panicked) }));
-    Begun::Started
+    args.start(Started::Ready(unsafe { panic_outcome(record, args.entry.id, &panicked) }))
 }
 
 /// A host function gave an outcome that is more than a few numbers, or a future.

@@ -45,7 +45,7 @@ impl<'a> Args<'a> {
     }
 
     #[inline]
-    fn start(&mut self, started: Started) -> Begun {
+    pub(crate) fn start(&mut self, started: Started) -> Begun {
         // A function begins once: there is nothing to drop, which the compiler does not see.
         std::mem::forget(self.started.replace(started));
         Begun::Started

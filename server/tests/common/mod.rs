@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use socket2::{Domain, Socket, Type};
 
 /// How long anything may take that is not measured.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -206,6 +207,16 @@ impl Client {
         let stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
         Client(BufReader::new(stream))
+    }
+
+    /// One whose system takes about so many bytes that it does not read.
+    pub fn with_room_for(bytes: usize, address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        // Before it is connected: the window is agreed then.
+        socket.set_recv_buffer_size(bytes).expect("a small buffer");
+        socket.connect(&address.into()).expect("a connection");
+        socket.set_read_timeout(Some(LONG)).expect("a timeout");
+        Client(BufReader::new(socket.into()))
     }
 
     /// Sends one request and reads its response; the connection stays.

@@ -1,12 +1,9 @@
 //! Clients that take their time.
 
-use std::io::{BufReader, Write};
-use std::net::SocketAddr;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
-use super::common::{Client, LONG};
+use super::common::Client;
 use super::watch::{Watched, rest, statuses};
 
 const ECHO: &str = "return function(request)
@@ -14,15 +11,8 @@ const ECHO: &str = "return function(request)
   return request.body
 end";
 
-/// A client whose system takes little that it does not read.
-fn patient(server: SocketAddr) -> Client {
-    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None).expect("a socket");
-    // Before it is connected: the window is agreed then.
-    socket.set_recv_buffer_size(64 << 10).expect("a small buffer");
-    socket.connect(&server.into()).expect("a connection");
-    socket.set_read_timeout(Some(LONG)).expect("a timeout");
-    Client(BufReader::new(socket.into()))
-}
+/// What the system of a slow client takes.
+const ROOM: usize = 64 << 10;
 
 const PATIENT: [&str; 4] = ["--client-timeout", "500ms", "--deadline", "600ms"];
 
@@ -85,7 +75,7 @@ fn who_does_not_read_is_let_go() {
     // On a busy machine the script has to have the time that it takes to make such an answer.
     let watched = Watched::start(ECHO, &["--client-timeout", "500ms"]);
     let answered = |_| {
-        let mut client = patient(watched.server.address);
+        let mut client = Client::with_room_for(ROOM, watched.server.address);
         client.write("GET", "/large", &[], b"");
         let mut begins = [0; 12];
         let seen = client.0.get_ref().peek(&mut begins).expect("its answer begins");
@@ -105,7 +95,7 @@ fn who_does_not_read_is_let_go() {
 #[test]
 fn who_reads_late_has_all_answers() {
     let watched = Watched::start(ECHO, &["--max-body", "1KiB"]);
-    let mut client = patient(watched.server.address);
+    let mut client = Client::with_room_for(ROOM, watched.server.address);
     client.write("GET", "/large", &[], b"");
     client.write("POST", "/", &[], &[b'x'; 200_000]);
     std::thread::sleep(Duration::from_millis(300));

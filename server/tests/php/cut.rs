@@ -1,13 +1,10 @@
 //! Pages that are cut off after their response has begun: what they had begun arrives, or an error instead.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
 use crate::client::{get, parse, serve};
-use crate::common::LONG;
+use crate::common::Client;
 
 /// The first piece of such a page and its failure may reach the connection together.
 #[test]
@@ -34,20 +31,16 @@ fn a_page_that_is_cut_off_at_once_has_an_answer() {
 #[test]
 fn a_whole_answer_arrives_though_the_request_never_ends() {
     let server = serve(&[("early.php", "<?php echo str_repeat('x', 1 << 20);")], &[]);
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    // So that much of the answer waits on the server's side.
-    socket.set_recv_buffer_size(16 << 10).expect("a small buffer");
-    socket.connect(&SockAddr::from(server.address)).expect("a connection");
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    // Much of the answer waits on the server's side.
+    let mut client = Client::with_room_for(16 << 10, server.address);
     let head = "PUT /early.php HTTP/1.1\r\nHost: test.example\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n";
-    stream.write_all(head.as_bytes()).expect("sent");
+    client.0.get_mut().write_all(head.as_bytes()).expect("sent");
     for _ in 0..30 {
         std::thread::sleep(Duration::from_millis(100));
-        stream.write_all(b"more").expect("sent");
+        client.0.get_mut().write_all(b"more").expect("sent");
     }
     let mut all = Vec::new();
-    let _ = stream.read_to_end(&mut all);
+    let _ = client.0.read_to_end(&mut all);
     let got = parse(&all);
     assert_eq!((got.status, got.whole, got.body.len()), (200, true, 1 << 20));
 }
