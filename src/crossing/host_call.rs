@@ -3,6 +3,8 @@
 //! All of this runs on the thread's stack. Host code is run with no reference into the record alive: it may call C that
 //! makes a host call of its own.
 
+mod begin;
+
 use std::ffi::c_int;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use futures_util::task::waker_ref;
 
+pub use self::begin::begin;
+pub(super) use self::begin::may_start;
 use super::cancel;
 use super::fence::{self, Panicked, drop_fenced, fence};
 use super::finish;
@@ -22,16 +26,13 @@ use crate::abi::{
 use crate::call::outcomes::Failure;
 use crate::diagnosis::{Backtrace, HostPanic, Parts};
 use crate::error::{HostResult, refused};
-use crate::host::args::Args;
 use crate::host::cx::CallShared;
-use crate::host::exported;
-use crate::host::function::{Begun, Started};
 use crate::host::future::HostFuture;
 use crate::host::record::{CallRecord, Context, FiberRecord, Reason, Suspended};
 use crate::host::reply::Reply;
 use crate::host::timer::Whom;
 use crate::signal::snapshot::frames;
-use crate::value::{Few, Flat, Run};
+use crate::value::Flat;
 
 /// What the upcall's entry does next: it returns a status to C, or suspends the fiber. As a crossing tells it (csrc/way_in.h).
 #[must_use]
@@ -63,114 +64,6 @@ impl Step {
     }
 }
 
-/// A host call begins. `extern "C"`: nothing unwinds out of it, so that the entry ends in a jump to it.
-///
-/// # Safety
-///
-/// `record` is the current fiber's; `args` is a run of `nargs` values and `call` the shim's frame, both alive until the call
-/// returns to C.
-pub unsafe extern "C" fn begin(
-    record: *mut FiberRecord,
-    function: u32,
-    args: *mut ss_value,
-    nargs: u32,
-    call: *mut ss_call,
-) -> Step {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        let tally = &FiberRecord::context(record).tally;
-        tally.host_calls.set(tally.host_calls.get() + 1);
-        if is_plain(record) {
-            start(record, function, args, nargs, call)
-        } else {
-            look(record, function, args, nargs, call)
-        }
-    }
-}
-
-/// Whether there is nothing to look at before a host call starts.
-#[inline(always)]
-unsafe fn is_plain(record: *mut FiberRecord) -> bool {
-    // SAFETY: passed on from `begin`.
-    unsafe {
-        (*record).calls.is_empty()
-            && (*record).replies.is_empty()
-            && (*record).cancel.is_none()
-            && !FiberRecord::context(record).local.tenure.presence.lost()
-            && (*(*record).thread).nested == 0
-    }
-}
-
-/// Looks whether the call may start, and starts it then.
-#[cold]
-#[inline(never)]
-unsafe extern "C" fn look(
-    record: *mut FiberRecord,
-    function: u32,
-    args: *mut ss_value,
-    nargs: u32,
-    call: *mut ss_call,
-) -> Step {
-    // SAFETY: passed on from `begin`.
-    unsafe {
-        match may_start(record, call) {
-            Ok(()) => start(record, function, args, nargs, call),
-            Err(step) => step,
-        }
-    }
-}
-
-/// Whether a host call may start; else what becomes of it.
-#[inline]
-pub(super) unsafe fn may_start(record: *mut FiberRecord, call: *mut ss_call) -> Result<(), Step> {
-    // SAFETY: passed on from `begin`.
-    unsafe {
-        end_frames_below(record, call, true);
-        if killed(record) {
-            return Err(Step::KILL);
-        }
-        if FiberRecord::context(record).local.tenure.presence.lost() {
-            return Err(given_up(record, call));
-        }
-        if (*(*record).thread).nested != 0
-            && let Some(error) = exported::called_back()
-        {
-            return Err(fail(record, call, error));
-        }
-        Ok(())
-    }
-}
-
-/// Starts it.
-#[inline(always)]
-unsafe fn start(record: *mut FiberRecord, function: u32, args: *mut ss_value, nargs: u32, call: *mut ss_call) -> Step {
-    // SAFETY: the contract of `begin`; the context outlives the call because the record holds it while its fiber lives.
-    unsafe {
-        let context = FiberRecord::context(record);
-        let local = &context.local;
-        let Some(entry) = local.registry.function(function) else { return unknown(record, function, call) };
-        let outer = local.tenure.activity.enter(function);
-        let few = &mut *(&raw mut (*call).few).cast::<Few>();
-        let mut args = Args::new(Run::new(args, nargs), context, entry, few);
-        let begun = match fence(|| entry.call.start(&mut args)) {
-            Ok(begun) => begun,
-            Err(panicked) => stopped(record, &mut args, panicked),
-        };
-        let step = match begun {
-            // What is in `args` is read from there: a register that is kept over the call costs a store and a load.
-            Begun::Few(count) if args.shared.is_none() => {
-                reply::few(call, args.few.as_ptr().cast(), count);
-                args.context.local.tenure.activity.leave(outer);
-                Step::give(SS_OK as c_int)
-            }
-            begun => go_on(record, &mut args, call, begun, outer),
-        };
-        // Nothing is left in it that has a drop to run, which the compiler does not see.
-        std::mem::forget(args);
-        step
-    }
-}
-
 /// The interpreter was given up: nothing of the host's works for it any more.
 #[cold]
 pub(super) unsafe fn given_up(record: *mut FiberRecord, call: *mut ss_call) -> Step {
@@ -182,43 +75,6 @@ pub(super) unsafe fn given_up(record: *mut FiberRecord, call: *mut ss_call) -> S
         let _ = cancel::whole(record, Reason::Cancelled);
         (*record).kill();
         Step::KILL
-    }
-}
-
-#[cold]
-unsafe fn unknown(record: *mut FiberRecord, function: u32, call: *mut ss_call) -> Step {
-    let message = format!("there is no host function number {function}");
-    // SAFETY: passed on from `begin`.
-    unsafe { fail(record, call, Error::Refused { name: refused::NOT_FOUND, message }) }
-}
-
-/// A host function panicked.
-#[cold]
-#[inline(never)]
-unsafe fn stopped(record: *mut FiberRecord, args: &mut Args<'_>, panicked: Panicked) -> Begun {
-    drop_fenced((args.shared.take(), args.started.take()));
-    // SAFETY: passed on from `begin`.
-    args.start(Started::Ready(unsafe { panic_outcome(record, args.entry.id, &panicked) }))
-}
-
-/// A host function gave an outcome that is more than a few numbers, or a future.
-#[inline(never)]
-unsafe fn go_on(record: *mut FiberRecord, args: &mut Args<'_>, call: *mut ss_call, begun: Begun, outer: u64) -> Step {
-    // SAFETY: passed on from `begin`.
-    unsafe {
-        let step = if let Begun::Few(count) = begun {
-            drop(args.shared.take());
-            reply::few(call, args.few.as_ptr().cast(), count);
-            Step::give(SS_OK as c_int)
-        } else {
-            match args.started.take() {
-                Some(Started::Ready(outcome)) => Step::give(reply::outcome(&mut *record, call, outcome)),
-                Some(Started::Pending(future)) => pend(record, args.entry.id, Some(future), args.shared.take(), call),
-                None => unreachable!("it says that it left something"),
-            }
-        };
-        args.context.local.tenure.activity.leave(outer);
-        step
     }
 }
 
