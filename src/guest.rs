@@ -79,9 +79,9 @@ pub unsafe trait Interpreter: 'static {
         None
     }
 
-    /// Asks for the guest's memory of a fiber that is soon to have the thread: what the run points to, and later (`rest`) what
-    /// that points to.
-    fn expect(_run: &Self::Run, _rest: bool) {}
+    /// Asks for the guest's memory of a fiber that is soon to have the thread: what the run and what a switch saved point to,
+    /// and later (`rest`) what that points to.
+    fn expect(_run: &Self::Run, _saved: &Self::Saved, _rest: bool) {}
 
     /// An empty record.
     fn new_run(&mut self) -> Self::Run;

@@ -174,6 +174,38 @@ fn a_group_waits_for_all_and_gives_the_bodys_results() {
 }
 
 #[test]
+fn hundreds_that_sleep_together_go_on_with_what_is_theirs() {
+    // On their own Lua stacks, on one that grows and shrinks meanwhile, and in coroutines that are garbage afterwards.
+    let got: i64 = gives(
+        "local function deep(n)
+           if n == 0 then ss.sleep(0.002) return 0 end
+           return 1 + deep(n - 1)
+         end
+         local sum = 0
+         ss.group(function(g)
+           for i = 1, 600 do
+             g:spawn(function()
+               mine = i
+               for round = 1, 3 do
+                 if i % 3 == 0 then
+                   coroutine.wrap(function() ss.sleep(0.002) end)()
+                 elseif i % 3 == 1 then
+                   assert(deep(round * 40) == round * 40)
+                 else
+                   ss.sleep(0.002)
+                 end
+                 for k = 1, 50 do local _ = { k } end
+               end
+               sum = sum + mine
+             end)
+           end
+         end)
+         return sum",
+    );
+    assert_eq!(got, 600 * 601 / 2);
+}
+
+#[test]
 fn the_first_error_of_a_group_cancels_the_others() {
     let begun = Instant::now();
     let got: (String, i64, bool, bool) = gives(

@@ -39,7 +39,12 @@ enum sslua_task {
 
 /* One run: what a fiber is to do, and the shim's own record of it. It stays at its address while the run lasts. */
 typedef struct sslua_run {
+  /* What each turn reads: in one place, since thousands of runs do not fit into the caches. */
   sslua *universe;
+  void *globals;    /* Table: globals that it has set; NULL: none yet */
+  void *outer;      /* Table: where its other globals come from */
+  uint32_t account; /* index in the universe's accounts */
+
   int task; /* enum sslua_task */
   int by_reference;
   uint32_t script;
@@ -57,11 +62,8 @@ typedef struct sslua_run {
 
   /* The shim's. */
   uint64_t fiber;
-  uint32_t account;         /* index in the universe's accounts */
   int returned;             /* ss_return() has been called */
   struct lua_State *thread; /* the Lua thread it runs on */
-  void *globals;            /* Table: globals that it has set; NULL: none yet */
-  void *outer;              /* Table: where its other globals come from */
   struct sslua_home *home;  /* where it finds modules if it belongs to no script; NULL: nowhere */
   uint64_t waits;           /* id of the module load that it waits for; 0: none */
   uint64_t random[4];       /* math.random's state; all zero: not seeded */
@@ -99,6 +101,12 @@ void sslua_entry(void *run);
 
 /* Before `run`'s fiber gets the thread. [interpreter thread; no; no] */
 void sslua_enter(sslua_run *run, const sslua_saved *saved);
+
+/*
+ * Asks for memory of a suspended fiber that is soon to have the thread: its Lua thread's record, and later (`rest`) the frames
+ * and values that this names. [interpreter thread; no; no]
+ */
+void sslua_expect(const sslua_saved *saved, int rest);
 
 /* After a fiber gave the thread up. [interpreter thread; no; no] */
 void sslua_leave(sslua *universe, sslua_saved *saved);

@@ -18,7 +18,7 @@ use crate::sys::{self, prefetch, stack_pointer};
 const SWITCH_FRAMES: usize = 2048;
 
 /// Cache lines of a stack that are prefetched: the frames of the crossing, of a shim, and the guest's innermost ones.
-const GOES_ON_WITH: usize = 16;
+const GOES_ON_WITH: usize = 10;
 
 /// What the code on a coroutine's stack needs for leaving it. The owner keeps it at one address; it can be used for one
 /// coroutine after the other.

@@ -12,8 +12,10 @@ use crate::call::wake::FiberKey;
 use crate::guest::Interpreter;
 use crate::sys::prefetch;
 
-/// Cache lines of a fiber: the record, the run and what a switch saves.
+/// Cache lines of a fiber: what a switch saves and the beginning of the record,
 const LINES: usize = 8;
+/// and the beginning of the run.
+const RUN: usize = 2;
 
 impl<I: Interpreter> Worker<I> {
     /// Asks for the memory of those that have the thread after the next one, where there are many.
@@ -34,14 +36,15 @@ impl<I: Interpreter> Worker<I> {
         let [itself, parts, rest] = I::AHEAD;
         if let Some(fiber) = fiber(itself) {
             prefetch::<LINES>(std::ptr::from_ref(fiber).addr());
+            prefetch::<RUN>(std::ptr::from_ref(&fiber.run).addr());
         }
         if let Some(fiber) = fiber(parts) {
             fiber.record.link.prefetch();
             fiber.record.context.prefetch();
-            I::expect(&fiber.run, false);
+            I::expect(&fiber.run, &fiber.saved, false);
         }
         if let Some(fiber) = fiber(rest) {
-            I::expect(&fiber.run, true);
+            I::expect(&fiber.run, &fiber.saved, true);
             if let [.., call] = fiber.record.calls.as_slice() {
                 if let Some(future) = &call.future {
                     future.prefetch();

@@ -32,6 +32,9 @@ pub type sslua_task = ::core::ffi::c_uint;
 #[derive(Debug, Copy, Clone)]
 pub struct sslua_run {
     pub universe: *mut sslua,
+    pub globals: *mut ::core::ffi::c_void,
+    pub outer: *mut ::core::ffi::c_void,
+    pub account: u32,
     pub task: ::core::ffi::c_int,
     pub by_reference: ::core::ffi::c_int,
     pub script: u32,
@@ -47,11 +50,8 @@ pub struct sslua_run {
     pub slots: *const u64,
     pub nslots: usize,
     pub fiber: u64,
-    pub account: u32,
     pub returned: ::core::ffi::c_int,
     pub thread: *mut lua_State,
-    pub globals: *mut ::core::ffi::c_void,
-    pub outer: *mut ::core::ffi::c_void,
     pub home: *mut sslua_home,
     pub waits: u64,
     pub random: [u64; 4usize],
@@ -92,6 +92,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn sslua_enter(run: *mut sslua_run, saved: *const sslua_saved);
+}
+unsafe extern "C" {
+    pub fn sslua_expect(saved: *const sslua_saved, rest: ::core::ffi::c_int);
 }
 unsafe extern "C" {
     pub fn sslua_leave(universe: *mut sslua, saved: *mut sslua_saved);

@@ -99,9 +99,18 @@ unsafe impl Interpreter for Universe {
         Some(c::sslua_where)
     }
 
+    #[inline]
+    fn expect(_: &sslua_run, Saved(saved): &Saved, rest: bool) {
+        // SAFETY: `leave` filled it in, or it names no Lua thread; one that it names lives at least until its fiber goes on.
+        unsafe { c::sslua_expect(saved, c_int::from(rest)) }
+    }
+
     fn new_run(&mut self) -> sslua_run {
         sslua_run {
             universe: ptr::null_mut(),
+            globals: ptr::null_mut(),
+            outer: ptr::null_mut(),
+            account: 0,
             task: 0,
             by_reference: 0,
             script: 0,
@@ -117,11 +126,8 @@ unsafe impl Interpreter for Universe {
             slots: ptr::null(),
             nslots: 0,
             fiber: 0,
-            account: 0,
             returned: 0,
             thread: ptr::null_mut(),
-            globals: ptr::null_mut(),
-            outer: ptr::null_mut(),
             home: ptr::null_mut(),
             waits: 0,
             random: [0; 4],

@@ -149,7 +149,7 @@ unsafe impl Interpreter for PhpInterpreter {
         unsafe { c::ssphp_enter(run) }
     }
 
-    fn expect(run: &ssphp_run, rest: bool) {
+    fn expect(run: &ssphp_run, _: &Self::Saved, rest: bool) {
         // SAFETY: `run` is all zeros or was begun by `prepare`; it has a context only while it is that one's, which lives then.
         unsafe { c::ssphp_expect(run, c_int::from(rest)) }
     }
