@@ -20,7 +20,6 @@ fn a_script_may_wait_for_its_own_tasks_while_it_loads() {
 
 #[test]
 fn calls_of_other_scripts_go_on_while_one_loads() {
-    let engine = Engine::builder(Lua::new()).threads(1).build().expect("an engine");
     let (go, wait) = oneshot::channel::<()>();
     let wait = Mutex::new(Some(wait));
     let app = Module::new("app").function("wait", async move || {

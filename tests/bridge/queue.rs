@@ -108,9 +108,9 @@ fn shutdown_cancels_what_does_not_end() {
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(20), "{took:?}");
     assert_eq!((metrics.stuck, metrics.fibers, metrics.queued), (0, 0, 0));
-    for call in calls {
-        let error = block_on(call).expect_err("cancelled");
-        assert_eq!(error.code(), Some("cancelled"), "{error:?}");
+    for (text, call) in texts.iter().zip(calls) {
+        let error = block_on(call).expect_err(text);
+        assert_eq!(error.code(), Some("cancelled"), "{text}: {error:?}");
     }
     assert_eq!(stage.counts().0, stage.counts().1);
     assert!(!stage.log().contains(&"queued".to_string()));
