@@ -4,6 +4,7 @@
 #[path = "found/mod.rs"]
 mod found;
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use found::only;
@@ -17,7 +18,7 @@ const SCRIPT: &str = "local ss = require 'sidestack'
 local app = require 'app'
 return {
   nap = function() ss.sleep(60) end,
-  block = function(ms) app.block(ms) end,
+  block = function(path) app.block(path) end,
   clean = function()
     local clean <close> = setmetatable({}, { __close = function() while true do end end })
     ss.sleep(60)
@@ -31,12 +32,29 @@ return {
   give = function() return function() return 'given' end end,
 }";
 
-fn engine(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>) -> (Engine, Script) {
-    let app = Module::new("app").function("block", |ms: u64| {
-        std::thread::sleep(Duration::from_millis(ms));
+/// `app.block(path)` holds its interpreter until there is such a file.
+fn app() -> Module {
+    Module::new("app").function("block", |path: PathBuf| {
+        while !path.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(())
-    });
-    let engine = build(Engine::builder(Lua::new()).threads(1).module(app)).build().expect("an engine");
+    })
+}
+
+/// A path where there is no file yet, in a folder of its own.
+fn door() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("open");
+    (folder, path)
+}
+
+fn open(door: &Path) {
+    std::fs::write(door, "").expect("written");
+}
+
+fn engine(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>) -> (Engine, Script) {
+    let engine = build(Engine::builder(Lua::new()).threads(1).module(app())).build().expect("an engine");
     let script = block_on(engine.load_text("app.lua", SCRIPT)).expect("a script");
     (engine, script)
 }
@@ -92,14 +110,14 @@ fn who_holds_an_interpreter_is_told_without_it() {
     let nap = engine.spawn(script.call::<()>("nap", ()).label("nap")).expect("begun");
     until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
     // No label: it is known by its id.
-    let block = engine.spawn(script.call::<()>("block", 1500)).expect("begun");
-    let begun = Instant::now();
+    let (_folder, door) = door();
+    let block = engine.spawn(script.call::<()>("block", &door)).expect("begun");
     let found = until(&engine, |found| found.iter().any(|fiber| fiber.held.is_some()));
-    assert!(begun.elapsed() < Duration::from_millis(1400), "told only when it was over");
     let (held, other) = if found[0].held.is_some() { (&found[0], &found[1]) } else { (&found[1], &found[0]) };
     assert_eq!((held.state, held.waits_for.as_deref()), (FiberState::Running, Some("app.block")));
     assert!(held.id > other.id && held.held > Some(Duration::from_millis(150)), "{held:?}");
     assert_eq!((other.state, other.label.as_deref(), other.at.as_deref()), (FiberState::Unknown, Some("nap"), None));
+    open(&door);
     block.blocking().expect("it ends");
     until(&engine, |found| found.len() == 1 && found[0].state == FiberState::Waiting);
     drop(nap);
@@ -120,9 +138,12 @@ fn a_call_waits_for_a_fiber_no_longer_than_it_may() {
     drop(nap);
     until(&engine, <[FiberInfo]>::is_empty);
     // One that was busy refuses what came too long ago, and starts nothing of it.
-    let block = engine.spawn(script.call::<()>("block", 500)).expect("begun");
-    std::thread::sleep(Duration::from_millis(50));
-    let late = script.call_blocking::<i64>("count", ()).expect_err("too late");
+    let (_folder, door) = door();
+    let block = engine.spawn(script.call::<()>("block", &door)).expect("begun");
+    let late = engine.spawn(script.call::<i64>("count", ())).expect("queued");
+    std::thread::sleep(Duration::from_millis(500));
+    open(&door);
+    let late = block_on(late).expect_err("too late");
     assert!(matches!(late, Error::Limit { which: Limit::Queue, .. }), "{late:?}");
     block.blocking().expect("it ends");
     assert_eq!(script.call_blocking::<i64>("count", ()).expect("free again"), 1);
@@ -172,20 +193,16 @@ return {
     while true do
     end
   end,
-  block = function(ms)
-    app.block(ms)
+  block = function(path)
+    app.block(path)
   end,
-  shell = function(s)
-    return io.popen('sleep ' .. s):read('a')
+  shell = function(path)
+    return io.popen('until [ -e ' .. path .. ' ]; do sleep 0.05; done'):read('a')
   end,
 }";
 
 fn stacks(build: impl FnOnce(sidestack::Builder<Lua>) -> sidestack::Builder<Lua>) -> (Engine, Script) {
-    let app = Module::new("app").function("block", |ms: u64| {
-        std::thread::sleep(Duration::from_millis(ms));
-        Ok(())
-    });
-    let engine = build(Engine::builder(Lua::new().io(true)).threads(1).module(app)).build().expect("an engine");
+    let engine = build(Engine::builder(Lua::new().io(true)).threads(1).module(app())).build().expect("an engine");
     let script = block_on(engine.load_text("app.lua", STACKS)).expect("a script");
     (engine, script)
 }
@@ -232,8 +249,8 @@ fn the_whole_stack_of_a_waiting_fiber_is_told() {
 fn the_stack_of_a_script_that_loops_is_told() {
     let (engine, script) = stacks(|builder| builder);
     let call = engine.spawn(script.call::<()>("spin", ())).expect("begun");
-    let fiber = only(&engine, |fiber| fiber.state == FiberState::Running);
-    assert_eq!(fiber.held, None);
+    // On a busy machine it may look as if it did not answer.
+    let fiber = only(&engine, |fiber| fiber.state == FiberState::Running && fiber.held.is_none());
     assert!(matches!(script_places(&fiber)[..], ["app.lua:25" | "app.lua:26"]), "{}", fiber.backtrace);
     drop(call);
 }
@@ -242,10 +259,9 @@ fn the_stack_of_a_script_that_loops_is_told() {
 fn the_stack_of_who_holds_an_interpreter_is_told_without_it() {
     let (engine, script) = stacks(|builder| builder);
     // In a host function: from the frame that called it. In the C library: from wherever that is.
-    for (name, argument, place, inner) in
-        [("block", 1500.0, "app.lua:29", "host_function"), ("shell", 1.5, "app.lua:32", "luaV_execute")]
-    {
-        let call = engine.spawn(script.call::<()>(name, argument)).expect("begun");
+    for (name, place, inner) in [("block", "app.lua:29", "host_function"), ("shell", "app.lua:32", "luaV_execute")] {
+        let (_folder, door) = door();
+        let call = engine.spawn(script.call::<()>(name, &door)).expect("begun");
         let fiber = only(&engine, |fiber| fiber.held.is_some());
         let c = functions(&fiber);
         assert_eq!(script_places(&fiber), [place], "{name}: {}", fiber.backtrace);
@@ -253,6 +269,7 @@ fn the_stack_of_who_holds_an_interpreter_is_told_without_it() {
         for function in [inner, "luaV_execute", "lua_resume", "sslua_entry"] {
             assert!(c.contains(&function), "{name}: no {function} in {}", fiber.backtrace);
         }
+        open(&door);
         let _ = block_on(call);
     }
 }
@@ -260,16 +277,25 @@ fn the_stack_of_who_holds_an_interpreter_is_told_without_it() {
 #[test]
 fn fibers_are_cancelled_by_their_ids() {
     let (engine, script) = stacks(|builder| builder.grace(Duration::from_millis(50)));
+    // Later: on a busy machine it may take a while to answer.
+    let not_found = |id| {
+        let begun = Instant::now();
+        while block_on(engine.cancel(id)) != Cancelled::NotFound {
+            assert!(begun.elapsed() < LONG, "{id} is found");
+        }
+    };
     for name in ["deep", "spin"] {
         let call = engine.spawn(script.call::<()>(name, ())).expect("begun");
         let id = only(&engine, |fiber| fiber.backtrace.of(Language::Script).count() > 0).id.expect("a fiber");
-        assert_eq!(block_on(engine.cancel(id + 1_000_000)), Cancelled::NotFound);
-        assert_eq!(block_on(engine.cancel(id)), Cancelled::Now);
+        not_found(id + 1_000_000);
+        assert_ne!(block_on(engine.cancel(id)), Cancelled::NotFound);
         assert!(matches!(block_on(call), Err(Error::Cancelled)));
-        assert_eq!(block_on(engine.cancel(id)), Cancelled::NotFound);
+        not_found(id);
     }
-    let call = engine.spawn(script.call::<()>("block", 1000)).expect("begun");
+    let (_folder, door) = door();
+    let call = engine.spawn(script.call::<()>("block", &door)).expect("begun");
     let id = only(&engine, |fiber| fiber.held.is_some()).id.expect("a fiber");
     assert_eq!(block_on(engine.cancel(id)), Cancelled::Later);
+    open(&door);
     assert!(matches!(block_on(call), Err(Error::Cancelled)));
 }

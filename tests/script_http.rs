@@ -88,7 +88,7 @@ async fn what_goes_wrong_has_a_code() {
         codes,
         ["connect", "timeout", "timeout", "bad_argument", "convert", "bad_argument", "bad_argument", "bad_argument"]
     );
-    assert!(begun.elapsed() < std::time::Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -21,6 +21,8 @@ use crate::wire::{Told, Wire};
 
 /// How long connections without a request are kept when the server ends: what is on its way arrives.
 const IDLE: Duration = Duration::from_millis(200);
+/// It is counted in these, so that time does not count in which the machine had none for the server.
+const STEP: Duration = Duration::from_millis(20);
 
 /// All connections of a server.
 pub struct Connections {
@@ -82,8 +84,8 @@ impl Connections {
     /// Ends in order, so that no request is lost that was sent before its client could know:
     ///
     /// 1. connections that wait to be accepted are accepted, then nobody listens;
-    /// 2. responses say that their connection closes; connections without a request are kept a moment, as one may be on
-    ///    its way;
+    /// 2. responses say that their connection closes; connections without a request are kept until none has come for a moment, as
+    ///    one may be on its way;
     /// 3. connections without a request are closed; those with one, after its response.
     pub async fn drain(self, listener: TcpListener) {
         self.app.draining.store(true, Ordering::Relaxed);
@@ -91,20 +93,23 @@ impl Connections {
             self.serve(stream, remote);
         }
         drop(listener);
-        tokio::time::sleep(IDLE).await;
         let app = self.app;
-        let unused = async {
-            // Connections that were opened and never used would keep the server for long.
-            let mut quiet = Duration::ZERO;
-            let step = Duration::from_millis(20);
-            while quiet < IDLE {
-                tokio::time::sleep(step).await;
-                quiet = if app.active.load(Ordering::Relaxed) == 0 { quiet + step } else { Duration::ZERO };
-            }
-        };
+        let mut seen = app.count.load(Ordering::Relaxed);
+        lasts(|| seen == std::mem::replace(&mut seen, app.count.load(Ordering::Relaxed))).await;
+        // Connections that were opened and never used would keep the server for long.
+        let unused = lasts(|| app.active.load(Ordering::Relaxed) == 0);
         tokio::select! {
             () = self.all.shutdown() => {}
             () = unused => {}
         }
+    }
+}
+
+/// Waits until it has been quiet for [`IDLE`].
+async fn lasts(mut quiet: impl FnMut() -> bool) {
+    let mut so_far = Duration::ZERO;
+    while so_far < IDLE {
+        tokio::time::sleep(STEP).await;
+        so_far = if quiet() { so_far + STEP } else { Duration::ZERO };
     }
 }

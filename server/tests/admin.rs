@@ -5,15 +5,16 @@ mod common;
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{Client, Folder, LONG, Server, burst_is_counted, metric, sidestack};
+use common::{Client, Folder, LONG, Server, burst_is_counted, metric, metric_becomes, sidestack};
 use nix::sys::signal::Signal;
 
 const ADMIN: [&str; 4] = ["--admin", "127.0.0.1:0", "--deadline", "none"];
 
-/// `/block` holds its interpreter in C, where no tick reaches it.
+/// `/block` holds its interpreter in C, where no tick reaches it, until there is a file.
 const STATES: &str = "local ss = require 'sidestack'
 return function(request)
   if request.path == '/wait' then
@@ -22,7 +23,7 @@ return function(request)
     while true do
     end
   elseif request.path == '/block' then
-    io.popen('sleep ' .. request.query.s):read('a')
+    io.popen('until [ -e ' .. request.query['until'] .. ' ]; do sleep 0.05; done'):read('a')
   end
   return 'ok'
 end";
@@ -31,6 +32,13 @@ fn start(script: &str, flags: &[&str]) -> (Server, SocketAddr) {
     let mut server = Server::start(script, &[&ADMIN[..], flags].concat());
     let admin = server.admin();
     (server, admin)
+}
+
+/// Asks for `/block`; the file that ends it.
+fn block(server: &Server, client: &mut Client) -> PathBuf {
+    let go = server.folder().join("go");
+    client.write("GET", &format!("/block?until={}", go.display()), &[], b"");
+    go
 }
 
 fn ask(admin: SocketAddr, path: &str) -> common::Response {
@@ -98,10 +106,8 @@ fn an_interpreter_that_hangs_in_c_is_shown_with_who_holds_it() {
     let (mut waits, mut blocks) = (server.connect(), server.connect());
     waits.write("GET", "/wait", &[], b"");
     fibers_until(admin, |table| table.contains("waiting"));
-    blocks.write("GET", "/block?s=4", &[], b"");
-    let begun = Instant::now();
+    let go = block(&server, &mut blocks);
     let table = fibers_until(admin, |table| table.contains("held"));
-    assert!(begun.elapsed() < Duration::from_secs(3), "shown only when it was over");
     let blocking = line(&table, "GET /block");
     assert_eq!((blocking[1], &blocking[4][..5], blocking[6]), ("running", "(held", "app.lua:9"), "{table}");
     assert_eq!(line(&table, "GET /wait")[1], "unknown", "{table}");
@@ -109,9 +115,9 @@ fn an_interpreter_that_hangs_in_c_is_shown_with_who_holds_it() {
     assert!(server.wait_for_text("(held").contains("GET /block"));
     assert_eq!(ask(admin, "/healthz").status, 200);
     // Then it goes on, and all is known again.
+    std::fs::write(go, "").expect("written");
     assert_eq!(blocks.read("GET").body, "ok");
-    let table = fibers(admin, &[]);
-    assert_eq!(line(&table, "GET /wait")[1], "waiting", "{table}");
+    let table = fibers_until(admin, |table| line(table, "GET /wait")[1] == "waiting");
     assert!(!table.contains("/block"), "{table}");
 }
 
@@ -198,12 +204,13 @@ fn a_request_does_not_wait_for_an_interpreter_that_hangs() {
     let flags = ["--threads", "1", "--allow", "io", "--queue-timeout", "300ms"];
     let (server, admin) = start(STATES, &flags);
     let mut blocks = server.connect();
-    blocks.write("GET", "/block?s=3", &[], b"");
+    let go = block(&server, &mut blocks);
     fibers_until(admin, |table| table.contains("/block"));
     let begun = Instant::now();
     let refused = server.get("/");
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.body);
-    assert!(begun.elapsed() > Duration::from_millis(300) && begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() > Duration::from_millis(300));
+    std::fs::write(go, "").expect("written");
     assert_eq!(blocks.read("GET").body, "ok");
     assert_eq!(server.get("/").body, "ok");
 }
@@ -215,10 +222,8 @@ fn a_burst_gets_503_after_the_queue_timeout_and_the_metrics_agree() {
     let (server, admin) =
         start("local ss = require 'sidestack' return function() ss.sleep(0.3) return 'ok' end", &flags);
     let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
-    let begun = Instant::now();
     clients.iter_mut().for_each(|client| client.write("GET", "/", &[], b""));
     let answers: Vec<_> = clients.iter_mut().map(|client| client.read("GET")).collect();
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     let count = |part: &str| answers.iter().filter(|answer| answer.body.contains(part)).count();
     let (full, late) = (count("too many requests are waiting"), count("no interpreter was free in time"));
     assert!(
@@ -240,7 +245,8 @@ fn the_queue_is_shown() {
     let table = fibers_until(admin, |table| table.contains("queued  "));
     assert_eq!(line(&table, "GET /wait/too")[..2], ["-", "queued"], "{table}");
     assert!(table.contains("1 fiber; 1 interpreter; 1 queued"), "{table}");
-    assert_eq!((metric(admin, "sidestack_fibers"), metric(admin, "sidestack_calls_queued")), (1.0, 1.0));
+    metric_becomes(admin, "sidestack_fibers", 1.0);
+    metric_becomes(admin, "sidestack_calls_queued", 1.0);
 }
 
 /// Each thing that may go wrong has its line, moved or not; the answer to who runs into a limit names it.
@@ -327,7 +333,7 @@ fn interpreters_are_replaced_and_no_request_is_lost() {
     assert!((20..=28).contains(&most), "{most} calls of one incarnation");
     assert!(metric(admin, "sidestack_interpreters_recycled_total") >= 25.0);
     assert_eq!(metric(admin, "sidestack_interpreters_quarantined_total"), 0.0);
-    assert_eq!(metric(admin, "sidestack_requests_total{status=\"200\"}"), 800.0);
+    metric_becomes(admin, "sidestack_requests_total{status=\"200\"}", 800.0);
 }
 
 #[test]
@@ -356,11 +362,9 @@ fn a_request_that_waits_for_a_request_ends_all_the_same() {
           return 'outer ' .. ss.http.get('http://' .. request.headers.to .. '/inner').body
         end";
     let (server, admin) = start(script, &["--threads", "1", "--max-requests", "1"]);
-    let begun = Instant::now();
     let to = server.address.to_string();
     assert_eq!(server.connect().send("GET", "/", &[("to", &to)], b"").body, "outer inner");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(metric(admin, "sidestack_requests_total{status=\"200\"}") == 2.0);
+    metric_becomes(admin, "sidestack_requests_total{status=\"200\"}", 2.0);
 }
 
 #[test]

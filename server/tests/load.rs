@@ -16,7 +16,10 @@ fn wrk_sees_no_error_on_256_connections() {
     for flags in [&[][..], &["--quiet"]] {
         let server = Server::start("return function(request) return 'hello ' .. request.path end", flags);
         let url = format!("http://{}/world", server.address);
-        let out = Command::new("wrk").args(["-t2", "-c256", "-d5s", "--latency", &url]).output().expect("wrk");
+        let out = Command::new("wrk")
+            .args(["-t2", "-c256", "-d5s", "--timeout", "20s", "--latency", &url])
+            .output()
+            .expect("wrk");
         let text = String::from_utf8_lossy(&out.stdout);
         eprintln!("{flags:?}\n{text}");
         assert!(out.status.success() && text.contains("Requests/sec"), "{text}");

@@ -59,7 +59,7 @@ local t, u = ss.spawn(take, a, b), ss.spawn(take, b, a)
 t:join()";
     let begun = Instant::now();
     let ended = run(script, &[], &[]);
-    assert!(begun.elapsed() < LONG / 2);
+    assert!(begun.elapsed() < LONG);
     assert_eq!(ended.status, Some(1), "{}", ended.stderr);
     let report: Vec<&str> = ended.stderr.lines().skip_while(|line| !line.contains("error[deadlock]")).collect();
     assert_eq!(report[0], "  error[deadlock] nothing is left that could wake 3 fibers", "{}", ended.stderr);
@@ -113,7 +113,7 @@ fn the_deadline_is_124() {
         let ran = run(script, &["--deadline", "300ms"], &[]);
         assert_eq!(ran.status, Some(124), "{}", ran.stderr);
         assert!(ran.stderr.contains("deadline"), "{}", ran.stderr);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 }
 

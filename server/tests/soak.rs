@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use client::{Answers, Crowd, Kind};
-use common::{Client, Server};
+use common::{Client, LONG, Server};
 use nix::sys::signal::Signal;
 
 /// Between two looks at what the server holds.
@@ -73,16 +73,20 @@ impl Soak {
         crowd.stop();
     }
 
-    /// Waits until nothing runs; then memory and descriptors.
-    fn rest(&self) -> (usize, usize) {
+    /// Waits until nothing runs, and for a while until there are no more than so many descriptors; then memory and descriptors.
+    fn rest(&self, most: usize) -> (usize, usize) {
         let begun = Instant::now();
         // One look is the admin's own connection.
         while self.metric("sidestack_requests_active ") + self.metric("sidestack_fibers ") > 0 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "requests do not end: {}", self.server.stderr());
+            assert!(begun.elapsed() < LONG, "requests do not end: {}", self.server.stderr());
             std::thread::sleep(Duration::from_millis(50));
         }
         // What the clients left open is closed after --client-timeout.
         std::thread::sleep(Duration::from_millis(2500));
+        let begun = Instant::now();
+        while self.server.descriptors() > most && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
         (self.server.resident(), self.server.descriptors())
     }
 }
@@ -109,11 +113,12 @@ fn soak(soak: Soak) {
     let seconds = std::env::var("SIDESTACK_SOAK").map_or(60, |text| text.parse().expect("seconds"));
     let step = Duration::from_secs(seconds) / STEPS;
     soak.step(1, step.min(Duration::from_secs(20)));
-    let mut held = vec![soak.rest()];
+    let mut held = vec![soak.rest(usize::MAX)];
+    let most = held[0].1 + 2;
     println!("soak: warm: {} KiB, {} descriptors", held[0].0 / 1024, held[0].1);
     for number in 0..STEPS {
         soak.step(u64::from(number) + 2, step);
-        let (memory, descriptors) = soak.rest();
+        let (memory, descriptors) = soak.rest(most);
         let crashes = soak.metric("sidestack_interpreters_quarantined_total ");
         println!("soak: step {number}: {} KiB, {descriptors} descriptors, {crashes} lost interpreters", memory / 1024);
         held.push((memory, descriptors));
@@ -123,7 +128,7 @@ fn soak(soak: Soak) {
     let lost = answers.lost.lock().expect("not poisoned").clone();
     assert!(lost.is_empty(), "{} requests without their answer: {:?}", lost.len(), &lost[..lost.len().min(10)]);
     let descriptors: Vec<_> = held.iter().map(|held| held.1).collect();
-    assert!(descriptors.iter().all(|count| *count <= descriptors[0] + 2), "descriptors grow: {descriptors:?}");
+    assert!(descriptors.iter().all(|count| *count <= most), "descriptors grow: {descriptors:?}");
     let memory: Vec<_> = held.iter().map(|held| held.0).collect();
     let half = memory.len() / 2;
     let (early, late) = (memory[1..=half].iter().max(), memory[half + 1..].iter().min());

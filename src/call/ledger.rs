@@ -239,6 +239,23 @@ pub struct Look {
 }
 
 impl Ledger {
+    /// The end has begun: what runs and waits has until `cancel_at`.
+    pub fn drain(&mut self, cancel_at: Instant, done: Sender<()>) {
+        match &mut self.ending {
+            // The least patient decides; everybody is told.
+            Some(ending) => {
+                ending.cancel_at = ending.cancel_at.map(|earlier| earlier.min(cancel_at));
+                ending.done.push(done);
+            }
+            None => self.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
+        }
+    }
+
+    /// Whether nothing is to begin any more: all is cancelled, or about to be.
+    pub fn is_over(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.cancel_at.is_none_or(|at| at <= Instant::now()))
+    }
+
     /// The thread is away with `fiber`: finds the calls whose time is over.
     pub fn look(&mut self, inbox: &Inbox, fiber: u64, now: Instant) -> Look {
         let mut answers = Answers::default();
@@ -255,10 +272,11 @@ impl Ledger {
                     let error = times.waited(&job);
                     answers.jobs.push((job, error));
                 }
+                // What begins after the fiber has gone has to know of it.
+                Message::Drain { cancel_at, done } => self.drain(cancel_at, done),
                 message => {
                     gone |= match &message {
                         Message::Cancel(call) => call.fiber().1.load(Ordering::Relaxed) == fiber,
-                        Message::Drain { cancel_at, .. } => now >= *cancel_at,
                         Message::End => true,
                         _ => false,
                     };
@@ -272,8 +290,7 @@ impl Ledger {
             answers.jobs.push((job, error));
         }
         inbox.started(refused);
-        let over = |at: Instant| now >= at;
-        gone |= self.ending.as_ref().is_some_and(|ending| ending.cancel_at.is_none_or(over));
+        gone |= self.is_over();
         for entry in self.fibers.iter_mut().flatten().filter(|entry| !entry.borrows) {
             if let Some((_, limit)) = entry.deadline.take_if(|(at, _)| now >= *at)
                 && let Some(completion) = entry.tell()

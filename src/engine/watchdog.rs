@@ -10,7 +10,7 @@
 //! that could run, only the time counts that it was let run: a busy machine gives up nobody either.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Barrier, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::call::activity::Activity;
@@ -64,7 +64,14 @@ impl Watchdog {
             last: Mutex::default(),
         });
         let own = shared.clone();
-        std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || own.watch())?;
+        // A thread that begins takes memory, and ends the process where it finds none: it has begun when the engine is there.
+        let begun = Arc::new(Barrier::new(2));
+        let begins = begun.clone();
+        std::thread::Builder::new().name("sidestack-watchdog".into()).spawn(move || {
+            begins.wait();
+            own.watch();
+        })?;
+        begun.wait();
         Ok(Watchdog(shared))
     }
 

@@ -12,7 +12,7 @@ use super::{Next, Worker};
 use crate::Error;
 use crate::abi::ss_export_entry;
 use crate::call::job::{Completion, Extensions, Job, Settings, Source, Work};
-use crate::call::ledger::{Ending, Ledger, To};
+use crate::call::ledger::{Ledger, To};
 use crate::call::outcomes::Failure;
 use crate::call::stats::Stats;
 use crate::call::wake::FiberKey;
@@ -96,7 +96,7 @@ impl<I: Interpreter> Worker<I> {
     fn start(&mut self, mut job: Box<Job>) {
         self.books().left += 1;
         let abandoned = job.completion.as_ref().is_some_and(|completion| completion.abandoned());
-        if abandoned || matches!(self.books().ending, Some(Ending { cancel_at: None, .. })) {
+        if abandoned || self.books().is_over() {
             let why = if abandoned { Failure::Cancelled } else { Failure::CancelledByShutdown };
             self.local.inbox.outcomes.count(why);
             return refuse(&self.local, job, Error::Cancelled);

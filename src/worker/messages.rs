@@ -42,17 +42,7 @@ impl<I: Interpreter> Worker<I> {
                     }
                 }
             }
-            Message::Drain { cancel_at, done } => {
-                let books = self.books();
-                match &mut books.ending {
-                    // The least patient decides; everybody is told.
-                    Some(ending) => {
-                        ending.cancel_at = ending.cancel_at.map(|earlier| earlier.min(cancel_at));
-                        ending.done.push(done);
-                    }
-                    None => books.ending = Some(Ending { cancel_at: Some(cancel_at), done: vec![done] }),
-                }
-            }
+            Message::Drain { cancel_at, done } => self.books().drain(cancel_at, done),
             // To be woken by it was all.
             Message::Look => {}
             // Whoever asked may have stopped waiting.

@@ -211,7 +211,7 @@ fn the_watchdog_names_a_function_that_hangs_its_interpreter() {
             let call = engine.spawn(engine.eval::<i64>("42"))?;
             // What `block_on` in a host function amounts to, with an end.
             std::thread::spawn(move || send.send(block_on(call).ok()));
-            Ok(receive.recv_timeout(Duration::from_millis(600)).ok().flatten())
+            Ok(receive.recv_timeout(Duration::from_millis(1500)).ok().flatten())
         })
     });
     let call = engine

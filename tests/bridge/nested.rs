@@ -49,7 +49,7 @@ fn dropping_a_nested_call_cancels_a_guest_that_waits() {
     let engine = stage.engine();
     let begun = Instant::now();
     assert_eq!(raced(&stage, &engine, text, Some(1), 2).expect("the outer script goes on"), ("dropped".into(), 5));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     // The result of the host call waits for the guest's frame to be gone. Gate 3's future is dropped by its refusal.
     let log = stage.log();
     assert_eq!(log.first().map(String::as_str), Some("dropped 1"));
@@ -86,7 +86,7 @@ fn a_nested_guest_that_swallows_errors_is_killed_down_to_its_frame() {
         stage.open(4, 100);
         assert_eq!(raced(&stage, &engine, &text, None, 2).expect("the outer script goes on"), ("dropped".into(), 105));
         let took = begun.elapsed();
-        assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(5), "{took:?}");
+        assert!(took >= Duration::from_millis(100) && took < Duration::from_secs(20), "{took:?}");
     }
 }
 
@@ -212,7 +212,7 @@ fn plain_closures_cannot_call_guests() {
         if let std::task::Poll::Ready(result) = std::pin::Pin::new(&mut call).poll(&mut task) {
             outcome = Some(result);
         }
-        outcome.is_some() || begun.elapsed() > Duration::from_secs(3)
+        outcome.is_some() || begun.elapsed() > Duration::from_secs(20)
     });
     assert_eq!(outcome.expect("an answer").expect("caught"), "cannot_call_guest_here");
 }

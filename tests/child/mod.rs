@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Names the test whose body is to run.
 const CHILD: &str = "SIDESTACK_TEST_CHILD";
 /// A hang is a failure.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How many times as much is to be done as in CI: `SIDESTACK_LONG`.
 pub fn long() -> u32 {

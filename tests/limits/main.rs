@@ -28,7 +28,7 @@ fn engine() -> Engine {
 fn outcome<R: DeserializeOwned + Send + 'static>(call: Call<R>) -> Result<R, Error> {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || tell.send(block_on(call)));
-    told.recv_timeout(Duration::from_secs(20)).expect("the call ends at all")
+    told.recv_timeout(Duration::from_secs(60)).expect("the call ends at all")
 }
 
 #[track_caller]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use sidestack::{Engine, Script};
 
-use crate::stage::{app, builder, resident};
+use crate::stage::{Gate, app, builder, resident};
 
 const TABLES: &str = r#"<?php
 function here(): array {
@@ -14,6 +14,7 @@ function here(): array {
 
 return [
     'nap' => fn (float $s) => app\nap($s),
+    'waits' => fn () => gate\wait(),
     // Far more than PHP's tables have room for: they grow, where the request is suspended in between.
     'many' => function (int $id, int $count): string {
         $before = here();
@@ -111,22 +112,22 @@ fn what_contexts_hold() {
     const MANY: i64 = 200;
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _entered = runtime.enter();
-    let engine = builder().memory(4 << 30).module(app()).build().expect("an engine");
+    let gate = Gate::new();
+    let engine = builder().memory(4 << 30).module(app()).module(gate.module()).build().expect("an engine");
     let script = script(&engine);
     runtime.block_on(async {
         script.call::<String>("nap", 0.0).await.expect("an answer");
         let before = resident();
-        let naps = (0..MANY).map(|_| engine.spawn(script.call::<String>("nap", 4.0)).expect("queued"));
-        let naps = naps.collect::<Vec<_>>();
-        while engine.metrics().fibers < MANY as usize {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        // All of them have a place now, and soon a context.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let calls = (0..MANY).map(|_| engine.spawn(script.call::<()>("waits", ())).expect("queued"));
+        let calls = calls.collect::<Vec<_>>();
+        gate.wait_for(MANY as usize);
+        // What an interpreter without work gives back is not theirs.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let each = (resident() - before) / MANY;
         // In a debug build, of a text that is compiled for each; it would be 140 more.
         assert!((100..480).contains(&each), "a suspended request holds {each} KiB");
-        join_all(naps).await;
+        gate.open();
+        join_all(calls).await;
         // It gives them back when nothing happens,
         let (begun, mut left) = (Instant::now(), i64::MAX);
         while left > 10 * 1024 && begun.elapsed() < Duration::from_secs(10) {

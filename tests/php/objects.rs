@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use futures_executor::block_on;
 use sidestack::{Error, Function, HostObject, Members, Module, Object};
 
-use crate::stage::{app, builder, gives, run};
+use crate::stage::{Gate, app, builder, gives, run};
 
 #[derive(Default)]
 struct Counter(AtomicI64, Arc<AtomicI64>);
@@ -111,16 +111,16 @@ fn a_script_that_does_not_compile_is_an_error_of_its_load() {
 
 #[test]
 fn fibers_tell_their_script_line() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let _entered = runtime.enter();
-    let engine = builder().module(app()).build().expect("an engine");
-    let script = block_on(engine.load_text("where.php", "<?php return function () {\n\n  return app\\nap(1); };"))
+    let gate = Gate::new();
+    let engine = builder().module(gate.module()).build().expect("an engine");
+    let script = block_on(engine.load_text("where.php", "<?php return function () {\n\n  return gate\\wait(); };"))
         .expect("a script");
-    let call = engine.spawn(script.call::<String>("default", ()).label("waits")).expect("queued");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    let call = engine.spawn(script.call::<()>("default", ()).label("waits")).expect("queued");
+    gate.wait_for(1);
     let fibers = block_on(engine.fibers());
     let fiber = fibers.iter().find(|fiber| fiber.label.as_deref() == Some("waits")).expect("the call");
     assert!(fiber.at.as_deref().is_some_and(|at| at == "where.php:3"), "{fiber:?}");
+    gate.open();
     block_on(call).expect("an answer");
 }
 

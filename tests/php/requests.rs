@@ -1,11 +1,10 @@
 //! Requests that are suspended together do not see each other.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use sidestack::Engine;
 
-use crate::stage::{app, builder};
+use crate::stage::{Gate, app, builder};
 
 /// What each of many requests does: it makes its own of everything that PHP keeps for a request, waits, and looks again.
 const APART: &str = r#"<?php
@@ -21,7 +20,8 @@ function own(int $id): string {
     ob_start();
     echo "begin $id ";
     $found = preg_replace_callback('/\d+/', function ($m) use ($id) {
-        app\nap(0.3 + ($id % 10) / 100);
+        gate\wait();
+        app\nap(($id % 10) / 100);
         preg_match('/x/', 'axa');
         return $m[0] * 2;
     }, "a$id b1");
@@ -48,31 +48,18 @@ fn five_thousand_suspended_requests_share_a_thread_and_nothing_else() {
     }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let _entered = runtime.enter();
-    let engine = builder().memory(8 << 30).module(app()).build().expect("an engine");
+    let gate = Gate::new();
+    let engine = builder().memory(8 << 30).module(app()).module(gate.module()).build().expect("an engine");
     runtime.block_on(async {
         let script = engine.load_text("apart.php", APART).await.expect("a script");
         let calls = (0..MANY).map(|id| engine.spawn(script.call::<String>("own", id)).expect("queued"));
-        let all = join_all(calls.collect::<Vec<_>>());
-        let watched = watch(&engine);
-        let (answers, most) = futures_util::join!(all, watched);
-        assert!(most >= 5_000, "only {most} at once");
-        for answer in answers {
+        let calls = calls.collect::<Vec<_>>();
+        gate.wait_for(MANY as usize);
+        gate.open();
+        for answer in join_all(calls).await {
             assert_eq!(answer.expect("an answer"), "apart");
         }
     });
-}
-
-/// The most fibers at once, until there are none.
-async fn watch(engine: &Engine) -> usize {
-    let (mut most, begun) = (0, Instant::now());
-    loop {
-        let now = engine.metrics().fibers;
-        if now == 0 && (most > 0 || begun.elapsed() > Duration::from_secs(60)) {
-            return most;
-        }
-        most = most.max(now);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 /// libxml2 keeps errors, and where they go, by thread.

@@ -3,6 +3,8 @@
 #[path = "../found/mod.rs"]
 mod found;
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use found::only;
@@ -47,25 +49,28 @@ return [
     while (true) {
     }
   },
-  'block' => function ($ms) {
-    $f = new Fiber(function ($ms) {
-      app\\block($ms);
+  'block' => function () {
+    $f = new Fiber(function () {
+      app\\block();
     });
-    $f->start($ms);
+    $f->start();
   },
-  'compute' => function ($ms) {
-    hash_pbkdf2('sha256', 'password', 'salt', $ms * 2000);
+  'compute' => function () {
+    hash_pbkdf2('sha256', 'password', 'salt', 3000000);
   },
 ];";
 
-fn page() -> (Engine, Script) {
-    let app = Module::new("app").function("block", |ms: u64| {
-        std::thread::sleep(Duration::from_millis(ms));
+/// The page, and what ends one `app\block()`.
+fn page() -> (Engine, Script, Sender<()>) {
+    let (go, wait) = channel();
+    let wait = Mutex::new(wait);
+    let app = Module::new("app").function("block", move || {
+        let _ = wait.lock().expect("not poisoned").recv();
         Ok(())
     });
     let engine = builder().module(app).module(crate::functions::host()).build().expect("an engine");
     let script = block_on(engine.load_text("page.php", PAGE)).expect("a script");
-    (engine, script)
+    (engine, script, go)
 }
 
 /// Nobody is left.
@@ -83,7 +88,7 @@ fn script(fiber: &FiberInfo) -> Vec<String> {
 
 #[test]
 fn the_whole_stack_of_a_request_that_waits_is_told() {
-    let (engine, page) = page();
+    let (engine, page, _) = page();
     let cases: [(&str, &[&str]); 4] = [
         ("deep", &["7 in Page::wait()", "4 in Page->show()", "12 in {closure}()", "11 in {closure}()"]),
         ("fibers", &["17 in {closure}()", "19 in {closure}()", "21 in {closure}()"]),
@@ -125,7 +130,7 @@ fn the_whole_stack_of_a_request_that_waits_is_told() {
 
 #[test]
 fn the_stack_of_a_request_that_runs_or_hangs_is_told() {
-    let (engine, page) = page();
+    let (engine, page, go) = page();
     let call = engine.spawn(page.call::<()>("spin", ())).expect("begun");
     let fiber = only(&engine, |fiber| fiber.state == FiberState::Running && fiber.at.is_some());
     assert!(script(&fiber)[0].starts_with("script page.php:3"), "{}", fiber.backtrace);
@@ -136,8 +141,9 @@ fn the_stack_of_a_request_that_runs_or_hangs_is_told() {
         ("block", &["script page.php:39 in {closure}()", "script page.php:41 in {closure}()"][..]),
         ("compute", &["script page.php:44 in {closure}()"]),
     ] {
-        let call = engine.spawn(page.call::<()>(name, 1500)).expect("begun");
+        let call = engine.spawn(page.call::<()>(name, ())).expect("begun");
         let fiber = only(&engine, |fiber| fiber.held.is_some() && fiber.at.is_some());
+        go.send(()).expect("it waits, or nobody does");
         assert_eq!(script(&fiber), lines, "{name}: {}", fiber.backtrace);
         block_on(call).expect("it ends");
         quiet(&engine);

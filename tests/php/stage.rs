@@ -1,10 +1,13 @@
 //! What the tests share.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use serde::de::DeserializeOwned;
 use sidestack::{Builder, Engine, Error, Module, Php};
+use tokio::sync::Semaphore;
 
 /// The one PHP of this process. With SIDESTACK_TEST_JIT=function it compiles functions to machine code.
 pub fn php() -> Php {
@@ -37,6 +40,43 @@ pub fn app() -> Module {
 
 async fn futures_timer(seconds: f64) {
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// Where scripts wait, by `gate\wait()`, until the test lets all of them go on.
+#[derive(Clone)]
+pub struct Gate {
+    came: Arc<AtomicUsize>,
+    /// Nobody gets anything of it; closing it ends the waiting.
+    shut: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub fn new() -> Gate {
+        Gate { came: Arc::default(), shut: Arc::new(Semaphore::new(0)) }
+    }
+
+    pub fn module(&self) -> Module {
+        let gate = self.clone();
+        Module::new("gate").function("wait", async move || {
+            gate.came.fetch_add(1, Ordering::Relaxed);
+            assert!(gate.shut.acquire().await.is_err());
+            Ok(())
+        })
+    }
+
+    /// Waits until so many have come.
+    #[track_caller]
+    pub fn wait_for(&self, many: usize) {
+        let begun = Instant::now();
+        while self.came.load(Ordering::Relaxed) < many {
+            assert!(begun.elapsed() < Duration::from_secs(60), "only {} have come", self.came.load(Ordering::Relaxed));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn open(&self) {
+        self.shut.close();
+    }
 }
 
 /// Runs a text for what a test looks at.

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// | `/echo?TEXT` | TEXT, after 5 ms |
 /// | `/json` | `{"a":[1,2],"none":null}` |
 /// | `/mirror` | method, content type, the header `x-test` and the body, a line each |
-/// | `/slow` | nothing, for 5 s |
+/// | `/slow` | nothing, for a minute |
 /// | `/endless` | a body without an end |
 /// | `/moved` | a redirect to `/echo?moved` |
 /// | others | 404 |
@@ -50,7 +50,7 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
         "/json" => ("200 OK", "content-type: application/json\r\n", r#"{"a":[1,2],"none":null}"#.to_string()),
         "/mirror" => ("200 OK", "", format!("{method}\n{kind}\n{test}\n{}", String::from_utf8_lossy(&body))),
         "/slow" => {
-            std::thread::sleep(Duration::from_secs(5));
+            std::thread::sleep(Duration::from_secs(60));
             ("200 OK", "", String::new())
         }
         "/endless" => {

@@ -14,7 +14,8 @@ end";
 /// What the system of a slow client takes.
 const ROOM: usize = 64 << 10;
 
-const PATIENT: [&str; 4] = ["--client-timeout", "500ms", "--deadline", "600ms"];
+/// Short for a client, and long for one that is not slow on purpose.
+const PATIENT: [&str; 4] = ["--client-timeout", "1500ms", "--deadline", "2s"];
 
 #[test]
 fn half_a_head_is_not_waited_for() {
@@ -26,7 +27,7 @@ fn half_a_head_is_not_waited_for() {
         let text = rest(&mut client);
         assert!(text.is_empty() || statuses(&text) == [408], "{half:?}: {text}");
         let took = begun.elapsed();
-        assert!(took > Duration::from_millis(300) && took < Duration::from_secs(5), "{half:?}: {took:?}");
+        assert!(took > Duration::from_millis(300) && took < Duration::from_secs(20), "{half:?}: {took:?}");
     }
     watched.settles();
 }
@@ -47,7 +48,7 @@ fn a_head_that_trickles_has_no_more_time_than_others() {
         assert_eq!(watched.server.get("/").status, 200);
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(clients.is_empty() && begun.elapsed() < Duration::from_secs(10), "{} are left", clients.len());
+    assert!(clients.is_empty() && begun.elapsed() < Duration::from_secs(20), "{} are left", clients.len());
     watched.settles();
 }
 
@@ -56,15 +57,15 @@ fn a_body_that_trickles_is_a_408() {
     let watched = Watched::start(ECHO, &PATIENT);
     let begun = Instant::now();
     let mut client = watched.server.connect();
-    client.0.get_mut().write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n").expect("sent");
+    client.0.get_mut().write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n").expect("sent");
     let mut writer = client.0.get_ref().try_clone().expect("a stream");
     let trickle = std::thread::spawn(move || {
-        while writer.write_all(b"b").is_ok() && begun.elapsed() < Duration::from_secs(10) {
+        while writer.write_all(b"b").is_ok() && begun.elapsed() < Duration::from_secs(20) {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
     assert_eq!(client.read("POST").status, 408);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     drop(client);
     trickle.join().expect("it ends");
     watched.settles();

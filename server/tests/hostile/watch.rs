@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::common::{Client, Server};
+use super::common::{Client, LONG, Server};
 
 /// A server with an admin address, and what it held before anybody came.
 pub struct Watched {
@@ -59,11 +59,7 @@ impl Watched {
             if good(&held) {
                 return;
             }
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "{when}: {held:?}, {} descriptors before",
-                self.descriptors
-            );
+            assert!(begun.elapsed() < LONG, "{when}: {held:?}, {} descriptors before", self.descriptors);
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -25,6 +25,14 @@ pub fn copy(from: &str, to: &Path) {
     assert!(status.success(), "{from}");
 }
 
+/// What a script does until there is a file `go` beside it.
+pub const WAITS: &str = "while (!file_exists(__DIR__ . '/go')) { clearstatcache(); usleep(10000); }";
+
+/// Lets scripts go on that are at [`WAITS`].
+pub fn go(server: &Server) {
+    std::fs::write(server.folder().join("go"), "").expect("written");
+}
+
 /// Serves a site on one interpreter.
 pub fn serve(files: &[(&str, &str)], flags: &[&str]) -> Server {
     serve_folder(site(files), flags)
@@ -77,6 +85,26 @@ pub fn fetch(address: SocketAddr, request: &[u8]) -> Got {
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);
     parse(&all)
+}
+
+/// Opens a connection and sends this much.
+pub fn begin(server: &Server, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).expect("a connection");
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    stream.write_all(bytes).expect("sent");
+    stream
+}
+
+/// Reads until these bytes have come.
+pub fn until(stream: &mut TcpStream, part: &str) -> String {
+    let mut all = Vec::new();
+    let mut some = [0; 4096];
+    while !String::from_utf8_lossy(&all).contains(part) {
+        let read = stream.read(&mut some).expect("bytes");
+        assert!(read > 0, "no {part:?} in {:?}", String::from_utf8_lossy(&all));
+        all.extend_from_slice(&some[..read]);
+    }
+    String::from_utf8_lossy(&all).into_owned()
 }
 
 /// A GET.

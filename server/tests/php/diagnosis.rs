@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::client::{get, serve};
+use crate::client::{WAITS, get, go, serve};
 use crate::common::{LONG, Server};
 
-const INDEX: &str = r#"<?php
+const INDEX: &str = r#"
 $page = function () {
-    if ($_SERVER['REQUEST_URI'] === '/slow') { usleep(600000); echo 'slow'; return; }
+    if ($_SERVER['REQUEST_URI'] === '/slow') { waits(); echo 'slow'; return; }
     error_log('a line of the script');
     trigger_error('take care');
     echo $undefined;
@@ -17,10 +17,11 @@ $page = function () {
 "#;
 
 fn both(check: impl Fn(Server, &str)) {
-    check(serve(&[("index.php", &format!("{INDEX} $page();"))], &["--admin", "127.0.0.1:0"]), "");
+    let index = format!("<?php function waits() {{ {WAITS} }} {INDEX}");
+    check(serve(&[("index.php", &format!("{index} $page();"))], &["--admin", "127.0.0.1:0"]), "");
     let loops = "while (frankenphp_handle_request($page));";
     let flags = ["--admin", "127.0.0.1:0", "--workers", "1"];
-    check(serve(&[("index.php", &format!("{INDEX} {loops}"))], &flags), " (worker 0 of ");
+    check(serve(&[("index.php", &format!("{index} {loops}"))], &flags), " (worker 0 of ");
 }
 
 /// The fibers' labels, as the admin address tells them.
@@ -39,17 +40,21 @@ fn fibers_are_called_by_their_requests() {
         let client = std::thread::spawn(move || {
             crate::client::fetch(address, &crate::client::request("GET", "/slow", &[], b"")).text()
         });
-        let begun = Instant::now();
-        while !labels(&mut server).iter().any(|label| label.starts_with(&format!("GET /slow{worker}"))) {
-            assert!(begun.elapsed() < LONG, "{:?}", labels(&mut server));
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let until = |server: &mut Server, good: &dyn Fn(&[String]) -> bool| {
+            let begun = Instant::now();
+            while !good(&labels(server)) {
+                assert!(begun.elapsed() < LONG, "{:?}", labels(server));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let slow = format!("GET /slow{worker}");
+        until(&mut server, &|labels| labels.iter().any(|label| label.starts_with(&slow)));
+        go(&server);
         assert_eq!(client.join().expect("a thread"), "slow");
         let text = server.wait_for_text("waited");
         let line = text.lines().find(|line| line.contains("GET    /slow")).unwrap_or_else(|| panic!("{text}"));
         assert!(line.contains("200") && line.contains("waited "), "{line}");
-        let idle = |label: &String| !label.contains("/slow");
-        assert!(labels(&mut server).iter().all(idle), "{:?}", labels(&mut server));
+        until(&mut server, &|labels| labels.iter().all(|label| !label.contains("/slow")));
     });
 }
 

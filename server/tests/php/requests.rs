@@ -1,6 +1,8 @@
 //! Requests and responses of PHP scripts, compared byte for byte with `php -S` where there is one, and with what is known.
 
-use crate::client::{Got, Reference, fetch, get, request, serve, serve_folder, site};
+use std::io::Read;
+
+use crate::client::{Got, Reference, WAITS, begin, fetch, get, go, parse, request, serve, serve_folder, site, until};
 
 /// Scripts that PHP 8.2 and 8.4 answer alike, with the requests that they get.
 const SCRIPTS: &[(&str, &str)] = &[
@@ -239,12 +241,11 @@ fn known_answers() {
 /// What is left of an answer that is too large: an error instead of it, or its beginning where that has left.
 #[test]
 fn a_page_over_the_limit_is_a_500_or_breaks_off() {
+    let begun = "echo str_repeat('x', 20000); flush(); echo str_repeat('y', 20000);";
+    let begun = format!("<?php echo 'begun'; flush(); {WAITS} {begun}");
     let files = [
         ("page.php", "<?php header('X-Own: 1'); echo str_repeat('x', (int) $_GET['n']);"),
-        (
-            "begun.php",
-            "<?php echo 'begun'; flush(); usleep(100000); echo str_repeat('x', 20000); flush(); echo str_repeat('y', 20000);",
-        ),
+        ("begun.php", &begun),
         ("finished.php", "<?php echo str_repeat('x', 20000); fastcgi_finish_request();"),
     ];
     let limit = "the response is too large: response limit of 10240 bytes reached (setting: max_response)";
@@ -257,7 +258,11 @@ fn a_page_over_the_limit_is_a_500_or_breaks_off() {
         assert_eq!((refused.status, refused.header("x-own"), refused.whole), (500, None, true), "{target}");
         assert!(refused.text().starts_with(limit), "{target}: {}", refused.text());
     }
-    let broken = get(&server, "/begun.php");
+    let mut stream = begin(&server, &request("GET", "/begun.php", &[], b""));
+    let mut all = until(&mut stream, "begun").into_bytes();
+    go(&server);
+    let _ = stream.read_to_end(&mut all);
+    let broken = parse(&all);
     assert_eq!((broken.status, broken.whole), (200, false));
     assert!(broken.text().starts_with("begun") && broken.body.len() <= 10240, "{} bytes", broken.body.len());
     server.wait_for_text("GET /begun.php");

@@ -164,7 +164,9 @@ fn files_that_the_server_may_not_read_are_refused_and_logged() {
         ("site/index.php", "<?php echo 'fine';"),
     ]);
     let program = folder.path().join("sidestack");
-    std::fs::copy(env!("CARGO_BIN_EXE_sidestack"), &program).expect("copied");
+    // By a process of its own: one that another thread starts meanwhile would have the file open for writing.
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_sidestack")).arg(&program).status();
+    assert!(copied.expect("cp").success());
     let mode = |path: &str, mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(folder.path().join(path), permissions).expect("changed");

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::{fetch, get, request, serve, serve_folder, site};
-use crate::common::{LONG, metric};
+use crate::client::{WAITS, begin, fetch, get, go, request, serve, serve_folder, site, until};
+use crate::common::{LONG, metric_becomes};
 
 /// As in FrankenPHP's documentation: boot, loop, a limit of its own.
 const WORKER: &str = r#"<?php
@@ -23,7 +23,7 @@ $handler = static function () use (&$count, $boot) {
         if (isset($_GET['set'])) @trigger_error('left');
     }
     if ($path === '/session') { session_save_path(sys_get_temp_dir()); session_start(); $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1; echo $_SESSION['n']; }
-    if ($path === '/wait') { usleep(300000); echo 'waited'; }
+    if ($path === '/wait') { usleep(800000); echo 'waited'; }
     if ($path === '/exit') { register_shutdown_function(fn () => print(' bye')); echo 'exits'; exit(3); }
     if ($path === '/throw') throw new Exception('let out');
     if ($path === '/fatal') { ini_set('memory_limit', '16M'); $x = str_repeat('x', 1 << 28); }
@@ -58,23 +58,16 @@ fn count(server: &crate::common::Server) -> (String, u32) {
 
 #[test]
 fn requests_that_wait_for_a_worker_are_counted() {
-    let page = "while (!file_exists(__DIR__ . '/go')) { clearstatcache(); usleep(10000); } echo 'gone';";
-    let script = format!("<?php while (frankenphp_handle_request(function () {{ {page} }}));");
+    let script = format!("<?php while (frankenphp_handle_request(function () {{ {WAITS} echo 'gone'; }}));");
     let flags = ["--workers", "1", "--admin", "127.0.0.1:0", "--queue-timeout", "20s"];
     let mut server = serve(&[("index.php", &script)], &flags);
     let admin = server.admin();
-    let queued = |expected: f64| {
-        let begun = Instant::now();
-        while metric(admin, "sidestack_calls_queued") != expected {
-            assert!(begun.elapsed() < LONG, "{} wait, not {expected}", metric(admin, "sidestack_calls_queued"));
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
+    let queued = |expected| metric_becomes(admin, "sidestack_calls_queued", expected);
     queued(0.0);
     std::thread::scope(|threads| {
         let clients: Vec<_> = (0..4).map(|_| threads.spawn(|| get(&server, "/").text())).collect();
         queued(3.0);
-        std::fs::write(server.folder().join("go"), "").expect("written");
+        go(&server);
         for client in clients {
             assert_eq!(client.join().expect("a client"), "gone");
         }
@@ -165,8 +158,8 @@ fn many_workers_wait_on_one_thread() {
     for thread in threads {
         assert_eq!(thread.join().expect("a thread"), "waited");
     }
-    // One after the other it would be 15 s.
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    // One after the other it would be 40 s.
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -196,12 +189,13 @@ fn a_deadline_ends_the_request_and_its_worker_comes_back() {
 
 #[test]
 fn who_waits_too_long_for_a_worker_is_refused() {
-    let text = "<?php while (frankenphp_handle_request(function () { usleep(1500000); echo 'fine'; }));";
-    let server = serve(&[("index.php", text)], &["--workers", "1", "--queue-timeout", "300ms"]);
+    let page = format!("echo 'be'; flush(); {WAITS} echo 'gun';");
+    let text = format!("<?php while (frankenphp_handle_request(function () {{ {page} }}));");
+    let server = serve(&[("index.php", &text)], &["--workers", "1", "--queue-timeout", "300ms"]);
     let address = server.address;
     let ask = move || std::thread::spawn(move || fetch(address, &request("GET", "/", &[], b"")));
-    let served = ask();
-    std::thread::sleep(Duration::from_millis(200));
+    let mut served = begin(&server, &request("GET", "/", &[], b""));
+    until(&mut served, "be");
     let begun = Instant::now();
     let waiting = [ask(), ask(), ask()];
     for waiting in waiting {
@@ -212,9 +206,9 @@ fn who_waits_too_long_for_a_worker_is_refused() {
     }
     assert!(begun.elapsed() > Duration::from_millis(290), "{:?}", begun.elapsed());
     // Refused while the worker was busy, not when it had the time.
-    assert!(!served.is_finished());
-    assert_eq!(served.join().expect("a thread").text(), "fine");
-    assert_eq!(ask().join().expect("a thread").text(), "fine");
+    go(&server);
+    until(&mut served, "gun");
+    assert_eq!(ask().join().expect("a thread").text(), "begun");
 }
 
 #[test]
@@ -247,21 +241,27 @@ fn watch_reloads_workers_and_loses_nothing() {
     let file = folder.path().join("index.php");
     let mut server = serve_folder(folder, &["--workers", "4", "--watch", "--quiet"]);
     let (address, stop) = (server.address, std::sync::Arc::new(AtomicBool::new(false)));
+    let (answered, answers) = std::sync::mpsc::channel();
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let stop = stop.clone();
+            let (stop, answered) = (stop.clone(), answered.clone());
             std::thread::spawn(move || {
                 let mut seen = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let got = fetch(address, &request("GET", "/", &[], b""));
                     assert_eq!(got.status, 200, "{}", got.text());
                     seen.push(got.text());
+                    if seen.len() == 20 {
+                        answered.send(()).expect("it waits");
+                    }
                 }
                 seen
             })
         })
         .collect();
-    std::thread::sleep(Duration::from_millis(300));
+    for _ in &clients {
+        answers.recv_timeout(LONG).expect("each has answers of the old code");
+    }
     std::fs::write(&file, code("new")).expect("written");
     server.wait_for_text("reload index.php");
     let begun = Instant::now();

@@ -125,6 +125,9 @@ impl Crowd {
     }
 }
 
+/// Half of --client-timeout: whoever has not sent its request by then may find its connection closed.
+const LATE: Duration = Duration::from_secs(1);
+
 struct Random(u64);
 
 impl Random {
@@ -137,22 +140,26 @@ impl Random {
 
 fn run(server: SocketAddr, answers: &Answers, mut random: Random, kinds: &[Kind], stop: &AtomicBool) {
     let mut kept: Option<Client> = None;
-    let mut last = Instant::now();
+    // When the connection's time to send a request began.
+    let mut since = Instant::now();
     while {
         let kind = kinds[random.next(kinds.len())];
         // One that was not used for long may be closed by now, by right.
         let client = match kept.take() {
-            Some(client) if last.elapsed() < Duration::from_secs(1) => client,
-            _ => Client::to(server),
+            Some(client) if since.elapsed() < LATE => client,
+            _ => {
+                since = Instant::now();
+                Client::to(server)
+            }
         };
-        last = Instant::now();
         let number = random.next(1 << 30);
         match kind {
-            Kind::Asks(path) => kept = ask(client, server, answers, path, number),
-            Kind::Crash => kept = ask(client, server, answers, "crash", number),
+            Kind::Asks(path) => kept = ask(client, since, server, answers, path, number),
+            Kind::Crash => kept = ask(client, since, server, answers, "crash", number),
             Kind::Leaves(path) => leave(client, answers, path, number),
             Kind::Breaks(length) => breaks(client, answers, length, number),
         }
+        since = Instant::now();
         !stop.load(Ordering::Relaxed)
     } {}
 }
@@ -164,10 +171,23 @@ fn request(path: &str, number: usize) -> Vec<u8> {
 }
 
 /// The connection, if it is kept.
-fn ask(mut client: Client, server: SocketAddr, answers: &Answers, path: &'static str, number: usize) -> Option<Client> {
+fn ask(
+    mut client: Client,
+    since: Instant,
+    server: SocketAddr,
+    answers: &Answers,
+    path: &'static str,
+    number: usize,
+) -> Option<Client> {
     let text = String::from_utf8(request(path, number)).expect("text").replacen("HOST", &server.to_string(), 1);
-    let outcome = client.0.get_mut().write_all(text.as_bytes()).and_then(|()| read(&mut client));
-    match outcome {
+    let sent = client.0.get_mut().write_all(text.as_bytes());
+    let late = since.elapsed() > LATE;
+    match sent.and_then(|()| read(&mut client)) {
+        // On a busy machine a client may have no time for so long that it is closed by right.
+        Ok(Answer { status: 408, .. }) | Err(_) if late => {
+            answers.left.fetch_add(1, Ordering::Relaxed);
+            None
+        }
         Ok(Answer { status, closes, whole, length, text }) => {
             answers.answered.fetch_add(1, Ordering::Relaxed);
             *answers.by_status.lock().expect("not poisoned").entry((path, status)).or_default() += 1;

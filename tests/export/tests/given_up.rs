@@ -28,7 +28,7 @@ fn the_thread_is_told_when_the_interpreter_is_given_up() {
     // SAFETY: a case of csrc/cases.c.
     std::thread::spawn(move || tell.send(unsafe { threads_gate(1) }));
     arrived(1);
-    let hung = wait(engine.eval::<()>("require 'app'.hang()").deadline(Duration::from_millis(50)));
+    let hung = wait(engine.eval::<()>("require 'app'.hang()").deadline(Duration::from_millis(500)));
     assert!(matches!(hung, Err(Error::Limit { which: Limit::Deadline, .. })), "{hung:?}");
     assert_eq!(told.recv_timeout(Duration::from_secs(20)).expect("it is told while the interpreter hangs"), -1);
     assert_eq!(engine.metrics().failures.lost, 1);

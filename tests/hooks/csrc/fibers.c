@@ -108,8 +108,8 @@ int64_t blocking_read(void) {
   unsigned char byte = 9;
   if (pipe(fds)) return -1;
   later l = {.what = LATER_WRITE, .fd = fds[1], .size = 1};
-  later_start(&l);
   int64_t begun = now_ms();
+  later_start(&l);
   ssize_t got = read(fds[0], &byte, 1);
   int64_t took = now_ms() - begun;
   later_join(&l);

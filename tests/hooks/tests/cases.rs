@@ -187,12 +187,12 @@ fn a_cancelled_fiber_gets_ecanceled() {
     for which in 0..4 {
         let begun = Instant::now();
         let args = (read.as_raw_fd(), ready.as_raw_fd(), which);
-        let call = bed.script.call::<i64>("fiber_cancelled", args).deadline(Duration::from_millis(100));
+        let call = bed.script.call::<i64>("fiber_cancelled", args).deadline(Duration::from_millis(500));
         match block_on(call) {
             Err(Error::Limit { which: Limit::Deadline, .. }) => {}
             other => panic!("{other:?}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         const E: i32 = libc::ECANCELED;
         assert_eq!(cases::seen_by_cancelled(), [E, E, E, E, E, 0, 0, 0], "call {which}");
     }
@@ -221,7 +221,7 @@ fn what_a_cancelled_fiber_closes_is_closed_all_the_same() {
         if left == -1 {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(10), "nobody has waited for the process");
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody has waited for the process");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

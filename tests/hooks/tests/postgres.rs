@@ -17,9 +17,8 @@ fn a_thousand_operations_on_one_thread() {
     let engine = Engine::builder(libraries::postgres()).threads(1).build().expect("an engine");
     let script = block_on(engine.load_text("native", "")).expect("a script");
     let begun = Instant::now();
-    // The gate holds the lock before anyone asks for it, and until the server says that all of them do.
+    // The gate holds the lock from before anyone asks for it until the server says that all of them do.
     let gate = engine.spawn(script.call::<usize>("pq_gate", (place.as_str(), OPERATIONS))).expect("started");
-    std::thread::sleep(std::time::Duration::from_millis(300));
     let operation = |i| script.call::<i64>("pq_operation", (place.as_str(), i));
     let calls: Vec<_> = (0..OPERATIONS).map(|i| engine.spawn(operation(i)).expect("started")).collect();
     // The first failure ends it: the others would wait for that one for ever.

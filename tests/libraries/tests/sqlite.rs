@@ -15,7 +15,7 @@ use sidestack_test_libraries::{set_up_sqlite, sqlite_memory};
 use stage::{Bed, Gate, until};
 
 /// How long each read of the image takes, unless it is held at the gate.
-const READ: Duration = Duration::from_millis(2);
+const READ: Duration = Duration::from_millis(10);
 const ROWS: i64 = 20_000;
 
 /// A database as bytes: `t(id, value, name)`, on 1 KiB pages, three levels deep.

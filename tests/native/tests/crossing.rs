@@ -159,7 +159,7 @@ fn bed() -> Bed {
         // Slow only after its inner host call has ended.
         .function("slow_after", move |_: i64| {
             call_back(n5("t.ready"), 1).expect("ready at once");
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(1500));
             Ok(())
         })
         .function("touch", move |_: Object<Counter>| {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_executor::block_on;
 use futures_util::future::join_all;
@@ -86,7 +86,11 @@ fn it_is_emptied_although_there_are_always_requests() {
                 let (script, stop) = (script.clone(), stop.clone());
                 std::thread::spawn(move || {
                     let mut cached = Vec::new();
-                    while !stop.load(Ordering::Relaxed) {
+                    // In the end until it caches again.
+                    let begun = Instant::now();
+                    let again =
+                        |cached: &[bool]| cached.last() == Some(&true) || begun.elapsed() > Duration::from_secs(60);
+                    while !stop.load(Ordering::Relaxed) || !again(&cached) {
                         let nap = 0.03 + f64::from(n) / 1000.0;
                         cached.push(block_on(script.call::<bool>("nap", nap)).expect("a request"));
                     }
@@ -99,7 +103,6 @@ fn it_is_emptied_although_there_are_always_requests() {
             assert!(block_on(script.call::<bool>("reset", ())).expect("asked"));
             child::until("it restarts", || count(&engine, "manual_restarts") == round);
         }
-        std::thread::sleep(Duration::from_millis(200));
         stop.store(true, Ordering::Relaxed);
         for cached in load.into_iter().map(|thread| thread.join().expect("no request failed")) {
             assert_eq!(cached.last(), Some(&true), "it caches again: {cached:?}");

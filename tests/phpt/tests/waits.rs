@@ -178,9 +178,13 @@ fn names_of_one_request_that_are_asked_for_at_once() {
         let text = "Sidestack\\spawn('gethostbyname', '4.slow'); Sidestack\\give_way();
             try { Sidestack\\timeout(0.05, fn () => gethostbyname('5.slow') . Sidestack\\sleep(1)); return 'waited'; }
             catch (Sidestack\\TimeoutException) { return 'ended'; }";
-        let begun = Instant::now();
-        assert_eq!(stage::gives::<String>(&bed.engine, text), "ended");
-        assert!(begun.elapsed() < 2 * PAUSE, "{:?}", begun.elapsed());
+        let took = || {
+            let begun = Instant::now();
+            assert_eq!(stage::gives::<String>(&bed.engine, text), "ended");
+            begun.elapsed()
+        };
+        // One that waits for its turn takes as long each time; a busy machine now and then.
+        assert!((0..5).any(|_| took() < 2 * PAUSE));
     });
 }
 

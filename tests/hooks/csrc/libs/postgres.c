@@ -4,6 +4,9 @@
 
 #include "libs.h"
 
+/* The interpreter's one thread tells itself. */
+static int gate_is_shut;
+
 /* args: connection string, a number. Connects, waits at the server for the lock that pq_gate holds, and lets the server
    double the number. */
 int pq_operation(ss_value *args, uint32_t nargs, ss_value *result) {
@@ -12,6 +15,7 @@ int pq_operation(ss_value *args, uint32_t nargs, ss_value *result) {
   libs_note_thread();
   PGconn *connection = PQconnectdb(where);
   SAYS(PQstatus(connection) == CONNECTION_OK, PQerrorMessage(connection));
+  while (!gate_is_shut) CHECK(usleep(10000) == 0);
   PGresult *locked = PQexec(connection, "SELECT pg_advisory_lock_shared(42)");
   SAYS(PQresultStatus(locked) == PGRES_TUPLES_OK, PQerrorMessage(connection));
   PQclear(locked);
@@ -37,6 +41,7 @@ int pq_gate(ss_value *args, uint32_t nargs, ss_value *result) {
   PGresult *locked = PQexec(connection, "SELECT pg_advisory_lock(42)");
   SAYS(PQresultStatus(locked) == PGRES_TUPLES_OK, PQerrorMessage(connection));
   PQclear(locked);
+  gate_is_shut = 1;
   int64_t waiting = 0;
   while (waiting < args[1].as.integer) {
     CHECK(usleep(50000) == 0);

@@ -10,7 +10,7 @@ use sidestack::{Call, Cx, Module, Raise};
 use super::stage::{Bed, until};
 
 /// How long a comparison waits: long beside its own work, on a busy machine too.
-const WAIT: Duration = Duration::from_millis(5);
+const WAIT: Duration = Duration::from_millis(10);
 
 /// `order.compare(a, b)` after [`WAIT`], and how often it was called.
 fn module() -> (Module, Arc<AtomicI64>) {

@@ -35,9 +35,9 @@ local function unclosed(n) local c <close> = setmetatable({}, { __close = functi
 local kept = {}
 return {
   fine = function(n) return n + 1 end,
-  wait = function(n) app.wait(0.2) return n end,
+  wait = function(n) app.wait(60) return n end,
   crash = crash,
-  crash_later = function() app.wait(0.02) crash() end,
+  crash_later = function() app.wait(1) crash() end,
   grow = function(n) kept[n % 1000] = ("x"):rep(5000) .. n return n + 1 end,
   recurse = function() return recurse(0) end,
   through_c = function() return through_c(0) end,

@@ -109,8 +109,7 @@ fn cancelled_c_is_told_each_time_and_what_is_ready_works() {
         builder.threads(1).grace(Duration::from_millis(1))
     });
     let call = bed.engine.spawn(bed.script.call::<i64>("stubborn", ())).expect("started");
-    until("it runs", || bed.engine.metrics().fibers == 1);
-    std::thread::sleep(Duration::from_millis(20));
+    until("it sleeps", || block_on(bed.engine.fibers()).iter().any(|fiber| fiber.waits_for.is_some()));
     drop(call);
     bed.idle();
     assert_eq!(bed.shared.notes(), [1, 2, 3]);
@@ -121,9 +120,9 @@ fn cancelled_c_is_told_each_time_and_what_is_ready_works() {
 fn a_loop_that_polls_ends_at_its_deadline_and_when_it_is_cancelled() {
     let bed = Bed::new();
     let begun = Instant::now();
-    let error = block_on(bed.script.call::<()>("spin", ()).deadline(Duration::from_millis(50))).expect_err("too long");
-    assert!(matches!(error, Error::Limit { which: Limit::Deadline, value: 50, .. }), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    let error = block_on(bed.script.call::<()>("spin", ()).deadline(Duration::from_millis(500))).expect_err("too long");
+    assert!(matches!(error, Error::Limit { which: Limit::Deadline, value: 500, .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(bed.shared.notes(), [-1, 100]);
     let call = bed.engine.spawn(bed.script.call::<()>("spin", ())).expect("started");
     until("it spins", || bed.shared.notes().len() == 3);
@@ -149,9 +148,9 @@ fn the_c_stack_of_a_fiber_is_told_also_while_it_hangs() {
     let spins = bed.engine.spawn(bed.script.call::<()>("spin", ())).expect("started");
     until("it spins", || has("public_spin") == Some(false));
     drop(spins);
-    let hangs = bed.engine.spawn(bed.script.call::<i64>("busy", 1500)).expect("started");
+    let hangs = bed.engine.spawn(bed.script.call::<i64>("busy", 3000)).expect("started");
     until("it hangs", || has("public_busy") == Some(true));
-    assert_eq!(block_on(hangs).expect("it ends"), 1500);
+    assert_eq!(block_on(hangs).expect("it ends"), 3000);
     drop(waits);
     bed.idle();
 }
@@ -180,15 +179,14 @@ fn a_loop_that_asks_nobody_cannot_be_stopped() {
         assert_eq!(short.expect("nobody looked at the deadline"), 40);
     }
     let begun = Instant::now();
-    let long = bed.script.call::<i64>("busy", 2000).deadline(Duration::from_millis(20));
+    let long = bed.script.call::<i64>("busy", 20_000).deadline(Duration::from_millis(20));
     let told = block_on(long).expect_err("the deadline has passed");
     assert!(matches!(told, Error::Limit { which: Limit::Deadline, .. }), "{told}");
-    assert!(begun.elapsed() < Duration::from_millis(2000), "{:?}", begun.elapsed());
-    let _late = bed.engine.spawn(bed.script.call::<i64>("busy", 3000)).expect("started");
-    std::thread::sleep(Duration::from_millis(50));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // It is at it still.
     let begun = Instant::now();
     assert_eq!(block_on(bed.engine.shutdown(Duration::from_millis(10))).stuck, 1);
-    assert!(begun.elapsed() < Duration::from_millis(2500));
+    assert!(begun.elapsed() < Duration::from_secs(8));
 }
 
 /// The host function that called the callback gave up: the callback is told, and the fiber goes on.
