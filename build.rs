@@ -103,6 +103,8 @@ fn lua(csrc: &std::path::Path) {
     // SAFETY: a build script of one thread; nobody reads the environment at the same time.
     unsafe { env::set_var("CFLAGS", flags) };
     let artifacts = lua_src::Build::new().build(lua_src::Lua54);
+    let sources = lua_sources(artifacts.lib_dir());
+    lua_calls(csrc, &sources, &artifacts);
     match before {
         // SAFETY: as above.
         Some(flags) => unsafe { env::set_var("CFLAGS", flags) },
@@ -114,7 +116,7 @@ fn lua(csrc: &std::path::Path) {
     shim.define("LUA_USE_LINUX", None)
         .define("LUA_COMPAT_5_3", None)
         .flag("-isystem")
-        .flag(lua_sources(artifacts.lib_dir()))
+        .flag(sources)
         .flag("-isystem")
         .flag(env::var("DEP_MIMALLOC_INCLUDE_DIR").expect("libmimalloc-sys tells where its headers are"));
     let mut files: Vec<_> = std::fs::read_dir(csrc.join("lua"))
@@ -124,12 +126,38 @@ fn lua(csrc: &std::path::Path) {
         .collect();
     files.sort();
     shim.files(files).compile("sidestack_lua");
-    // After the shim, which refers to it. (`print_cargo_metadata` would put Lua's headers in the place of ours.)
+    // After the shim and the unit of calls, which refer to it. (`print_cargo_metadata` would put Lua's headers in the
+    // place of ours.)
     println!("cargo:rustc-link-search=native={}", artifacts.lib_dir().display());
     for lib in artifacts.libs() {
         println!("cargo:rustc-link-lib=static={lib}");
     }
     println!("cargo:rustc-link-lib=m");
+}
+
+/// Lua's ldo.c and lvm.c as one unit, in place of the two in lua-src's library. With the flags of Lua's other sources, which
+/// `CFLAGS` has meanwhile.
+#[cfg(feature = "lua")]
+fn lua_calls(csrc: &std::path::Path, sources: &std::path::Path, artifacts: &lua_src::Artifacts) {
+    cc::Build::new()
+        .warnings(false)
+        .define("LUA_USE_LINUX", None)
+        .define("LUA_COMPAT_5_3", None)
+        .include(sources)
+        // As GCC's manual advises for a loop of computed gotos: else instructions share a jump to the next one.
+        .flag("-fno-gcse")
+        .file(csrc.join("lua/core/calls.c"))
+        .compile("sidestack_lua_calls");
+    let folder = artifacts.lib_dir();
+    let mut archiver = cc::Build::new().get_archiver();
+    archiver.arg("d").arg(folder.join(format!("lib{}.a", artifacts.libs()[0])));
+    for entry in std::fs::read_dir(folder).expect("lua-src's output folder") {
+        let name = entry.expect("lua-src's output folder").file_name();
+        if ["-ldo.o", "-lvm.o"].iter().any(|end| name.to_string_lossy().ends_with(end)) {
+            archiver.arg(name);
+        }
+    }
+    assert!(archiver.status().expect("an archiver").success(), "ldo.o and lvm.o are in Lua's library");
 }
 
 /// The folder of Lua's sources, from a dependency file that their compilation left in `folder`.

@@ -63,7 +63,7 @@ pub struct Worker<I: Interpreter> {
     /// Fibers by index; a free place is `None`.
     fibers: Vec<Option<Box<Fiber<I>>>>,
     free: Vec<u32>,
-    /// Ended fibers, kept for their buffers.
+    /// Ended fibers, kept for their buffers, most of them until a burst is over.
     spare: Vec<Box<Fiber<I>>>,
     live: usize,
     ids: Ids,

@@ -132,6 +132,7 @@ void sslua_fullgc_(lua_State *L, int emergency) {
   uint64_t begun = now();
   int nearer = own ? asker->used - asker->floor >= asker->limit / NEARER : m->total - m->floor >= m->cap / NEARER;
   if (!nearer && !spend(allowance, begun)) return;
+  sslua_threads_trim(sslua_of(L)); /* kept for later calls, but not at the cost of one that is refused */
   luaC_fullgc(L, emergency);
   allowance->cost = now() - begun;
   if (own)

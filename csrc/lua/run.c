@@ -241,6 +241,7 @@ static int body(lua_State *L) {
       for (size_t i = 0; i < run->nslots; i++) sslua_ref_remove(u, run->slots[i]);
       break;
     case SSLUA_COLLECT:
+      sslua_threads_trim(u);
       lua_gc(L, LUA_GCCOLLECT);
       sslua_heap_trim(u->heap);
       break;

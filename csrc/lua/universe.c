@@ -2,8 +2,9 @@
  * Universes and their Lua threads.
  *
  * A run needs a Lua thread. Making one allocates, and both that and dropping it touch the main state, so threads are
- * kept: anchored in the registry once, then passed from run to run through a free list in plain C memory. Up to
- * IDLE_THREADS wait there; the collector walks each of them in every cycle.
+ * kept: anchored in the registry once, then passed from run to run through a free list in plain C memory. The collector walks
+ * each of them in every cycle; where the worker has all garbage collected, after a burst, or memory is refused, all but
+ * IDLE_THREADS of the idle ones are let go.
  *
  * The main state is shared by all fibers. Whoever uses it does so in one protected call that cannot suspend and leaves
  * its stack as it was.
@@ -140,10 +141,12 @@ Table *sslua_anchor(lua_State *L) {
 
 /* [fiber; no; may raise] */
 static int new_thread(lua_State *L) {
+  sslua *u = sslua_of(L);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_threads) == LUA_TNIL) { /* the first one */
     lua_newtable(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &sslua_key_anchors);
     lua_newtable(L);
+    u->threads = (Table *)lua_topointer(L, -1);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &sslua_key_threads);
     lua_replace(L, 2);
@@ -172,17 +175,13 @@ lua_State *sslua_thread_take(sslua *u) {
   return T;
 }
 
-/* [fiber; no; may raise] */
-static int drop_thread(lua_State *L) {
-  lua_State *T = lua_touserdata(L, 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &sslua_key_threads);
-  if (lua_checkstack(T, 1)) {
-    lua_pushthread(T);
-    lua_xmove(T, L, 1);
-    lua_pushnil(L);
-    lua_rawset(L, -3);
+/* [fiber; no; no] */
+void sslua_threads_trim(sslua *u) {
+  while (u->nidle > IDLE_THREADS) {
+    TValue key;
+    setthvalue(u->L, &key, u->idle[--u->nidle]);
+    setempty((TValue *)luaH_get(u->threads, &key)); /* as assigning nil does; nothing is allocated */
   }
-  return 0;
 }
 
 /* [fiber; may suspend; no] */
@@ -193,19 +192,12 @@ void sslua_thread_give(sslua *u, lua_State *T) {
   if (T->hookmask) lua_sethook(T, NULL, 0, 0);
   T->allowhook = 1;
   *sslua_run_of(T) = NULL;
-  if (u->nidle == u->idle_cap && u->idle_cap < IDLE_THREADS) {
+  if (u->nidle == u->idle_cap) {
     uint32_t cap = u->idle_cap ? u->idle_cap * 2 : 16;
     lua_State **idle = sslua_heap_realloc(u->heap, u->idle, cap * sizeof(*idle));
-    if (idle != NULL) {
-      u->idle = idle;
-      u->idle_cap = cap;
-    }
+    if (idle == NULL) return; /* it stays anchored, unused */
+    u->idle = idle;
+    u->idle_cap = cap;
   }
-  if (u->nidle < u->idle_cap) {
-    u->idle[u->nidle++] = T;
-    return;
-  }
-  lua_pushcfunction(u->L, drop_thread);
-  lua_pushlightuserdata(u->L, T);
-  if (lua_pcall(u->L, 1, 0, 0) != LUA_OK) lua_pop(u->L, 1); /* stays anchored, unused */
+  u->idle[u->nidle++] = T;
 }

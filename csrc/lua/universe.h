@@ -63,6 +63,7 @@ struct sslua {
   sslua_memory memory;
   sslua_run *run; /* whose fiber is current; NULL: none */
 
+  Table *threads; /* the registry's set of all of them; NULL: there are none yet */
   lua_State **idle; /* free list of Lua threads */
   uint32_t nidle, idle_cap;
 
@@ -98,5 +99,7 @@ Table *sslua_anchor(lua_State *L);
 lua_State *sslua_thread_take(sslua *u);
 /* Closes what is open on it and gives it back. [fiber; may suspend; no] */
 void sslua_thread_give(sslua *u, lua_State *T);
+/* Lets go of idle ones, but for a few: garbage then. [fiber; no; no] */
+void sslua_threads_trim(sslua *u);
 
 #endif

@@ -9,7 +9,7 @@
 #include "ext/standard/head.h"
 #include "php_main.h"
 
-enum function { REQUEST, VARIABLES, HEADERS, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
+enum function { REQUEST, SEAT, VARIABLES, HEADERS, HEAD, WRITE, FINISH, LAST, READ, NEXT, LOG, FUNCTIONS };
 
 /* ---- crossing ---- */
 
@@ -17,10 +17,10 @@ enum function { REQUEST, VARIABLES, HEADERS, HEAD, WRITE, FINISH, LAST, READ, NE
 static int64_t function_id(enum function which) {
   /* An interpreter thread serves one engine, all its life. */
   static __thread int64_t ids[FUNCTIONS];
-  static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.variables", "sidestack.page.headers",
-                                               "sidestack.page.head",    "sidestack.page.write",     "sidestack.page.finish",
-                                               "sidestack.page.last",    "sidestack.page.read",      "sidestack.page.next",
-                                               "sidestack.page.log"};
+  static const char *const names[FUNCTIONS] = {"sidestack.page.request", "sidestack.page.seat",   "sidestack.page.variables",
+                                               "sidestack.page.headers", "sidestack.page.head",   "sidestack.page.write",
+                                               "sidestack.page.finish",  "sidestack.page.last",   "sidestack.page.read",
+                                               "sidestack.page.next",    "sidestack.page.log"};
   if (ids[which] == 0) ids[which] = ss_function_id(names[which]) + 1;
   return ids[which] - 1;
 }
@@ -31,6 +31,12 @@ static int cross(enum function which, ss_value *args, uint32_t count, ss_call *c
   int64_t function = function_id(which);
   if (function < 0) return SS_ERROR;
   return ss_host_call((uint32_t)function, args, count, call);
+}
+
+/* Which page it is about, the first argument of functions that any fiber in its context may call: nothing, the caller's own, as
+   long as no other fiber can come here. */
+static ss_value seat_value(const ssphp_page *page) {
+  return page->seat == 0 ? (ss_value){.tag = SS_NIL} : (ss_value){SS_OBJECT, 0, {.key = page->seat}};
 }
 
 static ss_value text_value(const char *bytes, size_t length) {
@@ -126,6 +132,7 @@ void ssphp_page_close(void) {
   ssphp_page *page = ssphp_page_here();
   if (!page) return;
   ssphp_page_forget(page);
+  if (page->seat != 0) ss_object_release(page->seat);
   ssphp_current()->page = NULL;
 }
 
@@ -162,8 +169,9 @@ static ssphp_pairs copy_pairs(const ss_value *list) {
 /* [fiber; no; no] */
 static const ssphp_pairs *pairs(ssphp_page *page, enum function which, ssphp_pairs *known) {
   if (known->first || page->idle) return known;
+  ss_value seat = seat_value(page);
   ss_call call;
-  if (cross(which, NULL, 0, &call) == SS_OK) *known = copy_pairs(call.values);
+  if (cross(which, &seat, 1, &call) == SS_OK) *known = copy_pairs(call.values);
   ss_host_end(&call);
   return known;
 }
@@ -172,8 +180,13 @@ const ssphp_pairs *ssphp_page_variables(ssphp_page *page) { return pairs(page, V
 const ssphp_pairs *ssphp_page_headers(ssphp_page *page) { return pairs(page, HEADERS, &page->headers); }
 
 void ssphp_page_share(ssphp_page *page) {
-  ssphp_page_variables(page);
-  ssphp_page_headers(page);
+  if (page->seat != 0) return;
+  ss_call call;
+  if (cross(SEAT, NULL, 0, &call) == SS_OK) {
+    ss_claim(&call.values[0]);
+    page->seat = call.values[0].as.key;
+  }
+  ss_host_end(&call);
 }
 
 int ssphp_page_next(ssphp_page *page, int leave) {
@@ -183,19 +196,16 @@ int ssphp_page_next(ssphp_page *page, int leave) {
   int more = status == SS_OK ? call.values[0].as.integer != 0 : status == SS_KILL || page->worker ? -1 : -2;
   ss_host_end(&call);
   if (more != 1) return more;
-  int found = ask(page);
-  /* What earlier requests gave out may come to this one. */
-  if (ssphp_current()->references > 0) ssphp_page_share(page);
-  return found;
+  return ask(page);
 }
 
 /* ---- the response ---- */
 
 /* Sends bytes; `which`: WRITE, FINISH or LAST. [fiber; may suspend; no] */
 static int pass(ssphp_page *page, enum function which, const char *bytes, size_t length) {
-  ss_value value = text_value(bytes, length);
+  ss_value args[] = {seat_value(page), text_value(bytes, length)};
   ss_call call;
-  int status = cross(which, &value, 1, &call);
+  int status = cross(which, args, 2, &call);
   /* The client is gone: the script learns it as it is its habit. Cancelled: it does when it next looks up. */
   if (status == SS_OK && which == WRITE && call.values[0].as.integer == 0) page->gone = 1;
   ss_host_end(&call);
@@ -233,20 +243,20 @@ int ssphp_page_flush(ssphp_page *page) {
 }
 
 void ssphp_page_head(ssphp_page *page, sapi_headers_struct *headers) {
-  size_t count = zend_llist_count(&headers->headers), at = 2;
-  ss_value *args = malloc((2 + count) * sizeof *args);
+  size_t count = zend_llist_count(&headers->headers), at = 3;
+  ss_value *args = malloc((at + count) * sizeof *args);
   if (!args) return;
-  args[0] = (ss_value){SS_INT, 0, {.integer = headers->http_response_code}};
-  args[1] = (ss_value){SS_LIST, (uint32_t)count, {.integer = 0}};
+  args[0] = seat_value(page);
+  args[1] = (ss_value){SS_INT, 0, {.integer = headers->http_response_code}};
+  args[2] = (ss_value){SS_LIST, (uint32_t)count, {.integer = 0}};
   zend_llist_position place;
   for (sapi_header_struct *header = zend_llist_get_first_ex(&headers->headers, &place); header;
        header = zend_llist_get_next_ex(&headers->headers, &place))
     args[at++] = text_value(header->header, header->header_len);
   ss_call call;
-  cross(HEAD, args, 2, &call);
+  cross(HEAD, args, 3, &call);
   ss_host_end(&call);
   free(args);
-  (void)page;
 }
 
 void ssphp_page_finish(ssphp_page *page, int last) {
@@ -261,9 +271,9 @@ size_t ssphp_page_read(ssphp_page *page, char *buffer, size_t length) {
   size_t got = 0;
   if (page->idle || page->ended) return 0;
   while (got < length) {
-    ss_value most = {SS_INT, 0, {.integer = (int64_t)(length - got)}};
+    ss_value args[] = {seat_value(page), {SS_INT, 0, {.integer = (int64_t)(length - got)}}};
     ss_call call;
-    int status = cross(READ, &most, 1, &call);
+    int status = cross(READ, args, 2, &call);
     size_t some = status == SS_OK && string_size(&call.values[0]) ? call.values[0].len : 0;
     if (some) memcpy(buffer + got, call.values[0].as.bytes, some);
     ss_host_end(&call);

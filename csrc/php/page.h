@@ -30,6 +30,7 @@ typedef struct ssphp_pairs {
 } ssphp_pairs;
 
 typedef struct ssphp_page {
+  uint64_t seat; /* the host's object that it is; 0: only its own fiber has come here */
   int worker;  /* a worker script has it */
   int idle;    /* no request: a worker that boots, or is between two of them */
   int ended;   /* the response has: fastcgi_finish_request(), or all is over */
@@ -69,8 +70,8 @@ int ssphp_page_next(ssphp_page *page, int leave);
 const ssphp_pairs *ssphp_page_variables(ssphp_page *page);
 const ssphp_pairs *ssphp_page_headers(ssphp_page *page);
 
-/* Before others than the page's own fiber come to its request: the host tells only that one what the request says, so that both cross
-   now. [fiber; no; no] */
+/* Before other fibers than the page's own can come to it, such as that of a closure that the host calls: they write its response and
+   read its request too, unless this fails because the page's call is being cancelled. [fiber; no; no] */
 void ssphp_page_share(ssphp_page *page);
 
 /* Forgets the request, not the place. [fiber; no; no] */

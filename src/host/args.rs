@@ -223,6 +223,9 @@ fn missing<T>(args: &Args<'_>, kind: &str, setter: &str) -> Error {
 /// What the fiber that called has done so far, its tasks not included.
 #[derive(Debug, Default)]
 pub struct Done {
+    /// Which it is.
+    #[cfg_attr(not(feature = "php"), expect(dead_code, reason = "pages are the only ones"))]
+    pub fiber: u64,
     /// Host calls begun, this one included.
     pub host_calls: u64,
     /// How long it waited in them, where its call's statistics are wanted.
@@ -236,7 +239,12 @@ impl Done {
     pub fn of(context: &Context) -> Done {
         let Waits { total, last, .. } = context.tally.waits.get();
         let named = |(function, took)| Some((context.local.registry.name(function)?.to_owned(), took));
-        Done { host_calls: context.tally.host_calls.get(), waited: total, last: last.and_then(named) }
+        Done {
+            fiber: context.caller.id,
+            host_calls: context.tally.host_calls.get(),
+            waited: total,
+            last: last.and_then(named),
+        }
     }
 }
 

@@ -75,7 +75,11 @@ impl Registry {
         let mut classes = HashMap::new();
         let mut given_out = HashMap::new();
         let mut class_descs = Vec::new();
-        for class in modules.iter().flat_map(|m| &m.classes) {
+        // Guests are told of the first numbers: hidden modules' classes have the last ones.
+        let (hidden, shown): (Vec<_>, Vec<_>) = modules.iter().partition(|m| m.hidden);
+        for (module, class) in
+            shown.into_iter().chain(hidden).flat_map(|m| m.classes.iter().map(move |class| (m, class)))
+        {
             if classes.contains_key(&class.type_id) {
                 continue;
             }
@@ -83,7 +87,9 @@ impl Registry {
             given_out.extend(class.given_out.clone().map(|note| (class.type_id, note)));
             let (methods, nmethods) = build.functions(class.name, &class.methods)?;
             let (getters, ngetters) = build.functions(class.name, &class.getters)?;
-            class_descs.push(ss_class_desc { name: build.name(class.name)?, methods, nmethods, getters, ngetters });
+            if !module.hidden {
+                class_descs.push(ss_class_desc { name: build.name(class.name)?, methods, nmethods, getters, ngetters });
+            }
         }
         let host = Box::new(ss_host_desc {
             modules: module_descs.as_ptr(),

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use serde::ser::{Serialize, SerializeSeq, SerializeTuple, Serializer};
 
 use super::exchange::{Exchange, Seat};
-use crate::host::{Cx, Done, Ext, Module};
-use crate::{Bytes, HostResult, Raise};
+use crate::host::args::{Args, FromCall};
+use crate::host::{Cx, Done, Ext, HostObject, Members, Module, Object};
+use crate::{Bytes, Error, HostResult, Raise};
 
 /// A hidden module: scripts have PHP's own functions for all of it.
 pub(crate) fn module() -> Module {
     Module::new("sidestack.page")
         .hidden()
+        .object::<Seat>()
         .function("request", |seat: Ext<Seat>, done: Done| {
             Ok(match (seat.page(), &seat.post) {
                 (Some(page), post) => {
@@ -24,27 +26,28 @@ pub(crate) fn module() -> Module {
                 (None, None) => Asked::Never,
             })
         })
-        .function("variables", |seat: Ext<Seat>| Ok(Variables(page(&seat)?)))
-        .function("headers", |seat: Ext<Seat>| Ok(Headers(page(&seat)?)))
-        .function("head", |seat: Ext<Seat>, status: u16, lines: Vec<Bytes>| {
-            page(&seat)?.head(status, &lines);
+        .function("seat", |seat: Ext<Seat>| Ok(Object::<Seat>::new(seat.0)))
+        .function("variables", |page: Here| Ok(Variables(page.exchange()?)))
+        .function("headers", |page: Here| Ok(Headers(page.exchange()?)))
+        .function("head", |page: Here, status: u16, lines: Vec<Bytes>| {
+            page.exchange()?.head(status, &lines);
             Ok(())
         })
-        .function("write", async |seat: Ext<Seat>, bytes: Bytes| Ok(page(&seat)?.write(bytes.0.into()).await))
-        .function("finish", async |seat: Ext<Seat>, cx: Cx, done: Done, bytes: Bytes| {
-            let page = page(&seat)?;
-            if let Some(post) = &seat.post {
-                post.tell(&page, cx.fiber(), &done);
+        .function("write", async |page: Here, bytes: Bytes| Ok(page.exchange()?.write(bytes.0.into()).await))
+        .function("finish", async |page: Here, done: Done, bytes: Bytes| {
+            let exchange = page.exchange()?;
+            if let Some(post) = &page.0.post {
+                post.tell(&exchange, &done);
             }
-            page.finish(bytes.0.into()).await;
+            exchange.finish(bytes.0.into()).await;
             Ok(())
         })
-        .function("last", async |seat: Ext<Seat>, bytes: Bytes| {
-            page(&seat)?.last(bytes.0.into()).await;
+        .function("last", async |page: Here, bytes: Bytes| {
+            page.exchange()?.last(bytes.0.into()).await;
             Ok(())
         })
-        .function("read", async |seat: Ext<Seat>, most: u32| {
-            Ok(Bytes::from(page(&seat)?.read(most as usize).await.as_ref()))
+        .function("read", async |page: Here, most: u32| {
+            Ok(Bytes::from(page.exchange()?.read(most as usize).await.as_ref()))
         })
         .function("next", async |seat: Ext<Seat>, cx: Cx, leave: bool| match &seat.post {
             Some(post) => Ok(post.next(&seat, &cx, leave).await),
@@ -56,8 +59,27 @@ pub(crate) fn module() -> Module {
         })
 }
 
-fn page(seat: &Seat) -> HostResult<Arc<Exchange>> {
-    seat.page().ok_or_else(|| Raise::new("no_page", "there is no request to answer").into())
+impl HostObject for Seat {
+    const NAME: &'static str = "sidestack.page.Seat";
+    fn members(_: &mut Members<Self>) {}
+}
+
+/// The page that a call is about: the first argument, a seat that C holds, or none, the calling fiber's own.
+struct Here(Arc<Seat>);
+
+impl Here {
+    fn exchange(&self) -> HostResult<Arc<Exchange>> {
+        self.0.page().ok_or_else(|| Raise::new("no_page", "there is no request to answer").into())
+    }
+}
+
+impl FromCall for Here {
+    fn from_call(args: &mut Args<'_>) -> Result<Self, Error> {
+        match args.take::<Option<Object<Seat>>>()? {
+            Some(seat) => Ok(Here(seat.into_inner())),
+            None => Ok(Here(Ext::from_call(args)?.0)),
+        }
+    }
 }
 
 /// A line of PHP's own log, with the severity that it has in syslog.

@@ -235,12 +235,15 @@ impl Post {
         *self.before() = done;
     }
 
-    /// The page's response ends: what its fiber did for it is told to who asked.
-    pub fn tell(&self, page: &Exchange, fiber: u64, done: &Done) {
+    /// The page's response ends: what its fiber did for it is told to who asked. (Another fiber that ends it knows nothing of that.)
+    pub fn tell(&self, page: &Exchange, done: &Done) {
         let Some(Stats { call, .. }) = &page.stats else { return };
         let before = self.before();
+        call.begun(before.fiber);
+        if done.fiber != before.fiber {
+            return;
+        }
         let waited = done.waited.saturating_sub(before.waited);
-        call.begun(fiber);
         call.add_host_calls(done.host_calls.saturating_sub(before.host_calls));
         call.set_waits(waited, done.last.clone().filter(|_| !waited.is_zero()));
     }

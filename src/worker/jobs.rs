@@ -24,9 +24,6 @@ use crate::host::local::Local;
 use crate::host::record::{Caller, Cancel, Cpu, Reason};
 use crate::value::Flat;
 
-/// Ended fibers kept for reuse.
-const SPARE: usize = 1024;
-
 impl<I: Interpreter> Worker<I> {
     /// Starts a job now, or puts it where it waits.
     pub(super) fn accept(&mut self, job: Box<Job>) {
@@ -283,9 +280,7 @@ impl<I: Interpreter> Worker<I> {
             self.loaded(script);
         }
         let largest = matches!(fiber.record.cancel, Some(Cancel { reason: Reason::Memory, .. }));
-        if self.spare.len() < SPARE {
-            self.spare.push(fiber);
-        }
+        self.spare.push(fiber);
         if largest {
             // What it held is garbage now, and the others are at the cap.
             self.collect();

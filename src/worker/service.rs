@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+/// Ended fibers that are kept after a burst.
+const SPARE: usize = 1024;
+
 /// Where a service fiber's outcome goes.
 #[derive(Default)]
 struct Outcome {
@@ -101,6 +104,7 @@ impl<I: Interpreter> Worker<I> {
             return;
         }
         self.peak = most;
+        self.spare.truncate(SPARE);
         self.collect();
     }
 

@@ -199,6 +199,20 @@ fn memory_comes_back() {
     assert!(kib < 4096.0, "{kib} KiB are still held");
 }
 
+/// What is kept for the next calls after many at once goes when another one needs the memory.
+#[test]
+fn memory_kept_after_a_burst_is_let_go_for_who_needs_it() {
+    let engine = builder().memory(24 << 20).build().expect("an engine");
+    let script = block_on(engine.load_text("nap", "return { nap = function() require 'app'.nap(0.5) end }"));
+    let script = script.expect("a script");
+    for nap in block_on(join_all((0..10_000).map(|_| script.call::<()>("nap", ())))) {
+        nap.expect("it ends");
+    }
+    // Through a buffer: 16 MiB.
+    let length = outcome(engine.eval::<i64>("return #('x'):rep(8 << 20)"));
+    assert_eq!(length.expect("there is room"), 8 << 20);
+}
+
 #[test]
 fn memory_of_ended_calls_that_is_still_used_is_nobodys() {
     let engine = engine();

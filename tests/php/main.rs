@@ -6,6 +6,7 @@ mod chaos;
 mod contexts;
 mod databases;
 mod endings;
+mod foreign;
 mod functions;
 mod incarnations;
 mod limits;
