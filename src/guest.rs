@@ -4,6 +4,7 @@
 
 use std::ffi::c_void;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::Error;
 pub use crate::abi::{ss_call, ss_host_desc, ss_value};
@@ -59,6 +60,9 @@ pub unsafe trait Interpreter: 'static {
     /// As many fibers at once count as a burst, after which its garbage is collected. After fewer that would cost more than it
     /// gives back.
     const BURST: usize = 1000;
+    /// How long the tops of the stacks that a burst used are kept for the next one: to get them again from the system takes as long
+    /// as all else that a short call does.
+    const TOPS_KEPT: Duration = Duration::from_secs(5);
     /// As many fibers as this may still be in the cache from their last turn, or from their start (`src/worker/ahead.rs`).
     const MANY: usize = 200;
     /// How many turns ahead a fiber's memory is asked for: the fiber itself, what it points to, and what that points to. What is

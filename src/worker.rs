@@ -74,6 +74,8 @@ pub struct Worker<I: Interpreter> {
     /// Fibers have ended since then, and when it is to do it again.
     untidy: bool,
     tidy_at: Option<Instant>,
+    /// Until when the tops of the stacks that a burst of fibers used are kept for the next one.
+    keep_until: Instant,
     /// Before then no garbage is collected for the sake of the host's memory.
     next_collection: Option<Instant>,
     /// The period of ticks, in nanoseconds.
@@ -224,12 +226,17 @@ impl<I: Interpreter> Worker<I> {
         if now < *self.tidy_at.get_or_insert(now + TIDY_AFTER) {
             return true;
         }
-        if self.pool.trim() == Trimmed::More {
+        if self.peak >= I::BURST && self.recent > self.peak / 8 {
+            self.keep_until = now + I::TOPS_KEPT;
+        }
+        let keep = now < self.keep_until;
+        let trimmed = if keep { self.pool.trim_below_tops() } else { self.pool.trim() };
+        if trimmed == Trimmed::More {
             return false;
         }
         self.collect_after_burst();
-        // The collection of a burst is still to come.
-        self.untidy = self.peak >= I::BURST && self.live <= self.peak / 8;
+        // The collection of a burst is still to come, or what is kept.
+        self.untidy = self.peak >= I::BURST && self.live <= self.peak / 8 || keep;
         self.tidy_at = self.untidy.then(|| now + TIDY_AFTER);
         true
     }

@@ -127,13 +127,18 @@ impl StackPool {
         self.free.push(index);
         self.puts = self.puts.wrapping_add(1);
         if self.puts.is_multiple_of(PUTS_PER_TRIM) {
-            let _ = self.give_back(PUT_TRIMS);
+            let _ = self.give_back(PUT_TRIMS, self.keep_warm);
         }
     }
 
     /// Gives memory of free stacks back to the system, some 64 stacks a call (up to 130 µs).
     pub fn trim(&mut self) -> Trimmed {
-        self.give_back(IDLE_TRIMS)
+        self.give_back(IDLE_TRIMS, self.keep_warm)
+    }
+
+    /// The same, but every stack keeps its warm top: as many fibers as there were may come again.
+    pub fn trim_below_tops(&mut self) -> Trimmed {
+        self.give_back(IDLE_TRIMS, usize::MAX)
     }
 
     /// The pool in numbers.
@@ -166,10 +171,10 @@ impl StackPool {
     }
 
     #[cold]
-    fn give_back(&mut self, stacks: usize) -> Trimmed {
-        let kept = self.free.len().saturating_sub(self.keep_warm);
+    fn give_back(&mut self, stacks: usize, keep_warm: usize) -> Trimmed {
+        let unwanted = self.free.len().saturating_sub(keep_warm);
         for _ in 0..stacks {
-            if self.cold < kept {
+            if self.cold < unwanted {
                 self.discard(self.free[self.cold], self.layout.size);
                 self.cold += 1;
                 self.warm = self.warm.max(self.cold);

@@ -336,6 +336,7 @@ fn incarnate<G: Guest>(post: &Post<G>, incarnation: u32, tenure: Arc<Tenure>) ->
         recent: 0,
         untidy: false,
         tidy_at: None,
+        keep_until: Instant::now(),
         next_collection: None,
         limits: Limits::default(),
         tick,

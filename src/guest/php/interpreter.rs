@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use super::bindings::{self as c, ssphp, ssphp_run};
 use crate::guest::{FiberSetup, Interpreter, Setup, Task, Values};
@@ -63,6 +64,7 @@ unsafe impl Interpreter for PhpInterpreter {
     type Saved = ();
     /// Idle contexts are large.
     const BURST: usize = 32;
+    const TOPS_KEPT: Duration = Duration::ZERO;
     /// A turn takes long, and is all over its context's memory.
     const MANY: usize = 3;
     const AHEAD: [usize; 3] = [2, 1, 0];
