@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Async;
 use futures_executor::block_on;
@@ -54,7 +54,10 @@ struct Under {
     waits: Arc<AtomicUsize>,
 }
 
-/// A thread sends the stream in pieces of uneven length, with a millisecond after each.
+/// After each piece: long, so that a busy machine too has taken it before the next one comes.
+const DRIP: Duration = Duration::from_millis(4);
+
+/// A thread sends the stream in pieces of uneven length, about 60 bytes each.
 fn inflate(bed: &Bed, stream: Vec<u8>) -> Under {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
@@ -68,7 +71,7 @@ fn inflate(bed: &Bed, stream: Vec<u8>) -> Under {
                 break;
             }
             rest = others;
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(DRIP);
         }
         let _ = peer.shutdown(Shutdown::Write);
     });
@@ -98,19 +101,24 @@ fn bed() -> Bed {
 fn streams_inflate_while_their_sockets_drip() {
     const STREAMS: usize = 12;
     let bed = bed();
+    let begun = Instant::now();
     let all: Vec<_> = (0..STREAMS)
         .map(|seed| {
             let content = content(seed, 60_000 + seed * 7_001);
             let stream = gzip(&content);
-            (content, inflate(&bed, stream))
+            // One by one, the pieces alone would take as long.
+            (DRIP * (stream.len() / 60) as u32, content, inflate(&bed, stream))
         })
         .collect();
     until("several are in the middle of it", || zlib_live() > 3);
-    for (content, under) in all {
+    let one_by_one: Duration = all.iter().map(|(drip, ..)| *drip).sum();
+    for (_, content, under) in all {
         assert_eq!(block_on(under.call).expect("inflated"), content.len());
         assert!(*under.kept.lock().expect("not poisoned") == content, "byte for byte");
-        assert!(under.waits.load(Ordering::Relaxed) > 0, "it waited for the socket");
+        assert!(under.waits.load(Ordering::Relaxed) > 20, "it waited for the socket");
     }
+    let took = begun.elapsed();
+    assert!(took * 2 < one_by_one, "{took:?}, and one by one {one_by_one:?}");
 
     // What is wrong with a stream is told, and everything is freed.
     let good = gzip(&content(1, 20_000));
